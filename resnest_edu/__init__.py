@@ -1,0 +1,1 @@
+"""ResNeSt (split-attention networks), taught by building it."""
