@@ -1,1 +1,20 @@
-"""ResNeSt (split-attention networks), taught by building it."""
+"""ResNeSt (split-attention networks), taught by building it.
+
+The public names, in the order of the book's chapters.
+"""
+
+from resnest_edu.resnest import Bottleneck, ResNeSt, Variant, create_model, list_models
+from resnest_edu.split_attention import RadixMajorSplitAttention
+from resnest_edu.squeeze_excitation import SqueezeExcitation
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bottleneck",
+    "RadixMajorSplitAttention",
+    "ResNeSt",
+    "SqueezeExcitation",
+    "Variant",
+    "create_model",
+    "list_models",
+]

@@ -1,0 +1,27 @@
+"""The learning rate as a pure function of the step, so that it can be drawn, tested and resumed."""
+
+import math
+
+
+def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int) -> float:
+    """Linear warm-up from 0, then half a cosine down to 0.
+
+    Warm-up as in Goyal et al. (arXiv:1706.02677), cosine as in Loshchilov and Hutter (arXiv:1608.03983).
+
+    Args:
+        step: the step about to be taken, counted from 0.
+        peak: the rate at the end of the warm-up.
+        warmup_steps: steps until ``peak`` is reached; step 0 then has rate 0.
+        total_steps: steps of the whole run; at this step the rate has come down to 0.
+
+    Raises:
+        ValueError: the steps are not 0 <= warmup_steps < total_steps and 0 <= step <= total_steps.
+    """
+    if not 0 <= warmup_steps < total_steps:
+        raise ValueError(f"warmup_steps (={warmup_steps}) must be at least 0 and below total_steps (={total_steps})")
+    if not 0 <= step <= total_steps:
+        raise ValueError(f"step (={step}) must be at least 0 and at most total_steps (={total_steps})")
+    if step < warmup_steps:
+        return peak * step / warmup_steps
+    progress = (step - warmup_steps) / (total_steps - warmup_steps)
+    return peak * (1 + math.cos(math.pi * progress)) / 2

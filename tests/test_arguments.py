@@ -1,0 +1,36 @@
+import math
+
+import pytest
+
+from resnest_edu.arguments import require_divisible, require_in_range, require_positive_int
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, "2", None, True, math.nan])
+def test_positive_int_names_the_argument_and_the_value(value):
+    with pytest.raises(ValueError, match=r"width \(=.*\) must be an integer of at least 1") as caught:
+        require_positive_int(width=value)
+    assert repr(value) in str(caught.value)
+
+
+def test_good_values_pass():
+    require_positive_int(width=1, height=7)
+    require_divisible("channels", 12, "reduction", 4)
+    require_in_range("rate", 0, 0, 1)
+    require_in_range("rate", 1, 0, 1)
+    require_in_range("rate", 1e9, 0)
+
+
+def test_divisible():
+    with pytest.raises(ValueError, match=r"channels \(=30\) must be divisible by reduction \(=4\)"):
+        require_divisible("channels", 30, "reduction", 4)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan, math.inf, "0.5", None, True])
+def test_in_range(value):
+    with pytest.raises(ValueError, match=r"rate \(=.*\) must be a finite number at least 0 and at most 1"):
+        require_in_range("rate", value, 0, 1)
+
+
+def test_open_lower_end():
+    with pytest.raises(ValueError, match=r"rate \(=0\) must be a finite number greater than 0"):
+        require_in_range("rate", 0, 0, open_low=True)
