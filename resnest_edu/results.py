@@ -1,0 +1,146 @@
+"""Recorded results: figures with their provenance, one JSON file an experiment.
+
+A record says by which command, from which commit, when, on what device and with which library versions its figures
+were made, so that a page which shows them can say so too. It names no machine, no user and no path.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+
+
+def summarize(values: Sequence[float]) -> dict[str, float]:
+    """Mean, standard deviation of the runs (n - 1 in the denominator) and their number.
+
+    Raises:
+        ValueError: there are fewer than two values, and so no spread.
+    """
+    if len(values) < 2:
+        raise ValueError(f"values (={list(values)}) must be at least two, or there is no spread")
+    return {"mean": mean(values), "sd": stdev(values), "n": len(values)}
+
+
+def _parts(source: str) -> tuple[str, set[str]]:
+    """A module's code without comments and docstrings, and the modules of this package that it imports."""
+    tree = ast.parse(source)
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            texts = [s for s in body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)]
+            node.body = [s for s in body if s not in texts]  # type: ignore[attr-defined]
+    return ast.dump(tree), {name for name in imported if name.split(".")[0] == __package__}
+
+
+def fingerprint(module: str) -> str:
+    """A hash of the code that decides an experiment's figures: that of ``module`` and of all it imports from this
+    package. Comments and docstrings do not count, so mending them makes no recording stale.
+
+    Args:
+        module: dotted name, such as ``resnest_edu.training.loop``.
+    """
+    waiting, dumps = {module}, {}
+    while waiting:
+        name = waiting.pop()
+        spec = importlib.util.find_spec(name) if name not in dumps else None
+        if spec is None or spec.origin is None:
+            continue
+        dumps[name], imported = _parts(Path(spec.origin).read_text(encoding="utf-8"))
+        waiting |= {other for other in imported if other not in dumps and _is_module(other)}
+    text = "\n".join(f"{name} {dumps[name]}" for name in sorted(dumps))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # a class or a function: its parent is no package
+        return False
+
+
+def provenance(device: torch.device) -> dict[str, Any]:
+    """Where figures made now on ``device`` come from."""
+    cuda = device.type == "cuda"
+    return {
+        "commit": _commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {os.cpu_count()} cores ({platform.machine()})",
+        "driver": _driver() if cuda else None,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": np.__version__,
+            "cuda": torch.version.cuda if cuda else None,
+        },
+    }
+
+
+def _output(*command: str) -> str | None:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the code, marked where files have been changed since; None outside a git checkout."""
+    commit = _output("git", "rev-parse", "--short=12", "HEAD")
+    if commit and _output("git", "status", "--porcelain", "--untracked-files=no", "--", "."):
+        commit += " with changes"
+    return commit
+
+
+def _driver() -> str | None:
+    versions = _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return versions.splitlines()[0] if versions else None
+
+
+def record(path: Path, figures: Mapping[str, Any], *, module: str, command: str, device: torch.device) -> None:
+    """Write an experiment's figures with their provenance; the file appears whole or not at all."""
+    content = {"command": command, "code": fingerprint(module), **provenance(device), **figures}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A record, as written by :func:`record`.
+
+    Raises:
+        FileNotFoundError: it has not been recorded.
+        ValueError: the file is not such a record.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"path (={str(path)!r}) must be a record in JSON: {error}") from error
+    missing = {"command", "code", "commit", "date", "device", "versions"} - set(content)
+    if missing:
+        raise ValueError(f"path (={str(path)!r}) must be a record with its provenance; {sorted(missing)} is missing")
+    return content
+
+
+def describe(content: Mapping[str, Any]) -> str:
+    """One sentence on where a record comes from, for the page that shows it."""
+    return f"Recorded on {content['date']} on {content['device']} with PyTorch {content['versions']['torch']}."
