@@ -1,0 +1,1 @@
+"""Images to learn from: scenes of shapes drawn on the spot, and folders of real images."""
