@@ -20,6 +20,9 @@ from resnest_edu.data.surfaces import (
     surfaces,
 )
 
+import os
+CLUTTER_SPREAD = float(os.environ.get("CS",.1))
+STEP=float(os.environ.get("ST",.2))
 LAST_SCENE = 2**48
 _MOST = 32  # objects or pieces of clutter in a scene
 _SMALLEST = 6.0  # pixels; below that a ring and a disk look alike
@@ -123,15 +126,12 @@ def _piece(draw: Iterator[Floats], thickness: tuple[float, float]) -> Pieces:
     )
 
 
-def _surface(draw: Iterator[Floats], pose: Pose) -> Surfaces:
-    """A surface of a piece: any lightness, whatever lies around it."""
-    luma = between(DARKEST, LIGHTEST, next(draw))
-    return surfaces(draw, luma, np.clip(luma + between(-0.2, 0.2, next(draw)), 0.03, 0.97), pose, 0.4)
-
-
-def _clutter(draw: Iterator[Floats]) -> _Figure:
+def _clutter(draw: Iterator[Floats], light: Floats) -> _Figure:
+    """A piece of about the lightness of the ground, so that the objects stand out from both."""
     pose = Pose(next(draw), next(draw), between(0.1, 0.3, next(draw)), *direction(next(draw), next(draw)))
-    return _Figure(_piece(draw, (0.12, 0.4)), pose, _surface(draw, pose))
+    luma = between(light - CLUTTER_SPREAD, light + CLUTTER_SPREAD, next(draw))
+    second = between(light - CLUTTER_SPREAD, light + CLUTTER_SPREAD, next(draw))
+    return _Figure(_piece(draw, (0.12, 0.4)), pose, surfaces(draw, luma, second, pose, 0.4))
 
 
 def _occluder(draw: Iterator[Floats], shape: _Figure, greatest_share: float) -> _Figure:
@@ -147,7 +147,9 @@ def _occluder(draw: Iterator[Floats], shape: _Figure, greatest_share: float) -> 
     allowed &= shape.outline.classes >= 0
     piece = replace(piece, thickness=np.where(allowed, piece.thickness, np.float32(OUTSIDE)))
     pose = own.within(shape.pose)
-    return _Figure(piece, pose, _surface(draw, pose))
+    luma = between(DARKEST, LIGHTEST, next(draw))
+    second = between(DARKEST, LIGHTEST, next(draw))
+    return _Figure(piece, pose, surfaces(draw, luma, second, pose, 0.4))
 
 
 def _placed(draw: Iterator[Floats], radius: Floats, placed: list[Pose]) -> Pose:
@@ -203,7 +205,7 @@ def _plan(start: int, count: int, seed: int, config: SceneConfig) -> _Plan:
         classes = np.where(slot < present, choose(len(SHAPE_CLASSES), next(stream)), -1)
         placed.append(_placed(stream, scale[slot] / 2, placed))
         pose = _enlarged(placed[-1], config.enlarge)
-        level, step = next(stream) * (below + above), between(0.05, 0.3, next(stream))
+        level, step = next(stream) * (below + above), between(0.05, STEP, next(stream))
         dark = level < below
         luma = np.where(dark, DARKEST + level, darkest_light + (level - below))
         second = np.where(dark, np.maximum(luma - step, 0.03), np.minimum(luma + step, 0.97))
@@ -211,7 +213,7 @@ def _plan(start: int, count: int, seed: int, config: SceneConfig) -> _Plan:
         if config.occlusion > 0:
             draw = uniforms(seed, _OCCLUDER + slot, start, count)
             occluders.append(_occluder(draw, objects[-1], config.occlusion))
-    clutter = [_clutter(uniforms(seed, _CLUTTER + index, start, count)) for index in range(config.clutter)]
+    clutter = [_clutter(uniforms(seed, _CLUTTER + index, start, count), light) for index in range(config.clutter)]
     return _Plan(ground_surface, clutter, objects, occluders)
 
 

@@ -84,13 +84,13 @@ def _crescent(u: Floats, v: Floats) -> Floats:
 
 
 def _heart(u: Floats, v: Floats) -> Floats:
-    # A square standing on a corner and a disk on each of its upper sides (v points down), about its surrounding circle.
-    half = 0.5596
-    u, v = np.abs(u), v + 0.37 * half
-    square = 1.41421356 * half - u - np.abs(v)
-    side = u - 0.70710678 * half
-    height = v + 0.70710678 * half
-    return np.maximum(0.70710678 * square, half - np.sqrt(side * side + height * height))
+    # Two disks, and between the tangents from the tip below (v points down) a body that joins them.
+    u = np.abs(u) - 0.427
+    v = v + 0.328
+    disk = 0.457 - np.sqrt(u * u + v * v)
+    tangent = 0.457 - 0.8 * u - 0.6 * v
+    body = np.minimum(tangent, np.minimum(0.8 * v - 0.6 * u, v + 0.1))
+    return np.maximum(disk, body)
 
 
 _OUTLINES: dict[str, Callable[[Floats, Floats], Floats]] = {

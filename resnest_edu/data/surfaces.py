@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resnest_edu.data.draws import Floats, between, choose, direction
 from resnest_edu.data.silhouettes import Pose
 
-CONTRAST = 0.2  # the least difference in luma between any colour of an object and any colour of the background
+CONTRAST = 0.25  # the least difference in luma between any colour of an object and any colour of the background
 DARKEST, LIGHTEST = 0.1, 0.92
 _SHADOW = 0.3  # how much darker the picture is right beside a figure
 _GRAIN = 12 / 255  # from the darkest to the lightest grain
