@@ -1,24 +1,26 @@
 """Random numbers that depend on (seed, section, index) and on nothing else.
 
-A counter-based generator can start anywhere: scene 1,000,000 costs as much as scene 0, and a scene comes out the same in
-every batch. NumPy fixes the raw words of its bit generators, but neither the algorithms of its distributions nor the last
-bit of `sin` or `exp`; hence the words are turned into numbers here, by operations that IEEE 754 rounds exactly.
+A counter-based generator can start anywhere: scene 1,000,000 costs as much as scene 0, and a scene comes out
+the same in every batch. NumPy fixes the raw words of its bit generators, but neither the algorithms of its
+distributions nor the last bit of `sin` or `exp`; hence the words are turned into numbers here, by operations
+that IEEE 754 rounds exactly.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]  # float32 throughout; the type checker widens it at every Python number
 
-_WORDS = 24  # the most numbers that one section of one scene takes; a multiple of the four words of a Philox block
+_WORDS = 24  # the most numbers one section of a scene takes; a multiple of the 4 words of a Philox block
 
 
 def uniforms(seed: int, section: int, start: int, count: int) -> Iterator[Floats]:
-    """Each `next()` gives `count` numbers in [0, 1), float32 (count,), one for each of the scenes start, start + 1, …
+    """Each `next()` gives numbers in [0, 1), float32 (count,), one for each of the scenes start, start + 1, …
 
-    A section (background, first object, …) is a stream of its own, so that one more piece of clutter changes no object.
+    A section (ground, first object, …) is a stream of its own: one more piece of clutter changes no object.
     """
     blocks = _WORDS // 4
     words = np.random.Philox(key=seed, counter=[start * blocks, section, 0, 0]).random_raw(count * _WORDS)
@@ -39,8 +41,8 @@ def choose(options: int, number: Floats) -> NDArray[np.int64]:
 def direction(octant: Floats, along: Floats) -> tuple[Floats, Floats]:
     """A unit vector (cosine, sine), close to uniform over the circle, from two uniform numbers.
 
-    The rational parametrisation (1 - t²)/(1 + t²), 2t/(1 + t²) needs no trigonometry. Over an eighth of the circle it is
-    uniform within 15 %; the other seven eighths are its mirror images.
+    The rational parametrisation (1 - t²)/(1 + t²), 2t/(1 + t²) needs no trigonometry. Over an eighth of the
+    circle it is uniform within 15 %; the other seven eighths are its mirror images.
     """
     t = along * np.float32(0.41421356)  # tan(π/8)
     cosine, sine = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)

@@ -61,7 +61,8 @@ def _load(path: str) -> Image.Image:
 
 def _class_names(folder: Path) -> list[str]:
     # Hidden folders (.ipynb_checkpoints) hold no class.
-    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    folders = (entry.name for entry in folder.iterdir() if entry.is_dir())
+    return sorted(name for name in folders if not name.startswith("."))
 
 
 class _Folder(ImageFolder):
@@ -73,28 +74,27 @@ class _Folder(ImageFolder):
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         names = _class_names(Path(directory))
         if not names:
-            raise ValueError(f"root (={directory}) must contain one folder of images for each class, found none")
+            raise ValueError(f"root (={directory}) must contain a folder of images for each class")
         if len(names) < 2:
-            raise ValueError(f"root (={directory}) must contain at least 2 class folders, found only {names[0]!r}")
+            raise ValueError(f"root (={directory}) must contain at least 2 class folders, not 1 (={names[0]})")
         return names, {name: index for index, name in enumerate(names)}
 
     def drop_broken(self) -> list[str]:
         """Keep only files that can be read to their end; gives the others."""
-        paths = [path for path, _ in self.samples]
+        samples = list(zip((path for path, _ in self.imgs), self.targets, strict=True))
         with ThreadPoolExecutor() as pool:
-            whole = list(pool.map(_is_whole, paths))
-        self.samples = self.imgs = [sample for sample, good in zip(self.samples, whole, strict=True) if good]
+            whole = list(pool.map(_is_whole, [path for path, _ in samples]))
+        self.samples = self.imgs = [sample for sample, good in zip(samples, whole, strict=True) if good]
         self.targets = [label for _, label in self.samples]
-        return [path for path, good in zip(paths, whole, strict=True) if not good]
+        return [path for (path, _), good in zip(samples, whole, strict=True) if not good]
 
     def check_filled(self, least: int) -> None:
         """Raise if a class has fewer images than `least`."""
         for index, name in enumerate(self.classes):
             found = self.targets.count(index)
             if found < least:
-                raise ValueError(
-                    f"class folder (={Path(self.root, name)}) must contain at least {least} image(s), found {found}"
-                )
+                folder = Path(self.root, name)
+                raise ValueError(f"class folder (={folder}) must contain at least {least} images, not {found}")
 
 
 def _is_whole(path: str) -> bool:
@@ -125,13 +125,14 @@ def open_image_folder(
 ) -> ImageSplits:
     """Open `root/train/CLASS/*` with `root/test/CLASS/*` (or val, valid, validation), or else `root/CLASS/*`.
 
-    Without folders of its own for the test, a share `test_fraction` of each class is held out, chosen by `seed`. Every
-    image becomes upright RGB, transparent parts white; then its shorter side is resized to `size` pixels and the centre
-    cut out. Files are read when an item is asked for; a broken one then raises ValueError with its name. With
-    `skip_broken` all files are read once now, the broken ones left out, listed in `skipped`, and counted in a warning.
+    In the second layout a share `test_fraction` of each class is held out for the test, chosen by `seed`.
+    Every image becomes upright RGB, transparent parts white; then its shorter side is resized to `size` pixels
+    and the centre cut out. Files are read when an item is asked for; a broken one then raises ValueError with
+    its name. With `skip_broken` all files are read once now, the broken ones left out, listed in `skipped`, and
+    counted in a warning.
 
-    Raises ValueError if the folder is missing, is no folder, holds fewer than two classes or a class without images, if
-    training and test have different classes, or if size, test_fraction or seed is out of range.
+    Raises ValueError if the folder is missing, is no folder, holds fewer than two classes or a class without
+    images, if training and test have different classes, or if size, test_fraction or seed is out of range.
     """
     root = Path(root)
     if size < 1:
@@ -158,7 +159,7 @@ def open_image_folder(
         )
         if missing or extra:
             raise ValueError(
-                f"test classes (in {test_roots[0]}) must be the train classes: missing {missing}, only in test {extra}"
+                f"classes of {test_roots[0]} must be those of train: missing {missing}, not in train {extra}"
             )
     skipped: list[str] = []
     for folder in folders:
@@ -177,27 +178,31 @@ def open_image_folder(
 
 
 def cifar10(root: str | Path, *, size: int = 32) -> ImageSplits:
-    """Open CIFAR-10 as it is distributed: the folder `cifar-10-batches-py` inside `root`; nothing is downloaded.
+    """Open CIFAR-10 as it is distributed: `cifar-10-batches-py` inside `root`; nothing is downloaded.
 
     Raises ValueError, saying how to get the files, if one is missing or damaged, and if size is below 1.
     """
     if size < 1:
         raise ValueError(f"size (={size}) must be at least 1")
     try:
-        train, test = (CIFAR10(root, train=part, transform=partial(_square, size=size)) for part in (True, False))
+        square = partial(_square, size=size)
+        train, test = (CIFAR10(root, train=part, transform=square) for part in (True, False))
     except RuntimeError as error:
         raise ValueError(
-            f"root (={root}) must contain the whole folder cifar-10-batches-py: unpack cifar-10-python.tar.gz there, "
-            "or run torchvision.datasets.CIFAR10(root, download=True) once"
+            f"root (={root}) must contain the whole folder cifar-10-batches-py: unpack "
+            "cifar-10-python.tar.gz there, or run torchvision.datasets.CIFAR10(root, download=True) once"
         ) from error
     return ImageSplits(train, test, tuple(train.classes))
 
 
-def decode(dataset: Dataset[tuple[Tensor, int]], *, workers: int = 4, progress: bool = True) -> tuple[Tensor, Tensor]:
+def decode(
+    dataset: Dataset[tuple[Tensor, int]], *, workers: int = 4, progress: bool = True
+) -> tuple[Tensor, Tensor]:
     """Read a whole data set into memory: (images uint8 (N, 3, S, S), labels int64 (N,)).
 
-    `workers` threads read at once: decoding lets other threads run. The progress bar keeps silent where the output is no
-    terminal. Raises ValueError if workers is below 1, the data set is empty, or a file is broken (which it names).
+    `workers` threads read at once: decoding lets other threads run. The progress bar keeps silent where the
+    output is no terminal. Raises ValueError if workers is below 1, the data set is empty, or a file is broken
+    (which it names).
     """
     if workers < 1:
         raise ValueError(f"workers (={workers}) must be at least 1")

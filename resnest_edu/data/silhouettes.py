@@ -1,7 +1,8 @@
-"""Outlines as depths: how far inside a shape a point lies, in units of the radius of the circle around the shape.
+"""Outlines as depths: how far inside a shape a point lies, in radii of the circle around the shape.
 
-A depth is positive inside, zero on the outline, negative outside. Depth times the radius in pixels, shifted by a half and
-clipped to [0, 1], is the share of a pixel that the shape covers, so that the same formula gives mask and smooth edge.
+A depth is positive inside, zero on the outline, negative outside. Depth times the radius in pixels, shifted by
+a half and clipped to [0, 1], is about the share of a pixel that the shape covers: one formula gives both the
+mask and the smooth edge.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from resnest_edu.data.draws import Floats
 
 @dataclass(frozen=True)
 class Pose:
-    """Where figures lie: centre (x, y) and radius in image sides, and the direction of their own u axis; float32 (B,)."""
+    """Where figures lie: centre and radius in image sides, direction of their u axis; float32 (B,)."""
 
     x: Floats
     y: Floats
@@ -24,7 +25,7 @@ class Pose:
     sine: Floats
 
     def coordinates(self, across: Floats, down: Floats) -> tuple[Floats, Floats]:
-        """Own coordinates (u, v), float32 (B, H, W), of the crossings of columns at `across` (W,) and rows at `down` (H,)."""
+        """Own coordinates (u, v), float32 (B, H, W), of columns at `across` (W,) and rows at `down` (H,)."""
         x = (across - self.x[:, None]) / self.radius[:, None]
         y = (down - self.y[:, None]) / self.radius[:, None]
         cosine, sine = self.cosine[:, None], self.sine[:, None]
@@ -61,7 +62,7 @@ def _triangle(u: Floats, v: Floats) -> Floats:
 
 
 def _star(u: Floats, v: Floats) -> Floats:
-    # The pentagram: a point belongs to it if at most one of five lines cuts it off, so the second smallest depth counts.
+    # The pentagram: a point is in it if at most one of five lines cuts it off: the second smallest depth.
     smallest = 0.30901699 - v
     second = np.full_like(u, 2)
     for a, b in ((0.95105652, 0.30901699), (0.58778525, -0.80901699)):
@@ -83,14 +84,9 @@ def _crescent(u: Floats, v: Floats) -> Floats:
     return np.minimum(1 - np.sqrt(u * u + vv), bite)
 
 
-def _heart(u: Floats, v: Floats) -> Floats:
-    # Two disks, and between the tangents from the tip below (v points down) a body that joins them.
-    u = np.abs(u) - 0.427
-    v = v + 0.328
-    disk = 0.457 - np.sqrt(u * u + v * v)
-    tangent = 0.457 - 0.8 * u - 0.6 * v
-    body = np.minimum(tangent, np.minimum(0.8 * v - 0.6 * u, v + 0.1))
-    return np.maximum(disk, body)
+def _bowtie(u: Floats, v: Floats) -> Floats:
+    u, v = np.abs(u), np.abs(v)
+    return np.minimum(0.8 - u, 0.85749293 * (0.12 + 0.6 * u - v))
 
 
 _OUTLINES: dict[str, Callable[[Floats, Floats], Floats]] = {
@@ -101,7 +97,7 @@ _OUTLINES: dict[str, Callable[[Floats, Floats], Floats]] = {
     "star": _star,
     "cross": _cross,
     "crescent": _crescent,
-    "heart": _heart,
+    "bowtie": _bowtie,
 }
 SHAPE_CLASSES: tuple[str, ...] = tuple(_OUTLINES)
 OUTSIDE = -1e3  # the depth of every point in a figure that is not there
@@ -125,7 +121,7 @@ class Shapes:
 
 @dataclass(frozen=True)
 class Pieces:
-    """Bars, wedges, pills, pears, arcs and chevrons: figures of no class. Half the length is 1; every field is float32 (B,)."""
+    """Bars, wedges, pills, pears and arcs: figures of no class, of length 2. Each field is float32 (B,)."""
 
     thickness: Floats  # half the width; OUTSIDE for a piece that is not there
     taper: Floats  # how much wider one end is than the other

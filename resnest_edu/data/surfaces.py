@@ -1,4 +1,4 @@
-"""What a figure looks like: two colours mixed by a pattern, laid over the picture with a smooth edge and a soft shadow.
+"""What a figure looks like: two colours mixed by a pattern, laid over the picture with a soft shadow.
 
 Lightness is luma, 0.299 R + 0.587 G + 0.114 B, each colour in [0, 1].
 """
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from resnest_edu.data.draws import Floats, between, choose, direction
 from resnest_edu.data.silhouettes import Pose
 
-CONTRAST = 0.25  # the least difference in luma between any colour of an object and any colour of the background
+CONTRAST = 0.25  # the least difference in luma between any colour of an object and any of the ground
 DARKEST, LIGHTEST = 0.1, 0.92
 _SHADOW = 0.3  # how much darker the picture is right beside a figure
 _GRAIN = 12 / 255  # from the darkest to the lightest grain
 
 # A pattern is a form in a and b, the distances (0 to a half) from the middle of a cell along its two axes:
-# constant + of_a · a + of_ab · (a - 1/4)(b - 1/4) + of_squares · (a² + b²), 0 on the edges between the two colours.
+# constant + of_a · a + of_ab · (a - 1/4)(b - 1/4) + of_squares · (a² + b²), 0 where the colours meet.
 _PATTERNS = np.array(
     [
         [-0.25, 1.0, 0.0, 0.0],  # stripes
@@ -34,7 +34,7 @@ _GRADIENT = 3
 
 @dataclass(frozen=True)
 class Surfaces:
-    """Two colours, float32 (B, 3), the pattern that mixes them, int64 (B,), and where its cells lie (radius = period)."""
+    """Two colours, float32 (B, 3), the pattern mixing them, int64 (B,), and its cells (radius = period)."""
 
     first: Floats
     second: Floats
@@ -43,7 +43,7 @@ class Surfaces:
 
 
 def colour(luma: Floats, hue: Floats, saturation: Floats) -> Floats:
-    """The colour, float32 (B, 3), of exactly this luma; saturation 1 is the most vivid that exists for hue and luma."""
+    """The colour, float32 (B, 3), of this luma; saturation 1 is the most vivid there is for hue and luma."""
     turned = [hue + turn for turn in (0, 2 / 3, 1 / 3)]
     pure = [np.clip(np.abs((turn - np.floor(turn)) * 6 - 3) - 1, 0, 1) for turn in turned]
     grey = 0.299 * pure[0] + 0.587 * pure[1] + 0.114 * pure[2]
@@ -53,7 +53,9 @@ def colour(luma: Floats, hue: Floats, saturation: Floats) -> Floats:
     return np.stack([luma + reach * tint for tint in tints], axis=1).astype(np.float32)
 
 
-def surfaces(draw: Iterator[Floats], luma: Floats, second_luma: Floats, pose: Pose, period: float) -> Surfaces:
+def surfaces(
+    draw: Iterator[Floats], luma: Floats, second_luma: Floats, pose: Pose, period: float
+) -> Surfaces:
     """Surfaces of these lumas, drawn at random, with a pattern that moves, turns and grows with `pose`.
 
     The period is `period` to twice `period`, in radii of the pose.
@@ -86,7 +88,7 @@ def _mixture(surface: Surfaces, grid: Floats) -> Floats:
 
 
 def ground(surface: Surfaces, grid: Floats) -> Floats:
-    """A picture, float32 (B, 3, H, W) in [0, 1], all covered by one surface; `grid` (W,) holds the pixel centres."""
+    """A picture, float32 (B, 3, H, W) in [0, 1], all one surface; `grid` (W,) holds the pixel centres."""
     mixture = _mixture(surface, grid)[:, None]
     first, second = surface.first[:, :, None, None], surface.second[:, :, None, None]
     return first + mixture * (second - first)
@@ -115,7 +117,7 @@ def illuminate(image: Floats, draw: Iterator[Floats], grid: Floats) -> None:
 
 
 def develop(image: Floats, draw: Iterator[Floats]) -> NDArray[np.uint8]:
-    """The picture as bytes, uint8 (B, 3, H, W), with a grain that an integer hash of pixel and scene gives."""
+    """The picture as bytes, uint8 (B, 3, H, W), with a grain from an integer hash of pixel and scene."""
     size = image.shape[-1]
     bits = np.arange(size * size, dtype=np.uint32).reshape(size, size) * np.uint32(0x9E3779B1)
     bits = bits ^ (next(draw) * np.float32(2**24)).astype(np.uint32)[:, None, None]
