@@ -1,0 +1,230 @@
+"""Real images from disk: any folder of classes, or CIFAR-10, as square RGB byte tensors."""
+
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+from torchvision.datasets import CIFAR10, ImageFolder
+from tqdm import tqdm
+
+_BLOCK = 256  # images for each task of a thread
+_HELD_OUT = ("test", "val", "valid", "validation")
+
+
+@dataclass(frozen=True)
+class ImageSplits:
+    """Training and test images of the same classes; an item is (image uint8 (3, size, size), label int)."""
+
+    train: Dataset[tuple[Tensor, int]]
+    test: Dataset[tuple[Tensor, int]]
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()  # the files left out because they are broken
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Eight-bit RGB, upright; what is transparent becomes white."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        # Sixteen bits a pixel: PIL's own conversion would cut every value off at 255.
+        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _square(image: Image.Image, size: int) -> Tensor:
+    """Resize the shorter side to `size`, crop the centre: uint8 (3, size, size)."""
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def _load(path: str) -> Image.Image:
+    """The image of a file, or a ValueError that names the file."""
+    try:
+        with Image.open(path) as image:
+            return _rgb(image)
+    # Decoders raise what they like, down to IndexError and struct.error, on damaged files.
+    except Exception as error:
+        raise ValueError(f"cannot read image {path}: {error}") from error
+
+
+def _class_names(folder: Path) -> list[str]:
+    # Hidden folders (.ipynb_checkpoints) hold no class.
+    folders = (entry.name for entry in folder.iterdir() if entry.is_dir())
+    return sorted(name for name in folders if not name.startswith("."))
+
+
+class _Folder(ImageFolder):
+    """The images of root/CLASS/*, in the order of the names of classes and files."""
+
+    def __init__(self, root: Path, size: int) -> None:
+        super().__init__(root, transform=partial(_square, size=size), loader=_load, allow_empty=True)
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
+        names = _class_names(Path(directory))
+        if not names:
+            raise ValueError(f"root (={directory}) must contain a folder of images for each class")
+        if len(names) < 2:
+            raise ValueError(f"root (={directory}) must contain at least 2 class folders, not 1 (={names[0]})")
+        return names, {name: index for index, name in enumerate(names)}
+
+    def drop_broken(self) -> list[str]:
+        """Keep only files that can be read to their end; gives the others."""
+        samples = list(zip((path for path, _ in self.imgs), self.targets, strict=True))
+        with ThreadPoolExecutor() as pool:
+            whole = list(pool.map(_is_whole, [path for path, _ in samples]))
+        self.samples = self.imgs = [sample for sample, good in zip(samples, whole, strict=True) if good]
+        self.targets = [label for _, label in self.samples]
+        return [path for (path, _), good in zip(samples, whole, strict=True) if not good]
+
+    def check_filled(self, least: int) -> None:
+        """Raise if a class has fewer images than `least`."""
+        for index, name in enumerate(self.classes):
+            found = self.targets.count(index)
+            if found < least:
+                folder = Path(self.root, name)
+                raise ValueError(f"class folder (={folder}) must contain at least {least} images, not {found}")
+
+
+def _is_whole(path: str) -> bool:
+    try:
+        _load(path)
+    except ValueError:
+        return False
+    return True
+
+
+def _held_out(labels: Sequence[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+    """Indices (train, test): of each class the same share, at least one image to either side."""
+    train: list[int] = []
+    test: list[int] = []
+    for label in sorted(set(labels)):
+        members = np.flatnonzero(np.asarray(labels) == label)
+        # Sorting raw words shuffles alike with every version of NumPy; a class does not depend on the others.
+        words = np.random.Philox(key=seed, counter=[0, label, 0, 0]).random_raw(len(members))
+        members = members[np.argsort(words, kind="stable")]
+        share = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        test += sorted(members[:share].tolist())
+        train += sorted(members[share:].tolist())
+    return train, test
+
+
+def open_image_folder(
+    root: str | Path, *, size: int, skip_broken: bool = False, test_fraction: float = 0.1, seed: int = 0
+) -> ImageSplits:
+    """Open `root/train/CLASS/*` with `root/test/CLASS/*` (or val, valid, validation), or else `root/CLASS/*`.
+
+    In the second layout a share `test_fraction` of each class is held out for the test, chosen by `seed`.
+    Every image becomes upright RGB, transparent parts white; then its shorter side is resized to `size` pixels
+    and the centre cut out. Files are read when an item is asked for; a broken one then raises ValueError with
+    its name. With `skip_broken` all files are read once now, the broken ones left out, listed in `skipped`, and
+    counted in a warning.
+
+    Raises ValueError if the folder is missing, is no folder, holds fewer than two classes or a class without
+    images, if training and test have different classes, or if size, test_fraction or seed is out of range.
+    """
+    root = Path(root)
+    if size < 1:
+        raise ValueError(f"size (={size}) must be at least 1")
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction (={test_fraction}) must be between 0 and 1")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed (={seed}) must be from 0 to 2**64 - 1")
+    if not root.exists():
+        raise ValueError(f"root (={root}) must exist")
+    if not root.is_dir():
+        raise ValueError(f"root (={root}) must be a folder")
+
+    # A class may be called "train" (beside "ship"); a split of that name has classes of its own.
+    split = (root / "train").is_dir() and bool(_class_names(root / "train"))
+    folders = [_Folder(root / "train" if split else root, size)]
+    if split:
+        test_roots = [root / name for name in _HELD_OUT if (root / name).is_dir()]
+        if not test_roots:
+            raise ValueError(f"root (={root}) must contain one of {', '.join(_HELD_OUT)} beside train")
+        folders.append(_Folder(test_roots[0], size))
+        missing, extra = (
+            sorted(set(one.classes) - set(other.classes)) for one, other in (folders, reversed(folders))
+        )
+        if missing or extra:
+            raise ValueError(
+                f"classes of {test_roots[0]} must be those of train: missing {missing}, not in train {extra}"
+            )
+    skipped: list[str] = []
+    for folder in folders:
+        folder.check_filled(1)
+        if skip_broken:
+            skipped += folder.drop_broken()
+    for folder in folders:
+        folder.check_filled(1 if split else 2)
+    if skipped:
+        warnings.warn(f"skipped {len(skipped)} broken image(s), the first {skipped[0]}", stacklevel=2)
+    classes = tuple(folders[0].classes)
+    if split:
+        return ImageSplits(folders[0], folders[1], classes, tuple(skipped))
+    train, test = _held_out(folders[0].targets, test_fraction, seed)
+    return ImageSplits(Subset(folders[0], train), Subset(folders[0], test), classes, tuple(skipped))
+
+
+def cifar10(root: str | Path, *, size: int = 32) -> ImageSplits:
+    """Open CIFAR-10 as it is distributed: `cifar-10-batches-py` inside `root`; nothing is downloaded.
+
+    Raises ValueError, saying how to get the files, if one is missing or damaged, and if size is below 1.
+    """
+    if size < 1:
+        raise ValueError(f"size (={size}) must be at least 1")
+    try:
+        square = partial(_square, size=size)
+        train, test = (CIFAR10(root, train=part, transform=square) for part in (True, False))
+    except RuntimeError as error:
+        raise ValueError(
+            f"root (={root}) must contain the whole folder cifar-10-batches-py: unpack "
+            "cifar-10-python.tar.gz there, or run torchvision.datasets.CIFAR10(root, download=True) once"
+        ) from error
+    return ImageSplits(train, test, tuple(train.classes))
+
+
+def decode(
+    dataset: Dataset[tuple[Tensor, int]], *, workers: int = 4, progress: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Read a whole data set into memory: (images uint8 (N, 3, S, S), labels int64 (N,)).
+
+    `workers` threads read at once: decoding lets other threads run. The progress bar keeps silent where the
+    output is no terminal. Raises ValueError if workers is below 1, the data set is empty, or a file is broken
+    (which it names).
+    """
+    if workers < 1:
+        raise ValueError(f"workers (={workers}) must be at least 1")
+    items: Any = dataset  # `Dataset` promises no length, though every one here has it
+    count = len(items)
+    if count == 0:
+        raise ValueError("dataset must contain at least one image")
+    images = torch.empty((count, *items[0][0].shape), dtype=torch.uint8)
+    labels = torch.empty(count, dtype=torch.int64)
+
+    def read(first: int) -> int:
+        last = min(first + _BLOCK, count)
+        for index in range(first, last):
+            images[index], labels[index] = items[index]
+        return last - first
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        with tqdm(total=count, unit="image", disable=None if progress else True) as bar:
+            for done in pool.map(read, range(0, count, _BLOCK)):
+                bar.update(done)
+    finally:
+        # After an error there is no point in reading the rest.
+        pool.shutdown(cancel_futures=True)
+    return images, labels
