@@ -141,6 +141,14 @@ def read(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def is_recorded(path: str | Path, module: str) -> bool:
+    """Whether the file is a record made by the present code of the experiment ``module``."""
+    try:
+        return read(path)["code"] == fingerprint(module)
+    except (FileNotFoundError, ValueError):
+        return False
+
+
 def describe(content: Mapping[str, Any]) -> str:
     """One sentence on where a record comes from, for the page that shows it."""
     return f"Recorded on {content['date']} on {content['device']} with PyTorch {content['versions']['torch']}."

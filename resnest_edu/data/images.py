@@ -154,9 +154,7 @@ def open_image_folder(
         if not test_roots:
             raise ValueError(f"root (={root}) must contain one of {', '.join(_HELD_OUT)} beside train")
         folders.append(_Folder(test_roots[0], size))
-        missing, extra = (
-            sorted(set(one.classes) - set(other.classes)) for one, other in (folders, reversed(folders))
-        )
+        missing, extra = (sorted(set(one.classes) - set(other.classes)) for one, other in (folders, reversed(folders)))
         if missing or extra:
             raise ValueError(
                 f"classes of {test_roots[0]} must be those of train: missing {missing}, not in train {extra}"
@@ -195,9 +193,7 @@ def cifar10(root: str | Path, *, size: int = 32) -> ImageSplits:
     return ImageSplits(train, test, tuple(train.classes))
 
 
-def decode(
-    dataset: Dataset[tuple[Tensor, int]], *, workers: int = 4, progress: bool = True
-) -> tuple[Tensor, Tensor]:
+def decode(dataset: Dataset[tuple[Tensor, int]], *, workers: int = 4, progress: bool = True) -> tuple[Tensor, Tensor]:
     """Read a whole data set into memory: (images uint8 (N, 3, S, S), labels int64 (N,)).
 
     `workers` threads read at once: decoding lets other threads run. The progress bar keeps silent where the

@@ -53,9 +53,7 @@ def colour(luma: Floats, hue: Floats, saturation: Floats) -> Floats:
     return np.stack([luma + reach * tint for tint in tints], axis=1).astype(np.float32)
 
 
-def surfaces(
-    draw: Iterator[Floats], luma: Floats, second_luma: Floats, pose: Pose, period: float
-) -> Surfaces:
+def surfaces(draw: Iterator[Floats], luma: Floats, second_luma: Floats, pose: Pose, period: float) -> Surfaces:
     """Surfaces of these lumas, drawn at random, with a pattern that moves, turns and grows with `pose`.
 
     The period is `period` to twice `period`, in radii of the pose.

@@ -10,16 +10,12 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset
 
-from resnest_edu.data.images import decode, open_image_folder
-from resnest_edu.data.shapes import SHAPE_CLASSES, ShapesDataset
+from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.resnest import create_model
 from resnest_edu.training.checkpoint import save_checkpoint
-from resnest_edu.training.loop import EpochMetrics, TensorImages, default_device, train
-from resnest_edu.training.recipe import RECIPES, Recipe, get_recipe
-
-SHAPES_TRAIN_IMAGES, SHAPES_TEST_IMAGES = 8_000, 2_000
-IN_MEMORY_BYTES = 2 << 30
-"""An image folder that decodes to no more than this is decoded once; a larger one is read anew every epoch."""
+from resnest_edu.training.data import folder_data, shapes_data
+from resnest_edu.training.loop import EpochMetrics, default_device, train
+from resnest_edu.training.recipe import RECIPES, get_recipe
 
 OVERRIDES = ("model", "image_size", "epochs", "batch_size", "base_rate", "warmup_epochs")
 
@@ -70,22 +66,6 @@ def prepare_out(out: Path, *, overwrite: bool) -> None:
         raise ValueError(f"--out (={str(out)!r}) must be a folder that can be written to: {error.strerror}") from error
 
 
-def open_data(arguments: argparse.Namespace, recipe: Recipe) -> tuple[Dataset, Dataset, tuple[str, ...]]:
-    """The training images, the test images and the class names."""
-    if arguments.data is None:
-        splits: list[Dataset] = []
-        for split, count in (("train", SHAPES_TRAIN_IMAGES), ("test", SHAPES_TEST_IMAGES)):
-            shapes = ShapesDataset(count, seed=arguments.seed, split=split, size=recipe.image_size)
-            splits.append(TensorImages(*shapes.tensors()))
-        return splits[0], splits[1], SHAPE_CLASSES
-    folder = open_image_folder(arguments.data, size=recipe.image_size, skip_broken=arguments.skip_broken)
-    bytes_decoded = (len(folder.train) + len(folder.test)) * 3 * recipe.image_size**2
-    if bytes_decoded > IN_MEMORY_BYTES:
-        return folder.train, folder.test, folder.classes
-    decoded = [TensorImages(*decode(split, workers=arguments.workers)) for split in (folder.train, folder.test)]
-    return decoded[0], decoded[1], folder.classes
-
-
 def run(arguments: argparse.Namespace) -> None:
     overrides = {name: getattr(arguments, name) for name in OVERRIDES if getattr(arguments, name) is not None}
     recipe = replace(get_recipe(arguments.recipe), **overrides)
@@ -100,7 +80,14 @@ def run(arguments: argparse.Namespace) -> None:
     prepare_out(arguments.out, overwrite=arguments.overwrite)
     (arguments.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
 
-    train_data, test_data, classes = open_data(arguments, recipe)
+    train_data: Dataset
+    test_data: Dataset
+    if arguments.data is None:
+        (train_data, test_data), classes = shapes_data(recipe, arguments.seed), SHAPE_CLASSES
+    else:
+        train_data, test_data, classes = folder_data(
+            arguments.data, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers
+        )
     torch.manual_seed(arguments.seed)
     model = create_model(recipe.model, len(classes))
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -6,39 +6,21 @@ Legend: B batch, N images, H height, W width.
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from resnest_edu.arguments import require_positive_int
 from resnest_edu.training.augment import flip_and_shift, normalize
+from resnest_edu.training.data import batches
 from resnest_edu.training.recipe import Recipe, parameter_groups
 from resnest_edu.training.schedule import learning_rate
-
-Batches = Iterator[tuple[Tensor, Tensor]]
-
-
-class TensorImages(Dataset):
-    """Images that fit in memory: uint8 (N, 3, H, W) beside their labels, int64 (N,)."""
-
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images (={images.dtype}, {tuple(images.shape)}) must be uint8 of shape (N, 3, H, W)")
-        if len(images) != len(labels) or not len(images):
-            raise ValueError(f"labels (={len(labels)}) must be as many as images (={len(images)}), at least one")
-        self.images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.images[index], self.labels[index]
 
 
 @dataclass(frozen=True)
@@ -58,24 +40,6 @@ class EpochMetrics:
 def default_device() -> torch.device:
     """CUDA where there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def batches(data: Dataset, batch_size: int, *, generator: torch.Generator | None = None, workers: int = 0) -> Batches:
-    """Yield (images uint8 (B, 3, H, W), labels int64 (B,)), shuffled if there is a generator.
-
-    Images in memory are indexed a batch at a time; anything else goes through a DataLoader. A last batch
-    of one image is left out while shuffling: batch norm cannot train on it.
-    """
-    if isinstance(data, TensorImages):
-        order = torch.arange(len(data)) if generator is None else torch.randperm(len(data), generator=generator)
-        for chosen in order.to(data.images.device).split(batch_size):
-            if generator is None or len(chosen) > 1:
-                yield data.images[chosen], data.labels[chosen]
-    else:
-        loader = DataLoader(data, batch_size, shuffle=generator is not None, generator=generator, num_workers=workers)
-        for images, labels in loader:
-            if generator is None or len(images) > 1:
-                yield images, labels
 
 
 def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
