@@ -49,30 +49,44 @@ def _parts(source: str) -> tuple[str, set[str]]:
     return ast.dump(tree), {name for name in imported if name.split(".")[0] == __package__}
 
 
+def _source(module: str) -> str | None:
+    """The source of a module of this package; None if the name is that of no module."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # its parent is no package
+        return None
+    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else None
+
+
+def modules(module: str) -> dict[str, str]:
+    """The code, without comments and docstrings, of ``module`` and of all that it imports from this package, directly
+    or not, by module name."""
+    found: dict[str, str] = {}
+    waiting = {module}
+    while waiting:
+        name = waiting.pop()
+        source = _source(name)
+        if source is not None:
+            found[name], imported = _parts(source)
+            waiting |= imported - set(found)
+    return found
+
+
 def fingerprint(module: str) -> str:
     """A hash of the code that decides an experiment's figures: that of ``module`` and of all it imports from this
     package. Comments and docstrings do not count, so mending them makes no recording stale.
 
     Args:
-        module: dotted name, such as ``resnest_edu.training.loop``.
+        module: dotted name, such as ``resnest_edu.experiments.shapes_seeds``.
+
+    Raises:
+        ValueError: there is no such module.
     """
-    waiting, dumps = {module}, {}
-    while waiting:
-        name = waiting.pop()
-        spec = importlib.util.find_spec(name) if name not in dumps else None
-        if spec is None or spec.origin is None:
-            continue
-        dumps[name], imported = _parts(Path(spec.origin).read_text(encoding="utf-8"))
-        waiting |= {other for other in imported if other not in dumps and _is_module(other)}
-    text = "\n".join(f"{name} {dumps[name]}" for name in sorted(dumps))
+    found = modules(module)
+    if not found:
+        raise ValueError(f"module (={module!r}) must be a module of this package")
+    text = "\n".join(f"{name} {found[name]}" for name in sorted(found))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # a class or a function: its parent is no package
-        return False
 
 
 def provenance(device: torch.device) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from resnest_edu.training.data import folder_data, shapes_data
 from resnest_edu.training.loop import EpochMetrics, default_device, train
 from resnest_edu.training.recipe import RECIPES, get_recipe
 
+RESULTS = ("recipe.json", "metrics.jsonl", "checkpoint.pt")
 OVERRIDES = ("model", "image_size", "epochs", "batch_size", "base_rate", "warmup_epochs")
 
 
@@ -52,16 +54,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def prepare_out(out: Path, *, overwrite: bool) -> None:
+def check_out(out: Path, *, overwrite: bool) -> None:
     """Make the folder and show that it can be written to, before any time is spent on training."""
-    results = [out / "metrics.jsonl", out / "recipe.json", out / "checkpoint.pt"]
-    if not overwrite and any(path.exists() for path in results):
+    if not overwrite and any((out / name).exists() for name in RESULTS):
         raise ValueError(f"--out (={str(out)!r}) must not hold an earlier run; choose another or add --overwrite")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for path in results:
-            path.unlink(missing_ok=True)
-        results[0].touch()
+        with tempfile.TemporaryFile(dir=out):
+            pass
     except OSError as error:
         raise ValueError(f"--out (={str(out)!r}) must be a folder that can be written to: {error.strerror}") from error
 
@@ -71,14 +71,15 @@ def run(arguments: argparse.Namespace) -> None:
     recipe = replace(get_recipe(arguments.recipe), **overrides)
     if arguments.workers < 0:
         raise ValueError(f"--workers (={arguments.workers}) must be at least 0")
+    if not 0 <= arguments.seed < 2**64:
+        raise ValueError(f"--seed (={arguments.seed}) must be at least 0 and below 2**64")
     try:
         device = torch.device(arguments.device) if arguments.device else default_device()
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device (={arguments.device!r}) must be a device of this machine: {reason}") from error
-    prepare_out(arguments.out, overwrite=arguments.overwrite)
-    (arguments.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
+    check_out(arguments.out, overwrite=arguments.overwrite)
 
     train_data: Dataset
     test_data: Dataset
@@ -88,12 +89,15 @@ def run(arguments: argparse.Namespace) -> None:
         train_data, test_data, classes = folder_data(
             arguments.data, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers
         )
+    for name in RESULTS:
+        (arguments.out / name).unlink(missing_ok=True)
+    (arguments.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
     torch.manual_seed(arguments.seed)
     model = create_model(recipe.model, len(classes))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(
         f"{recipe.model}, {parameters:,} parameters, on {device}: {len(train_data):,} training and "  # type: ignore[arg-type]
-        f"{len(test_data):,} test images of {len(classes)} classes, {recipe.epochs} epochs"  # type: ignore[arg-type]
+        f"{len(test_data):,} test images of {len(classes)} classes, {recipe.epochs} epoch(s)"  # type: ignore[arg-type]
     )
 
     def report(metrics: EpochMetrics) -> None:

@@ -1,0 +1,35 @@
+import math
+
+import pytest
+
+from resnest_edu.training.schedule import learning_rate
+
+RUN = {"peak": 0.5, "warmup_steps": 10, "total_steps": 110}
+
+
+def test_warm_up_is_linear_from_zero():
+    assert [learning_rate(step, **RUN) for step in (0, 5, 10)] == [0, 0.25, 0.5]
+
+
+def test_cosine_comes_down_to_zero():
+    assert learning_rate(60, **RUN) == pytest.approx(0.25)
+    assert learning_rate(35, **RUN) == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)) / 2)
+    assert learning_rate(110, **RUN) == pytest.approx(0)
+
+
+def test_no_warm_up_starts_at_the_peak():
+    assert learning_rate(0, peak=0.5, warmup_steps=0, total_steps=10) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"step": -1}, r"step \(=-1\) must be at least 0 and at most total_steps \(=110\)"),
+        ({"step": 111}, r"step \(=111\) must be"),
+        ({"warmup_steps": 110}, r"warmup_steps \(=110\) must be at least 0 and below total_steps \(=110\)"),
+        ({"warmup_steps": -1}, r"warmup_steps \(=-1\) must be"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        learning_rate(**({"step": 0} | RUN | arguments))
