@@ -1,8 +1,8 @@
 """Outlines as depths: how far inside a shape a point lies, in radii of the circle around the shape.
 
-A depth is positive inside, zero on the outline, negative outside. Depth times the radius in pixels, shifted by
-a half and clipped to [0, 1], is about the share of a pixel that the shape covers: one formula gives both the
-mask and the smooth edge.
+A depth is positive inside, zero on the outline, negative outside. Depth times the radius in pixels, shifted
+by a half and clipped to [0, 1], is about the share of a pixel that the shape covers: one formula gives both
+the mask and the smooth edge.
 """
 
 from collections.abc import Callable
