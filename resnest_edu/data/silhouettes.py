@@ -115,7 +115,9 @@ class Shapes:
         for index, outline in enumerate(_OUTLINES.values()):
             rows = np.flatnonzero(self.classes == index)
             if rows.size:
-                depth[rows] = outline(u[rows], v[rows])
+                across, down = u[rows], v[rows]
+                # All lie in the unit circle. Cut there, or straight edges go on into spikes beyond a sharp tip.
+                depth[rows] = np.minimum(outline(across, down), _disk(across, down))
         return depth
 
 
