@@ -116,7 +116,7 @@ class Shapes:
             rows = np.flatnonzero(self.classes == index)
             if rows.size:
                 across, down = u[rows], v[rows]
-                # All lie in the unit circle. Cut there, or straight edges go on into spikes beyond a sharp tip.
+                # All lie in the unit circle: cut there, or edges run on into spikes beyond a sharp tip.
                 depth[rows] = np.minimum(outline(across, down), _disk(across, down))
         return depth
 
