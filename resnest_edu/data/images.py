@@ -68,6 +68,10 @@ def _class_names(folder: Path) -> list[str]:
 class _Folder(ImageFolder):
     """The images of root/CLASS/*, in the order of the names of classes and files."""
 
+    samples: list[tuple[str, int]]
+    imgs: list[tuple[str, int]]
+    targets: list[int]
+
     def __init__(self, root: Path, size: int) -> None:
         super().__init__(root, transform=partial(_square, size=size), loader=_load, allow_empty=True)
 
@@ -76,12 +80,12 @@ class _Folder(ImageFolder):
         if not names:
             raise ValueError(f"root (={directory}) must contain a folder of images for each class")
         if len(names) < 2:
-            raise ValueError(f"root (={directory}) must contain at least 2 class folders, not 1 (={names[0]})")
+            raise ValueError(f"root (={directory}) must contain 2 or more class folders, not only {names[0]}")
         return names, {name: index for index, name in enumerate(names)}
 
     def drop_broken(self) -> list[str]:
         """Keep only files that can be read to their end; gives the others."""
-        samples = list(zip((path for path, _ in self.imgs), self.targets, strict=True))
+        samples = self.samples
         with ThreadPoolExecutor() as pool:
             whole = list(pool.map(_is_whole, [path for path, _ in samples]))
         self.samples = self.imgs = [sample for sample, good in zip(samples, whole, strict=True) if good]
@@ -94,7 +98,7 @@ class _Folder(ImageFolder):
             found = self.targets.count(index)
             if found < least:
                 folder = Path(self.root, name)
-                raise ValueError(f"class folder (={folder}) must contain at least {least} images, not {found}")
+                raise ValueError(f"class folder (={folder}) must contain {least} or more images, not {found}")
 
 
 def _is_whole(path: str) -> bool:
@@ -126,10 +130,10 @@ def open_image_folder(
     """Open `root/train/CLASS/*` with `root/test/CLASS/*` (or val, valid, validation), or else `root/CLASS/*`.
 
     In the second layout a share `test_fraction` of each class is held out for the test, chosen by `seed`.
-    Every image becomes upright RGB, transparent parts white; then its shorter side is resized to `size` pixels
-    and the centre cut out. Files are read when an item is asked for; a broken one then raises ValueError with
-    its name. With `skip_broken` all files are read once now, the broken ones left out, listed in `skipped`, and
-    counted in a warning.
+    Every image becomes upright RGB, transparent parts white; then its shorter side is resized to `size`
+    pixels and the centre cut out. Files are read when an item is asked for; a broken one then raises
+    ValueError with its name. With `skip_broken` all files are read once now, the broken ones left out,
+    listed in `skipped`, and counted in a warning.
 
     Raises ValueError if the folder is missing, is no folder, holds fewer than two classes or a class without
     images, if training and test have different classes, or if size, test_fraction or seed is out of range.

@@ -23,14 +23,14 @@ class SceneConfig:
 
     - `size`: side of the square picture in pixels, at least 8. It changes the resolution, not the scene.
     - `objects`: least and greatest number of objects in a scene, within 1 to 32.
-    - `scale`: least and greatest diameter of the circle around an object, as a fraction of the picture's side;
-      at least 6 pixels.
-    - `enlarge`: redraw the very same scenes with every object, and the piece lying across it, this many times as
-      large; at least 1, and the largest object must still fit into the picture. An object moves only as far as
-      it must to stay inside.
+    - `scale`: least and greatest diameter of the circle around an object, as a fraction of the picture's
+      side; at least 6 pixels.
+    - `enlarge`: redraw the very same scenes with every object, and the piece lying across it, this many times
+      as large; at least 1, and the largest object must still fit into the picture. An object moves only as
+      far as it must to stay inside.
     - `clutter`: pieces of no class behind the objects, 0 to 32.
-    - `occlusion`: the greatest share of an object, 0 to 0.5, that the piece lying across it may hide; 0 draws no
-      such piece. Objects in front may hide more.
+    - `occlusion`: the greatest share of an object, 0 to 0.5, that the piece lying across it may hide; 0 draws
+      no such piece. Objects in front may hide more.
     """
 
     size: int = 32
@@ -89,8 +89,8 @@ def _frame(count: int) -> Pose:
     return Pose(zero, zero, one, one, zero)
 
 
-# A lattice over an object's own coordinates, and which of its points each class covers, to measure how much of
-# the object a piece hides.
+# A lattice over an object's own coordinates, and which of its points each class covers, to measure how much
+# of the object a piece hides.
 _LATTICE = 2 * pixel_centres(24) - 1
 _POINTS = _frame(len(SHAPE_CLASSES)).coordinates(_LATTICE, _LATTICE)
 _COVERED = Shapes(np.arange(len(SHAPE_CLASSES))).depth(*_POINTS) > 0
@@ -165,7 +165,7 @@ def plan_scenes(start: int, count: int, seed: int, config: SceneConfig) -> Plan:
     least, greatest = config.objects
     present = least + choose(greatest - least + 1, next(draw))
     ground = surfaces(draw, light - spread, light + spread, _frame(count), 0.12)
-    # Objects are darker than all of the ground or lighter than all of it: so much luma is left on either side.
+    # Objects are darker than all of the ground or lighter than all of it: so much luma is left either side.
     margin = np.abs(spread) + CONTRAST
     below, above = np.maximum(light - margin - DARKEST, 0), np.maximum(LIGHTEST - light - margin, 0)
 

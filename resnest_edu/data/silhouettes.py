@@ -1,8 +1,8 @@
 """Outlines as depths: how far inside a shape a point lies, in radii of the circle around the shape.
 
-A depth is positive inside, zero on the outline, negative outside. Depth times the radius in pixels, shifted by
-a half and clipped to [0, 1], is about the share of a pixel that the shape covers: one formula gives both the
-mask and the smooth edge.
+A depth is positive inside, zero on the outline, negative outside. Depth times the radius in pixels, shifted
+by a half and clipped to [0, 1], is about the share of a pixel that the shape covers: one formula gives both
+the mask and the smooth edge.
 """
 
 from collections.abc import Callable
@@ -115,7 +115,9 @@ class Shapes:
         for index, outline in enumerate(_OUTLINES.values()):
             rows = np.flatnonzero(self.classes == index)
             if rows.size:
-                depth[rows] = outline(u[rows], v[rows])
+                across, down = u[rows], v[rows]
+                # All lie in the unit circle: cut there, or edges run on into spikes beyond a sharp tip.
+                depth[rows] = np.minimum(outline(across, down), _disk(across, down))
         return depth
 
 

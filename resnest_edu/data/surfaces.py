@@ -18,7 +18,7 @@ _SHADOW = 0.3  # how much darker the picture is right beside a figure
 _GRAIN = 12 / 255  # from the darkest to the lightest grain
 
 # A pattern is a form in a and b, the distances (0 to a half) from the middle of a cell along its two axes:
-# constant + of_a · a + of_ab · (a - 1/4)(b - 1/4) + of_squares · (a² + b²), 0 where the colours meet.
+# constant + of_a · a + of_ab · (a - 1/4)(b - 1/4) + of_squares · (a² + b²), 0 where the two colours meet.
 _PATTERNS = np.array(
     [
         [-0.25, 1.0, 0.0, 0.0],  # stripes
@@ -75,14 +75,22 @@ def _mixture(surface: Surfaces, grid: Floats) -> Floats:
     """Share of the second colour in each pixel, float32 (B, H, W) in [0, 1]."""
     constant, of_a, of_ab, of_squares = (column[:, None, None] for column in _PATTERNS[surface.pattern].T)
     a, b = surface.cells.coordinates(grid, grid)
-    a -= np.floor(a)
-    b -= np.floor(b)
-    a = np.abs(a - 0.5)
-    b = np.abs(b - 0.5)
-    value = constant + of_a * a + of_ab * ((a - 0.25) * (b - 0.25)) + of_squares * (a * a + b * b)
+    for distance in (a, b):
+        distance -= np.floor(distance)
+        distance -= 0.5
+        np.abs(distance, out=distance)
     # One pixel from colour to colour, but for the gradient, which takes half a period.
     pixels = np.where(surface.pattern == _GRADIENT, 2, surface.cells.radius * len(grid))[:, None, None]
-    return np.clip(value * pixels.astype(np.float32) + 0.5, 0, 1)
+    pixels = pixels.astype(np.float32)
+    value = (of_squares * pixels) * (a * a + b * b)
+    value += (of_a * pixels) * a
+    a -= 0.25
+    b -= 0.25
+    a *= b
+    a *= of_ab * pixels
+    value += a
+    value += constant * pixels + 0.5
+    return np.clip(value, 0, 1, out=value)
 
 
 def ground(surface: Surfaces, grid: Floats) -> Floats:
@@ -101,8 +109,13 @@ def paint(image: Floats, depth: Floats, surface: Surfaces, grid: Floats) -> None
     mixture = _mixture(surface, grid)
     for channel in range(3):
         first, second = (pair[:, channel, None, None] for pair in (surface.first, surface.second))
-        below = image[:, channel] * shadow
-        image[:, channel] = below + cover * (first + mixture * (second - first) - below)
+        below = image[:, channel]
+        below *= shadow
+        above = mixture * (second - first)
+        above += first
+        above -= below
+        above *= cover
+        below += above
 
 
 def illuminate(image: Floats, draw: Iterator[Floats], grid: Floats) -> None:
