@@ -3,8 +3,8 @@
     python -m tools.notebooks [NOTEBOOK ...]           run, and store the outputs in place
     python -m tools.notebooks --check [NOTEBOOK ...]   say what is not as `make notebooks` would leave it
 
-Without names, every notebook of `_toc.yml`. A notebook runs in a fresh kernel of this very Python, in its own folder, as
-under nbval, and always with the package that lies beside it.
+Without names, every notebook of `_toc.yml`. A notebook runs in a fresh kernel of this very Python, in its own
+folder, as under nbval, and always with the package that lies beside it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,21 @@ METADATA = {
     "language_info": {"name": "python", "pygments_lexer": "ipython3"},
 }
 # What the front ends write into a cell's metadata, and which says nothing about the chapter.
-VOLATILE = ("execution", "ExecuteTime", "collapsed", "scrolled", "jupyter", "pycharm", "vscode", "id", "outputId", "colab")
-MACHINE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|Users|tmp|work|mnt|opt|var|usr)/\S+|\b[A-Z]:\\\w+|site-packages")
+VOLATILE = (
+    "execution",
+    "ExecuteTime",
+    "collapsed",
+    "scrolled",
+    "jupyter",
+    "pycharm",
+    "vscode",
+    "id",
+    "outputId",
+    "colab",
+)
+MACHINE_PATH = re.compile(
+    r"(?<![\w.:/])/(?:home|root|Users|tmp|work|mnt|opt|var|usr)/\S+|\b[A-Z]:\\\w+|site-packages"
+)
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
 
 
@@ -46,7 +59,7 @@ class CellFailure(Exception):
     """A cell raised, was too slow, or took its kernel down. The message names the cell and the cause."""
 
 
-# --- which notebooks ---------------------------------------------------------------------------------------------------
+# --- which notebooks
 
 
 def toc_notebooks(root: Path = ROOT) -> list[Path]:
@@ -59,8 +72,8 @@ def toc_notebooks(root: Path = ROOT) -> list[Path]:
         for child in document.child_files() if document else []:
             yield from walk(str(child))
 
-    paths = [root / f"{name.removesuffix('.ipynb').removesuffix('.md')}.ipynb" for name in walk(site_map.root.docname)]
-    return [path for path in paths if path.exists()]
+    stems = (name.removesuffix(".ipynb").removesuffix(".md") for name in walk(site_map.root.docname))
+    return [path for stem in stems if (path := root / f"{stem}.ipynb").exists()]
 
 
 def shown(path: Path, root: Path = ROOT) -> str:
@@ -68,14 +81,14 @@ def shown(path: Path, root: Path = ROOT) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
 
 
-# --- running -----------------------------------------------------------------------------------------------------------
+# --- running
 
 
 class _ThisPython(KernelSpecManager):
     """Whatever kernel is asked for and whatever is installed: the Python that runs this."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict(["--log-level=ERROR"]))
 
 
 class _Kernel(AsyncKernelManager):
@@ -85,10 +98,10 @@ class _Kernel(AsyncKernelManager):
 
 
 def execute(notebook: NotebookNode, folder: Path, name: str, root: Path = ROOT) -> None:
-    """Run every cell of `notebook` in a fresh kernel whose working directory is `folder`; outputs replace the old ones.
+    """Run every cell of `notebook` in a fresh kernel that works in `folder`; outputs replace the old ones.
 
-    Raises `CellFailure` at the first cell that fails, tagged `raises-exception` or not: what is meant to fail is caught
-    in the chapter and its message printed, so that no page shows a traceback.
+    Raises `CellFailure` at the first cell that fails, tagged `raises-exception` or not: what is meant to fail
+    is caught in the chapter and its message printed, so that no page shows a traceback.
     """
     running = {"cell": 0}
 
@@ -116,7 +129,8 @@ def execute(notebook: NotebookNode, folder: Path, name: str, root: Path = ROOT) 
     cells = notebook.cells
     index = running["cell"]
     head = [line for line in cells[index].source.splitlines() if line.strip()][:5]
-    raise CellFailure("\n".join([f"{place(name, cells, index)} failed", *(f"    | {line}" for line in head), f"  {what}"]))
+    lines = [f"{place(name, cells, index)} failed", *(f"    | {line}" for line in head), f"  {what}"]
+    raise CellFailure("\n".join(lines))
 
 
 def place(name: str, cells: list[NotebookNode], index: int) -> str:
@@ -139,11 +153,11 @@ def run(path: Path, name: str | None = None, root: Path = ROOT) -> NotebookNode:
     return normalise(notebook)
 
 
-# --- the normal form ---------------------------------------------------------------------------------------------------
+# --- the normal form
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """A copy with nothing in it that changes from run to run or machine to machine, but for what the cells print."""
+    """A copy with nothing in it that changes from run to run, but for what the cells themselves print."""
     notebook = copy.deepcopy(notebook)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     notebook.metadata = nbformat.from_dict({**notebook.metadata, **METADATA})
@@ -200,7 +214,7 @@ def faults(notebook: NotebookNode, name: str) -> list[str]:
             elif output.output_type == "stream" and output.name == "stderr":
                 found.append(f"{where} wrote to stderr: {output.text.strip().splitlines()[-1:]}")
             elif "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
-                found.append(f"{where} shows a widget, which a page can only draw with scripts from elsewhere")
+                found.append(f"{where} shows a widget, which needs scripts from elsewhere")
             elif path := MACHINE_PATH.search(text):
                 found.append(f"{where} prints a path of this machine: {path.group()}")
             elif address := ADDRESS.search(text):
@@ -228,7 +242,8 @@ def check(path: Path, root: Path = ROOT) -> list[str]:
     elif any(cell.execution_count is None for cell in code):
         found.append(f"{name}: a cell was never run; run make notebooks NB={name}")
     ids = [cell.get("id") for cell in notebook.cells]
-    found += [f"{name}: the cell id {i!r} is used twice" for i in sorted({str(i) for i in ids if ids.count(i) > 1})]
+    twice = sorted({str(key) for key in ids if ids.count(key) > 1})
+    found += [f"{name}: the cell id {key!r} is used twice" for key in twice]
     if not found and text != dumps(normalise(notebook)):
         found.append(f"{name}: not in normal form; run make notebooks NB={name}")
     return found
@@ -244,7 +259,11 @@ def store(path: Path, root: Path = ROOT) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.notebooks", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.notebooks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks (default: all in _toc.yml)")
     parser.add_argument("--check", action="store_true", help="run nothing; check the stored notebooks")
     options = parser.parse_args(arguments)

@@ -2,8 +2,9 @@
 
     python -m tools.site [--execute [NOTEBOOK ...]]
 
-Without `--execute`, from the outputs stored in the notebooks. With it, the notebooks run first, in the staging copy: the
-committed ones are not touched. Every warning is an error, and a failing cell ends the build before anything is rendered.
+Without `--execute`, from the outputs stored in the notebooks. With it, the notebooks run first, in the
+staging copy: the committed ones are not touched. Every warning is an error, and a failing cell ends the build
+before anything is rendered.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def execute(root: Path, source: Path, notebooks: list[Path]) -> None:
 def render(root: Path, source: Path, staging: Path) -> Path:
     """Run Jupyter Book over `source`; the folder of the finished site."""
     code = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "build", "-W", "-n", "--keep-going", "--path-output", str(staging), str(source)]
+    options = ["-W", "-n", "--keep-going", "--path-output", str(staging)]
+    command = [sys.executable, "-c", code, "build", *options, str(source)]
     # Docstrings are read from the package beside the book.
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1", "PYTHONUTF8": "1"}
@@ -77,7 +79,7 @@ def render(root: Path, source: Path, staging: Path) -> Path:
 
 
 def entry(site: Path) -> None:
-    """`index.html` at the top, where Jupyter Book leaves a bare redirect when the book's root is in a folder."""
+    """Put an `index.html` at the top that leads to the book's root page, which lies in a folder."""
     root = next((page for page in ("book/index.html", "index.html") if (site / page).exists()), None)
     if root is None:
         raise BuildFailure("the site has no index page")
@@ -119,7 +121,9 @@ def build(root: Path = ROOT, notebooks: list[Path] | None = None, run_notebooks:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.site", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.site", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--execute", action="store_true", help="run the notebooks first")
     parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks to run (default: all in _toc.yml)")
     options = parser.parse_args(arguments)
