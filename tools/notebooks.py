@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import copy
 import hashlib
+import json
 import os
 import re
 import sys
@@ -207,6 +208,8 @@ def faults(notebook: NotebookNode, name: str) -> list[str]:
         if cell.cell_type != "code":
             continue
         where = place(name, notebook.cells, index)
+        if cell.source.rstrip().endswith(";"):
+            found.append(f"{where} ends in ';', which nbval does not heed; end with plt.show()")
         for output in cell.outputs:
             text = _text(output)
             if output.output_type == "error":
@@ -232,6 +235,10 @@ def _text(output: NotebookNode) -> str:
 def check(path: Path, root: Path = ROOT) -> list[str]:
     """What `make notebooks` would mend in the stored notebook, or refuse to store."""
     name, text = shown(path, root), path.read_text(encoding="utf-8")
+    # Reading mends repeated ids without a word, so they are looked for in the file itself.
+    ids = [str(cell.get("id")) for cell in json.loads(text)["cells"]]
+    if twice := sorted({key for key in ids if ids.count(key) > 1}):
+        return [f"{name}: the cell id {key!r} is used twice" for key in twice]
     notebook = nbformat.reads(text, as_version=4)
     found = faults(notebook, name)
     code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
@@ -241,12 +248,19 @@ def check(path: Path, root: Path = ROOT) -> list[str]:
         found.append(f"{name}: no stored outputs; run make notebooks NB={name}")
     elif any(cell.execution_count is None for cell in code):
         found.append(f"{name}: a cell was never run; run make notebooks NB={name}")
-    ids = [cell.get("id") for cell in notebook.cells]
-    twice = sorted({str(key) for key in ids if ids.count(key) > 1})
-    found += [f"{name}: the cell id {key!r} is used twice" for key in twice]
+    found += _unasserted(notebook, name)
     if not found and text != dumps(normalise(notebook)):
         found.append(f"{name}: not in normal form; run make notebooks NB={name}")
     return found
+
+
+def _unasserted(notebook: NotebookNode, name: str) -> Iterator[str]:
+    """Cells whose output is not compared, and after which nothing is asserted either."""
+    for index, cell in enumerate(notebook.cells):
+        if "nbval-ignore-output" in cell.metadata.get("tags", []):
+            rest = [later.source for later in notebook.cells[index:] if later.cell_type == "code"]
+            if not any(re.search(r"^\s*assert\b|\.assert_", source, re.MULTILINE) for source in rest):
+                yield f"{place(name, notebook.cells, index)} is not compared, and no assertion follows it"
 
 
 def store(path: Path, root: Path = ROOT) -> list[str]:
