@@ -111,4 +111,4 @@ def test_what_only_a_browser_sees_is_found(plant: Plant, monkeypatch: pytest.Mon
     ):
         assert fault in text, fault
     assert "(390 px, light): wider" not in text and "(1280 px, light): wider" not in text
-    assert any(fault.startswith("search.html") for fault in found)
+    assert any(fault.startswith("search.html: the search") for fault in found)
