@@ -123,6 +123,9 @@ def execute(notebook: NotebookNode, folder: Path, name: str, root: Path = ROOT) 
         client.execute(env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
     except CellExecutionError as error:
         what = f"{error.ename}: {error.evalue}"
+        arrow = re.search(r"^-+> *(\d+) (.*)$", re.sub(r"\x1b\[[0-9;]*m", "", error.traceback), re.MULTILINE)
+        if arrow:
+            what = f"line {arrow.group(1)}: {arrow.group(2).strip()}\n  {what}"
     except Exception as error:  # a dead kernel, a cell over its time
         what = f"{type(error).__name__}: {error}"
     else:

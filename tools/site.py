@@ -68,13 +68,14 @@ def render(root: Path, source: Path, staging: Path) -> Path:
     # Docstrings are read from the package beside the book.
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1", "PYTHONUTF8": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, cwd=root)
     site = staging / "_build" / "html"
-    said = [line.replace(f"{source}{os.sep}", "") for line in (done.stdout + done.stderr).splitlines()]
-    said = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in said]
-    warnings = [line for line in said if re.search(r"\b(WARNING|ERROR|CRITICAL|SEVERE)\b", line)]
-    if done.returncode or warnings or not any(site.rglob("*.html")):
-        raise BuildFailure("\n".join(warnings or said[-40:]))
+    warned = re.search(r"\b(WARNING|ERROR|CRITICAL)\b", done.stderr)
+    if done.returncode or warned or not any(site.rglob("*.html")):
+        said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr.strip() or done.stdout.strip())
+        for folder in (source, root):
+            said = said.replace(f"{folder}{os.sep}", "")
+        raise BuildFailure("\n".join(dict.fromkeys(said.splitlines()[-60:])))
     return site
 
 

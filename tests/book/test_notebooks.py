@@ -65,7 +65,11 @@ def test_a_failing_cell_is_named(write: Write, tmp_path: Path) -> None:
         run(path, root=tmp_path)
     message = str(failure.value)
     assert "book/chapter.ipynb: cell [2] (id cell1) failed" in message
-    assert "| z = y / 0" in message and "ZeroDivisionError: division by zero" in message
+    assert (
+        "| y = x" in message
+        and "line 2: z = y / 0" in message
+        and "ZeroDivisionError: division by zero" in message
+    )
 
 
 def test_the_tag_for_expected_errors_does_not_help(write: Write) -> None:
