@@ -147,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     for line in found:
         print(line, file=sys.stderr)
     count = len(pages(options.site))
-    print(f"{count} pages, {len(found) or 'no'} faults ({time.perf_counter() - begin:.0f} s)")
+    print(f"{count} pages, faults: {len(found)} ({time.perf_counter() - begin:.0f} s)")
     return int(bool(found))
 
 
