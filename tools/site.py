@@ -19,7 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools.notebooks import ROOT, CellFailure, dumps, faults, run, shown, toc_notebooks
+from tools.normal_form import dumps, faults
+from tools.notebooks import ROOT, CellFailure, run, shown, toc_notebooks
 
 ENTRY = """<!DOCTYPE html>
 <html lang="en">

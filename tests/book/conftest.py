@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from nbformat import v4
 
-from tools.notebooks import ROOT, dumps, normalise
+from tools.normal_form import dumps, normalise
+from tools.notebooks import ROOT
 
 TOC = """
 format: jb-book

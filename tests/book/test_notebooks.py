@@ -8,7 +8,8 @@ import nbformat
 import pytest
 
 from tools import notebooks
-from tools.notebooks import CellFailure, check, dumps, faults, normalise, run, store, toc_notebooks
+from tools.normal_form import dumps, faults, normalise
+from tools.notebooks import CellFailure, check, run, store, toc_notebooks
 
 Write = Callable[..., Path]
 
