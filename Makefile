@@ -1,0 +1,76 @@
+# The one door to everything in this repository. `make` alone lists what there is.
+# Needs Python >= 3.11, git and make; the rest is installed into .venv on first use.
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+PORT   ?= 8000
+# Notebooks to run, for `book`, `notebooks` and `nbval`: all that _toc.yml lists unless named here.
+NB     ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help install book html notebooks serve lab train gpu test lint types unit site-check nbval clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  Single chapters: make book NB=book/blocks/squeeze_excitation.ipynb (also notebooks, nbval)"
+
+install: $(STAMP) ## make .venv and install everything into it (every other target does so when needed)
+
+# Rebuilt only when one of the two files that name dependencies changes.
+$(STAMP): pyproject.toml requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): a few minutes and several GB the first time"
+	@$(PY) -m pip install --disable-pip-version-check -r requirements.txt -e . > $(VENV)/pip.log 2>&1 \
+	  || { cat $(VENV)/pip.log >&2; exit 1; }
+	@touch $@
+
+book: $(STAMP) ## run every notebook here and now, then build the site from what they printed
+	@$(PY) -m tools.site --execute $(NB)
+
+html: $(STAMP) ## build the site from the outputs stored in the notebooks
+	@$(PY) -m tools.site
+
+notebooks: $(STAMP) ## run the notebooks and store their outputs in place
+	@$(PY) -m tools.notebooks $(NB)
+
+serve: $(STAMP) ## serve the built site on this machine
+	@test -f _build/html/index.html || { echo "Nothing built yet: run make html or make book first" >&2; exit 1; }
+	@echo "http://127.0.0.1:$(PORT)/  (Ctrl-C ends it)"
+	@$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+lab: $(STAMP) ## open the chapters in JupyterLab
+	@$(PY) -m jupyterlab book
+
+train: $(STAMP) ## train a small ResNeSt on drawn shapes, into runs/shapes
+	@$(PY) -m resnest_edu.training --recipe shapes --out runs/shapes
+
+gpu: $(STAMP) ## run the recorded experiments that need a GPU, into book/results
+	@$(PY) -m resnest_edu.results
+
+test: lint types unit site-check nbval ## every check, cheap ones first
+
+lint: $(STAMP) ## style of the code (ruff)
+	@$(PY) -m ruff check resnest_edu tools tests book
+
+types: $(STAMP) ## types of the code (mypy)
+	@$(PY) -m mypy
+
+unit: $(STAMP) ## tests of the package and the tools, and the form of the stored notebooks
+	@$(PY) -m tools.notebooks --check $(NB)
+	@$(PY) -m pytest -q
+
+site-check: html ## links, alt texts, and every page in a browser, light and dark, wide and narrow
+	@$(PY) -m tools.check_site _build/html
+
+nbval: $(STAMP) ## run the notebooks and compare with their stored outputs
+	@$(PY) -m pytest -q --nbval --nbval-current-env $(or $(NB),book)
+
+clean: ## remove what was built (not .venv, not runs)
+	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find resnest_edu tools tests book -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -1,0 +1,114 @@
+"""The site checks find what is planted, and nothing in a page that is sound."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tools import browser, check_site
+from tools.check_site import check_files
+
+Plant = Callable[[str], Path]
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>t</title></head><body>
+<div class="onlyprint"><h1>T</h1></div>
+<article><h1 id="t">T</h1>
+<p><a href="#t">up</a> <a href="https://example.org/">out</a> <a href="other.html#there">other</a></p>
+<img src="a.svg" alt="Two bars, the left one taller">
+<pre>is it [?] or ???</pre>
+{planted}
+</article></body></html>
+"""
+PIXEL = '<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"></svg>'
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Plant:
+    """A site of two pages, with `planted` in the first."""
+
+    def plant(planted: str) -> Path:
+        (tmp_path / "a.svg").write_text(PIXEL)
+        (tmp_path / "other.html").write_text(PAGE.format(planted='<p id="there">x</p>'))
+        (tmp_path / "index.html").write_text(PAGE.format(planted=planted))
+        return tmp_path
+
+    return plant
+
+
+def test_a_sound_site_has_no_faults(plant: Plant) -> None:
+    assert check_files(plant("")) == []
+
+
+@pytest.mark.parametrize(
+    ("planted", "fault"),
+    [
+        ('<a href="missing.html">x</a>', "broken link: missing.html"),
+        ('<a href="other.html#nowhere">x</a>', "broken anchor: other.html#nowhere"),
+        ('<a href="#nowhere">x</a>', "broken anchor: #nowhere"),
+        ('<a href="../../elsewhere.html">x</a>', "link out of the site"),
+        ('<script src="https://example.org/x.js"></script>', "fetches from elsewhere"),
+        ('<link rel="stylesheet" href="//example.org/x.css">', "fetches from elsewhere"),
+        ('<img src="a.svg">', "image without alt text"),
+        ('<img src="a.svg" alt=" ">', "image without alt text"),
+        ('<img src="a.svg" alt="_images/abc123.png">', "alt text is a file name"),
+        ('<img src="gone.svg" alt="A bar">', "broken link: gone.svg"),
+        ("<h1>Second</h1>", "2 first headings"),
+        ("<p>as shown in [?]</p>", "unresolved: [?]"),
+        ("<p>see ???</p>", "unresolved: ???"),
+        ("<pre>Traceback (most recent call last):</pre>", "shows a traceback"),
+    ],
+)
+def test_what_is_planted_is_found(plant: Plant, planted: str, fault: str) -> None:
+    found = check_files(plant(planted))
+    assert len(found) == 1
+    assert found[0].startswith("index.html: ") and fault in found[0]
+
+
+def test_a_style_sheet_from_elsewhere_is_found(plant: Plant) -> None:
+    site = plant("")
+    (site / "x.css").write_text('@import "https://example.org/font.css"; p { color: red }')
+    assert "x.css: fetches from elsewhere" in check_files(site)[0]
+
+
+def test_an_empty_site_is_a_fault(tmp_path: Path) -> None:
+    assert "no pages" in check_files(tmp_path)[0]
+
+
+def test_without_a_browser_only_ci_fails(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = str(plant(""))
+    monkeypatch.setattr(browser, "find", lambda: None)
+    monkeypatch.delenv("CI", raising=False)
+    assert check_site.main([site]) == 0
+    assert "No Chromium found" in capsys.readouterr().out
+    monkeypatch.setenv("CI", "true")
+    assert check_site.main([site]) == 1
+
+
+@pytest.mark.skipif(browser.find() is None, reason="no Chromium")
+def test_what_only_a_browser_sees_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser, "PATIENCE", 2000)
+    planted = """
+      <script>
+        const dark = matchMedia('(prefers-color-scheme: dark)');
+        const follow = () => { document.documentElement.dataset.theme = dark.matches ? 'dark' : 'light' };
+        dark.onchange = follow; follow();
+        fetch('https://example.org/beacon').catch(() => 0);
+        setTimeout(() => { throw Error('boom') });
+      </script>
+      <span class="math">\\(x\\)</span> <p>and $$y$$</p> <div style="width: 350px">wide</div>"""
+    site = plant(planted)
+    found = browser.check_pages(browser.find() or "", site, [site / "index.html"], "attention")
+    text = "\n".join(found)
+    for fault in (
+        "asks another host: https://example.org/beacon",
+        "script error: boom",
+        "MathJax did not start",
+        "formula not set",
+        "raw formula: and $$y$$",
+        "(320 px, dark): wider than the window by",
+    ):
+        assert fault in text, fault
+    assert "(390 px, light): wider" not in text and "(1280 px, light): wider" not in text
+    assert any(fault.startswith("search.html: the search") for fault in found)

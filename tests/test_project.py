@@ -1,0 +1,47 @@
+"""The files that must agree with each other do."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from tools.notebooks import toc_notebooks
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def requirement_lines() -> list[str]:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def declared() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return project["dependencies"] + [
+        line for extra in project["optional-dependencies"].values() for line in extra
+    ]
+
+
+def test_requirements_and_metadata_name_the_same_dependencies() -> None:
+    assert sorted(requirement_lines()) == sorted(declared())
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    assert [line for line in requirement_lines() if ">=" not in line] == []
+
+
+def test_every_notebook_is_a_chapter() -> None:
+    written = {path for path in (ROOT / "book").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}
+    assert written == set(toc_notebooks(ROOT))
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    listed = re.findall(r"(?:root|file): *(\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    written = {str(path.relative_to(ROOT).with_suffix("")) for path in (ROOT / "book").rglob("*.md")}
+    assert written <= set(listed)
+
+
+def test_every_make_target_says_what_it_does() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert phony
+    assert set(phony.group(1).split()) == set(re.findall(r"^([a-z-]+):.*## \S", text, re.MULTILINE))

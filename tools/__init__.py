@@ -1,0 +1,1 @@
+"""What stands between the notebooks and the rendered site: run, store, build, check."""

@@ -1,0 +1,193 @@
+"""Open every page of the site in Chromium, light and dark, wide and narrow, and see that it stands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Error, Page, TimeoutError, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+SCHEMES = ("light", "dark")
+# A page is loaded once at the first width of each row and only resized to the others.
+WIDTHS = ((1280,), (390, 320))
+HEIGHT = 900
+PATIENCE = 15_000  # milliseconds
+
+# Resolves once MathJax has set every formula, or at once on a page without any.
+MATH_DONE = """async () => {
+  const wanted = document.querySelectorAll('article .math').length;
+  if (wanted && !window.MathJax?.startup?.promise) return false;
+  if (wanted) await window.MathJax.startup.promise;
+  return true;
+}"""
+
+# What is wrong with the page as it stands now, a string each.
+FAULTS = r"""() => {
+  const found = [];
+  const article = document.querySelector('article') ?? document.body;
+  for (const box of article.querySelectorAll('.math')) {
+    if (!box.querySelector('mjx-container'))
+      found.push(`formula not set: ${box.textContent.trim().slice(0, 60)}`);
+  }
+  for (const box of article.querySelectorAll('mjx-merror'))
+    found.push(`formula with an error: ${(box.getAttribute('title') ?? box.textContent).slice(0, 80)}`);
+  const walker = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    if (node.parentElement.closest('pre, code, script, style, mjx-container, .math')) continue;
+    const raw = node.data.match(/\$\$|\\\(|\\\[|\\begin\{/);
+    if (raw) found.push(`raw formula: ${node.data.trim().slice(0, 60)}`);
+  }
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth > width) {
+    const scrolls = (e) => ['auto', 'scroll', 'hidden', 'clip'].includes(getComputedStyle(e).overflowX);
+    const culprit = [...document.querySelectorAll('main *')].find((e) => {
+      if (e.getBoundingClientRect().right <= width + 1) return false;
+      let above = e.parentElement;
+      while (above && above !== document.body && !scrolls(above)) above = above.parentElement;
+      return !above || above === document.body;
+    });
+    const excess = document.documentElement.scrollWidth - width;
+    const name = culprit
+      ? `<${culprit.tagName} class="${culprit.className}"> ${culprit.textContent.trim().slice(0, 40)}`
+      : 'no single element';
+    found.push(`wider than the window by ${excess} px, from ${name}`);
+  }
+  for (const image of article.querySelectorAll('img'))
+    if (image.complete && !image.naturalWidth) found.push(`image not shown: ${image.getAttribute('src')}`);
+  return found;
+}"""
+
+# True as soon as the theme shown is the one asked for.
+SHOWN_THEME = "(scheme) => [scheme, undefined].includes(document.documentElement.dataset.theme)"
+
+
+def find() -> str | None:
+    """The system's Chromium, under one of its usual names, or the one that playwright has installed."""
+    for name in NAMES:
+        if path := shutil.which(name):
+            return path
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return path if os.path.exists(path) else None
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of `folder`, served from this process."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+class _Watched:
+    """A browser page that notes what goes wrong behind it, and can reach only the site."""
+
+    def __init__(self, browser: Browser, address: str, width: int) -> None:
+        self.noted: list[str] = []
+        self.host = urlsplit(address).netloc
+        context = browser.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme="light")
+        context.set_default_timeout(PATIENCE)
+        context.route(lambda url: urlsplit(url).netloc not in (self.host, ""), lambda route: route.abort())
+        self.page: Page = context.new_page()
+        self.page.on("request", lambda request: self._request(request.url))
+        self.page.on("response", lambda response: self._response(response.status, response.url))
+        self.page.on("pageerror", lambda error: self.noted.append(f"script error: {error}"))
+        self.page.on("console", lambda message: self._console(message.type, message.text))
+
+    def _console(self, kind: str, text: str) -> None:
+        if kind == "error":
+            self.noted.append(f"console: {text}")
+
+    def _request(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != self.host:
+            self.noted.append(f"asks another host: {url}")
+
+    def _response(self, status: int, url: str) -> None:
+        if status >= 400 and not url.endswith("/favicon.ico"):
+            self.noted.append(f"{status} for {urlsplit(url).path}")
+
+    def take(self) -> list[str]:
+        # The missing icon is asked for by the browser, not by the page.
+        noted = [note for note in self.noted if "favicon" not in note and "status of 404" not in note]
+        self.noted.clear()
+        return noted
+
+
+def check_pages(
+    executable: str, site: Path, pages: list[Path], word: str, screenshots: Path | None = None
+) -> list[str]:
+    """Every fault of every page, a line each; optionally a picture of every page."""
+    found: list[str] = []
+    with served(site) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        for widths in WIDTHS:
+            watched = _Watched(browser, address, widths[0])
+            for page in pages:
+                name = page.relative_to(site).as_posix()
+                faults = _check_page(watched, f"{address}/{name}", widths, _picture(screenshots, name))
+                found += [f"{name} {fault}" for fault in dict.fromkeys(faults)]
+            if widths is WIDTHS[0]:
+                found += [f"search.html: {fault}" for fault in _search(watched, address, word)]
+            watched.page.context.close()
+        browser.close()
+    return found
+
+
+def _picture(folder: Path | None, name: str) -> str | None:
+    return str(folder / name.removesuffix(".html").replace("/", "-")) if folder else None
+
+
+def _check_page(watched: _Watched, url: str, widths: tuple[int, ...], picture: str | None) -> Iterator[str]:
+    page = watched.page
+    page.set_viewport_size({"width": widths[0], "height": HEIGHT})
+    page.emulate_media(color_scheme="light")
+    page.goto(url, wait_until="load")
+    if not page.evaluate(MATH_DONE):
+        yield "(any width): MathJax did not start"
+    for width in widths:
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            where = f"({width} px, {scheme})"
+            try:
+                page.wait_for_function(SHOWN_THEME, arg=scheme, timeout=2000)
+            except TimeoutError:
+                yield f"{where}: the theme does not follow the reader's setting"
+            for fault in page.evaluate(FAULTS):
+                yield f"{where}: {fault}"
+            if picture and width in (1280, 390):
+                page.screenshot(path=f"{picture}-{width}-{scheme}.png", full_page=True)
+    for note in watched.take():
+        yield f"({widths[0]} px): {note}"
+
+
+def _search(watched: _Watched, address: str, word: str) -> Iterator[str]:
+    page = watched.page
+    page.goto(f"{address}/search.html", wait_until="load")
+    box = page.locator("form input[name='q']").locator("visible=true").first
+    try:
+        box.fill(word)
+        box.press("Enter")
+        page.wait_for_selector("#search-results ul.search li a")
+    except TimeoutError:
+        yield f"the search for {word!r} finds nothing"
+    except Error as error:
+        yield f"the search does not work: {error}"
+    yield from watched.take()

@@ -1,0 +1,155 @@
+"""Check the rendered site: the files first, then every page in a browser.
+
+    python -m tools.check_site [SITE] [--screenshots FOLDER]
+
+The files: every internal link, anchor and image resolves, every image says what it shows, one first heading
+a page, nothing unresolved, no traceback, no script or style from elsewhere. The browser is the system's
+Chromium; without one the second half is skipped in one line, except under CI=true, where that is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from bs4 import BeautifulSoup, Tag
+
+from tools.notebooks import ROOT
+
+# Attributes through which a browser fetches by itself; an `a` only points.
+FETCHED = {
+    "script": "src",
+    "link": "href",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+}
+FILE_NAME = re.compile(r"^\S*(?:/\S*|\.(?:png|svg|jpe?g|gif|webp))$", re.IGNORECASE)
+REDIRECT = re.compile(r"http-equiv=[\"']refresh", re.IGNORECASE)
+UNRESOLVED = re.compile(r"\?\?\?|\[\?\]")
+CSS_ELSEWHERE = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^\"')\s]+", re.IGNORECASE)
+
+
+def pages(site: Path) -> list[Path]:
+    """The site's pages: every HTML file but those that the theme keeps for itself under `_static`."""
+    return sorted(page for page in site.rglob("*.html") if "_static" not in page.relative_to(site).parts)
+
+
+def check_files(site: Path) -> list[str]:
+    """Every fault that the files themselves show, a line each."""
+    soups = {page: BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser") for page in pages(site)}
+    if not soups:
+        return [f"{site}: no pages; run make html"]
+    anchors = {page.resolve(): _anchors(soup) for page, soup in soups.items()}
+    found: list[str] = []
+    for page, soup in soups.items():
+        name = str(page.relative_to(site))
+        for fault in [*_links(site, page, soup, anchors), *_images(soup), *_text(soup)]:
+            found.append(f"{name}: {fault}")
+    for sheet in sorted(site.rglob("*.css")):
+        for hit in CSS_ELSEWHERE.findall(sheet.read_text(encoding="utf-8", errors="replace")):
+            found.append(f"{sheet.relative_to(site)}: fetches from elsewhere: {hit}")
+    return found
+
+
+def _anchors(soup: BeautifulSoup) -> set[str]:
+    return {str(tag[key]) for tag in soup.find_all(True) for key in ("id", "name") if tag.has_attr(key)} | {
+        "top"
+    }
+
+
+def _links(site: Path, page: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) -> Iterator[str]:
+    for tag in soup.find_all(["a", *FETCHED]):
+        attribute = FETCHED.get(tag.name, "href")
+        link = str(tag.get(attribute) or "")
+        parts = urlsplit(link)
+        if not link or parts.scheme in ("data", "mailto", "javascript", "blob"):
+            continue
+        if parts.scheme or parts.netloc:
+            if tag.name != "a" and "canonical" not in (tag.get("rel") or []):
+                yield f"<{tag.name}> fetches from elsewhere: {link}"
+            continue
+        target = page if not parts.path else (page.parent / unquote(parts.path)).resolve()
+        if target.is_dir():
+            target = target / "index.html"
+        target = target.resolve()
+        if not target.is_relative_to(site.resolve()):
+            yield f"link out of the site: {link}"
+        elif not target.exists():
+            yield f"broken link: {link}"
+        elif parts.fragment and target in anchors and unquote(parts.fragment) not in anchors[target]:
+            yield f"broken anchor: {link}"
+
+
+def _images(soup: BeautifulSoup) -> Iterator[str]:
+    for image in soup.find_all("img"):
+        alt, source = str(image.get("alt") or "").strip(), str(image.get("src") or "")[:80]
+        if not alt:
+            yield f"image without alt text: {source}"
+        elif FILE_NAME.match(alt):
+            yield f"image whose alt text is a file name: {alt}"
+
+
+def _text(soup: BeautifulSoup) -> Iterator[str]:
+    if soup.find("meta", attrs={"http-equiv": "refresh"}):
+        return
+    headings = [tag for tag in soup.find_all("h1") if not tag.find_parent(class_="onlyprint")]
+    if len(headings) != 1:
+        yield f"{len(headings)} first headings (h1); one is wanted"
+    article = soup.find("article") or soup.body
+    if not isinstance(article, Tag):
+        yield "no body"
+        return
+    if "Traceback (most recent call last)" in article.get_text():
+        yield "shows a traceback"
+    aside = ["pre", "code", "script", "style"]
+    prose = " ".join(text for text in article.find_all(string=True) if not text.find_parent(aside))
+    for hit in sorted(set(UNRESOLVED.findall(prose))):
+        yield f"unresolved: {hit}"
+    for raw in article.find_all(class_="problematic"):
+        yield f"unresolved: {raw.get_text()[:60]}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.check_site",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("site", nargs="?", type=Path, default=ROOT / "_build" / "html")
+    parser.add_argument("--word", default="attention", help="a word that the search must find")
+    parser.add_argument("--screenshots", type=Path, metavar="FOLDER", help="save pictures of every page")
+    parser.add_argument("--no-browser", action="store_true", help="the files only")
+    options = parser.parse_args(arguments)
+    begin = time.perf_counter()
+    found = check_files(options.site)
+    if not options.no_browser:
+        from tools import browser
+
+        executable = browser.find()
+        if executable is None and os.environ.get("CI") == "true":
+            found.append("no Chromium found, and under CI=true the pages must be seen in one")
+        elif executable is None:
+            print("No Chromium found: the pages were not opened in a browser")
+        else:
+            shown = [
+                page for page in pages(options.site) if not REDIRECT.search(page.read_text(encoding="utf-8"))
+            ]
+            found += browser.check_pages(executable, options.site, shown, options.word, options.screenshots)
+    for line in found:
+        print(line, file=sys.stderr)
+    count = len(pages(options.site))
+    print(f"{count} pages, faults: {len(found)} ({time.perf_counter() - begin:.0f} s)")
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
