@@ -48,10 +48,10 @@ lab: $(STAMP) ## open the chapters in JupyterLab
 	@$(PY) -m jupyterlab book
 
 train: $(STAMP) ## train a small ResNeSt on drawn shapes, into runs/shapes
-	@$(PY) -m resnest_edu.training --recipe shapes --out runs/shapes
+	@$(PY) -m resnest_edu.training --recipe shapes --out runs/shapes --overwrite
 
-gpu: $(STAMP) ## run the recorded experiments that need a GPU, into book/results
-	@$(PY) -m resnest_edu.results
+gpu: $(STAMP) ## run the recorded experiments into book/results; what is recorded for the same code is skipped
+	@$(PY) -m resnest_edu.experiments
 
 test: lint types unit site-check nbval ## every check, cheap ones first
 

@@ -4,10 +4,12 @@ Every figure has an opaque light background, so that it reads the same on a ligh
 that the colour-blind can tell apart (Okabe and Ito's). Matplotlib comes with the extra ``book``.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from numpy.typing import ArrayLike
@@ -17,9 +19,18 @@ BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#
 FILLS = {"plain": "#F2F4F7", "blue": "#D5E8F5", "orange": "#FBE3D0", "green": "#D3EFE5", "pink": "#F6E1EC"}
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, sizes in inches, that shows itself when a notebook cell ends in it."""
-    return Figure(figsize=(width, height), facecolor="white", layout="constrained", dpi=110)
+class BookFigure(Figure):
+    """A figure that shows itself where a notebook cell ends in it, whatever matplotlib's backend."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+
+def new_figure(width: float, height: float) -> BookFigure:
+    """An empty figure, sizes in inches."""
+    return BookFigure(figsize=(width, height), facecolor="white", layout="constrained", dpi=130)
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,7 @@ class Arrow:
     via: float | None = None
 
 
-def flow_diagram(boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> Figure:
+def flow_diagram(boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> BookFigure:
     """Boxes joined by arrows."""
     half = 0.21  # of a box's height
     xs = [b.x + side * b.width / 2 for b in boxes.values() for side in (-1, 1)]
@@ -80,7 +91,7 @@ def flow_diagram(boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> Figure:
     return figure
 
 
-def image_grid(images: Tensor | np.ndarray, titles: Sequence[str], *, columns: int = 8) -> Figure:
+def image_grid(images: Tensor | np.ndarray, titles: Sequence[str], *, columns: int = 8) -> BookFigure:
     """Pictures with a title each. Shape: uint8 (N, 3, H, W)."""
     rows = -(-len(images) // columns)
     figure = new_figure(1.15 * columns, 1.4 * rows)
@@ -92,7 +103,23 @@ def image_grid(images: Tensor | np.ndarray, titles: Sequence[str], *, columns: i
     return figure
 
 
-def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> Figure:
+def heat_maps(maps: Mapping[str, Tensor | np.ndarray]) -> BookFigure:
+    """Maps (H, W) of values of at least zero, side by side on one logarithmic scale; zero is white."""
+    arrays = {name: np.asarray(values) for name, values in maps.items()}
+    positive = np.concatenate([values[values > 0] for values in arrays.values()])
+    scale = LogNorm(positive.min(), positive.max())
+    figure = new_figure(3.1 * len(maps) + 0.6, 3.1)
+    panels = figure.subplots(1, len(maps), squeeze=False)[0]
+    for axes, (name, values) in zip(panels, arrays.items(), strict=True):
+        picture = axes.imshow(np.ma.masked_equal(values, 0), cmap="viridis_r", norm=scale)
+        axes.set_title(name, fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.colorbar(picture, ax=list(panels), shrink=0.85)
+    return figure
+
+
+def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigure:
     """One row a group: every run a dot, the mean a bar, the standard deviation a band."""
     figure = new_figure(7, 0.7 + 0.5 * len(groups))
     axes = figure.add_subplot()
@@ -110,7 +137,7 @@ def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> Figure:
     return figure
 
 
-def training_curves(history: Sequence) -> Figure:
+def training_curves(history: Sequence) -> BookFigure:
     """Loss and accuracy of every epoch, from the list of :class:`resnest_edu.training.EpochMetrics`."""
     epochs = [metrics.epoch for metrics in history]
     figure = new_figure(8, 2.9)
@@ -128,7 +155,7 @@ def training_curves(history: Sequence) -> Figure:
     return figure
 
 
-def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> Figure:
+def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> BookFigure:
     """How often each class (rows) was taken for each class (columns). Shape: (classes, classes) of counts."""
     counts = np.asarray(counts)
     shares = counts / counts.sum(1, keepdims=True)
@@ -145,7 +172,7 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> Figure:
     return figure
 
 
-def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
+def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> BookFigure:
     """The first split's weight in every channel, sorted: a panel a layer, a line an image.
 
     Args:

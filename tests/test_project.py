@@ -16,9 +16,7 @@ def requirement_lines() -> list[str]:
 
 def declared() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return project["dependencies"] + [
-        line for extra in project["optional-dependencies"].values() for line in extra
-    ]
+    return project["dependencies"] + [line for extra in project["optional-dependencies"].values() for line in extra]
 
 
 def test_requirements_and_metadata_name_the_same_dependencies() -> None:

@@ -66,11 +66,7 @@ def test_a_failing_cell_is_named(write: Write, tmp_path: Path) -> None:
         run(path, root=tmp_path)
     message = str(failure.value)
     assert "book/chapter.ipynb: cell [2] (id cell1) failed" in message
-    assert (
-        "| y = x" in message
-        and "line 2: z = y / 0" in message
-        and "ZeroDivisionError: division by zero" in message
-    )
+    assert "| y = x" in message and "line 2: z = y / 0" in message and "ZeroDivisionError: division by zero" in message
 
 
 def test_the_tag_for_expected_errors_does_not_help(write: Write) -> None:
@@ -147,9 +143,7 @@ def test_an_uncompared_cell_needs_an_assertion_after_it(write: Write) -> None:
 
 
 def test_notebooks_run_in_their_folder_with_this_python_and_this_package(write: Write) -> None:
-    path = write(
-        "import os, sys, resnest_edu\nprint(os.getcwd(), sys.executable, resnest_edu.__file__, sep='\\n')"
-    )
+    path = write("import os, sys, resnest_edu\nprint(os.getcwd(), sys.executable, resnest_edu.__file__, sep='\\n')")
     folder, python, package = run(path).cells[1].outputs[0].text.split()
     assert Path(folder).samefile(path.parent)
     assert python == os.path.abspath(notebooks.sys.executable)

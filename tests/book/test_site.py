@@ -62,11 +62,7 @@ def test_a_failing_build_exits_non_zero_and_says_so(
     monkeypatch.setattr(site, "ROOT", sample)
     assert site.main(["--execute"]) == 1
     said = capsys.readouterr().err
-    assert (
-        "cell [1] (id cell0) failed" in said
-        and "ZeroDivisionError" in said
-        and "nothing was published" in said
-    )
+    assert "cell [1] (id cell0) failed" in said and "ZeroDivisionError" in said and "nothing was published" in said
 
 
 def test_an_unknown_notebook_is_refused(sample: Path) -> None:

@@ -31,9 +31,7 @@ def break_file(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def only_image(
-    tmp_path: Path, image: Image.Image, name: str = "a.png", size: int = 8, **options: object
-) -> np.ndarray:
+def only_image(tmp_path: Path, image: Image.Image, name: str = "a.png", size: int = 8, **options: object) -> np.ndarray:
     save(tmp_path / "train" / "a" / name, image, **options)
     fill(tmp_path / "train", "b")
     fill(tmp_path / "test", "a", "b")
