@@ -35,7 +35,7 @@ class SceneConfig:
 
     size: int = 32
     objects: tuple[int, int] = (1, 1)
-    scale: tuple[float, float] = (0.5, 0.85)
+    scale: tuple[float, float] = (0.55, 0.9)
     enlarge: float = 1.0
     clutter: int = 3
     occlusion: float = 0.15
