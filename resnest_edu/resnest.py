@@ -25,9 +25,7 @@ class Variant:
         radix: R, splits a cardinal group.
         cardinality: K, cardinal groups.
         base_width: channels of one cardinal group where ``planes`` is 64 (the "d" of 2s1x64d).
-        stem_width: half the channels that the stem emits.
-        stem_stride: by how much the stem shrinks the image. 4 is the published deep stem: three 3×3
-            convolutions, then a max-pool. 1 or 2 is one 3×3 convolution, for images of about 32 pixels.
+        stem_width: channels of the stem's first two convolutions; the third emits twice as many.
         pool_first: average-pool before the 3×3 convolution of a down-sampling block instead of after it: the
             paper's "fast" setting, cheaper and less accurate.
     """
@@ -38,13 +36,12 @@ class Variant:
     cardinality: int = 1
     base_width: int = 64
     stem_width: int = 32
-    stem_stride: int = 4
     pool_first: bool = False
 
 
 VARIANTS: dict[str, Variant] = {
     # The small one that the book trains from scratch, on images of 32 pixels.
-    "resnest11_small": Variant((1, 1, 1), (16, 32, 64), stem_width=8, stem_stride=2, pool_first=True),
+    "resnest11_small": Variant((1, 1, 1), planes=(16, 32, 64), stem_width=16, pool_first=True),
     # The published networks, and timm's two smaller ones (14 and 26).
     "resnest14": Variant((1, 1, 1, 1)),
     "resnest26": Variant((2, 2, 2, 2)),
@@ -135,6 +132,9 @@ class Bottleneck(nn.Module):
 class ResNeSt(nn.Module):
     """Split-attention network for image classification (arXiv:2004.08955).
 
+    A deep stem (three 3×3 convolutions and a max-pool, which shrink the image by 4), stages of bottlenecks, each but
+    the first of which halves the size again, the mean over all positions, and a dense layer.
+
     Shape: (B, 3, H, W) -> (B, num_classes) logits.
 
     Args:
@@ -154,25 +154,19 @@ class ResNeSt(nn.Module):
             )
         if any(count < 1 for count in variant.blocks):
             raise ValueError(f"blocks (={variant.blocks}) must be integers of at least 1")
-        if variant.stem_stride not in (1, 2, 4):
-            raise ValueError(f"stem_stride (={variant.stem_stride}) must be 1, 2 or 4")
         stem_width = variant.stem_width
         channels = 2 * stem_width
-        if variant.stem_stride == 4:
-            self.conv1: nn.Module = nn.Sequential(
-                nn.Conv2d(3, stem_width, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(stem_width),
-                nn.ReLU(),
-                nn.Conv2d(stem_width, stem_width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(stem_width),
-                nn.ReLU(),
-                nn.Conv2d(stem_width, channels, 3, padding=1, bias=False),
-            )
-            self.maxpool: nn.Module = nn.MaxPool2d(3, stride=2, padding=1)
-        else:
-            self.conv1 = nn.Conv2d(3, channels, 3, stride=variant.stem_stride, padding=1, bias=False)
-            self.maxpool = nn.Identity()
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(3, stem_width, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(stem_width),
+            nn.ReLU(),
+            nn.Conv2d(stem_width, stem_width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(stem_width),
+            nn.ReLU(),
+            nn.Conv2d(stem_width, channels, 3, padding=1, bias=False),
+        )
         self.bn1 = nn.BatchNorm2d(channels)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.stage_names = tuple(f"layer{i + 1}" for i in range(len(variant.blocks)))
         for i, name in enumerate(self.stage_names):
             stage = nn.Sequential()

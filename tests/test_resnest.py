@@ -80,13 +80,13 @@ def test_a_fresh_block_passes_its_shortcut_on():
     torch.testing.assert_close(block(x), x)
 
 
-@pytest.mark.parametrize(("stem_stride", "size"), [(1, 8), (2, 4), (4, 2)])
-def test_stem_stride(stem_stride, size):
-    model = ResNeSt(Variant((1, 1, 1), (16, 32, 64), stem_width=8, stem_stride=stem_stride), 5).eval()
-    sizes = []
-    model.layer3.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[-1]))
-    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 5)
-    assert sizes == [size]
+def test_each_stage_but_the_first_halves_the_size():
+    model = resnest_edu.create_model("resnest11_small", 5).eval()
+    shapes = []
+    for name in ("maxpool", "layer1", "layer2", "layer3"):
+        model.get_submodule(name).register_forward_hook(lambda module, inputs, output: shapes.append(output.shape[1:]))
+    assert model(torch.rand(2, 3, 64, 48)).shape == (2, 5)
+    assert shapes == [(32, 16, 12), (64, 16, 12), (128, 8, 6), (256, 4, 3)]
 
 
 def test_every_parameter_gets_a_gradient():
@@ -132,7 +132,6 @@ def test_bottleneck_with_bad_arguments(arguments, message):
     [
         (Variant(()), r"blocks \(=\(\)\) and planes \(=.*\) must name the same stages, at least one"),
         (Variant((1, 1), (16,)), r"blocks \(=\(1, 1\)\) and planes \(=\(16,\)\) must name the same stages"),
-        (Variant((1,), (16,), stem_stride=3), r"stem_stride \(=3\) must be 1, 2 or 4"),
         (Variant((0,), (16,)), r"blocks \(=\(0,\)\) must be integers of at least 1"),
     ],
 )

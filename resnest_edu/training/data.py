@@ -15,7 +15,7 @@ from resnest_edu.training.recipe import Recipe
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
-TRAIN_SHAPES, TEST_SHAPES = 16_000, 2_000
+TRAIN_SHAPES, TEST_SHAPES = 12_000, 2_000
 
 IN_MEMORY_BYTES = 2 << 30
 """An image folder that decodes to no more than this is decoded once; a larger one is read anew every epoch."""

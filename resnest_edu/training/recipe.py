@@ -70,11 +70,11 @@ RECIPES: dict[str, Recipe] = {
     "shapes": Recipe(
         model="resnest11_small",
         image_size=32,
-        epochs=3,
+        epochs=4,
         batch_size=64,
-        base_rate=1.0,
+        base_rate=3.0,
         warmup_epochs=0.5,
-        weight_decay=5e-4,
+        weight_decay=1e-3,
         shift=2,
     ),
 }

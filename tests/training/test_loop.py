@@ -24,7 +24,7 @@ def two_colours(count: int, seed: int = 0) -> TensorImages:
 
 def tiny_model(seed: int = 0) -> ResNeSt:
     torch.manual_seed(seed)
-    return ResNeSt(Variant((1,), (16,), stem_width=8, stem_stride=2), 2)
+    return ResNeSt(Variant((1,), (16,), stem_width=8), 2)
 
 
 def test_learns_and_reports(tmp_path):
