@@ -137,6 +137,17 @@ def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigur
     return figure
 
 
+def curve(x: ArrayLike, y: ArrayLike, x_label: str, y_label: str) -> BookFigure:
+    """One line."""
+    figure = new_figure(6, 2.6)
+    axes = figure.add_subplot()
+    axes.plot(x, y, color=BLUE)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
 def training_curves(history: Sequence) -> BookFigure:
     """Loss and accuracy of every epoch, from the list of :class:`resnest_edu.training.EpochMetrics`."""
     epochs = [metrics.epoch for metrics in history]

@@ -4,6 +4,7 @@ Legend: B batch, R radix (splits a cardinal group), K cardinality (cardinal grou
 H, W height and width. In the patterns below the lower-case letters are r of R, k of K and c of C/K.
 """
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -103,3 +104,29 @@ class RadixMajorSplitAttention(nn.Module):
         """Shape: (B, in_channels, H, W) -> (B, C, H', W')."""
         splits = self.split(x)
         return (self.attention(splits) * splits).sum(dim=1)
+
+
+@torch.inference_mode()
+def record_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """The attention of every split-attention module while ``model`` looks at ``x``, by the module's name.
+
+    Put the model in evaluation mode first, or its batch norms use (and move with) the statistics of ``x``.
+
+    Shape: ``x`` as ``model`` wants it -> (B, R, C) on the CPU for each module.
+    """
+    recorded: dict[str, Tensor] = {}
+
+    def keep(name: str, module: RadixMajorSplitAttention, x: Tensor) -> None:
+        recorded[name] = module.attention(module.split(x)).flatten(2).cpu()
+
+    handles = [
+        module.register_forward_pre_hook(lambda module, inputs, name=name: keep(name, module, inputs[0]))
+        for name, module in model.named_modules()
+        if isinstance(module, RadixMajorSplitAttention)
+    ]
+    try:
+        model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return recorded

@@ -4,6 +4,7 @@ from timm.layers.split_attn import SplitAttn
 from torch import nn
 
 from resnest_edu import RadixMajorSplitAttention
+from resnest_edu.split_attention import record_attention
 
 RADIX_CARDINALITY = [(r, k) for r in (1, 2, 4) for k in (1, 2, 4)]
 
@@ -81,3 +82,17 @@ def test_output_size(stride, kernel_size, dilation):
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         RadixMajorSplitAttention(**({"in_channels": 32, "channels": 32} | arguments))
+
+
+def test_recorded_attention_is_what_the_forward_uses():
+    torch.manual_seed(0)
+    block = RadixMajorSplitAttention(8, 8, radix=2)
+    randomize(block)
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), block).eval()
+    x = torch.randn(2, 3, 5, 5)
+    recorded = record_attention(model, x)
+    assert list(recorded) == ["1"]
+    assert recorded["1"].shape == (2, 2, 8)
+    splits = block.split(model[0](x))
+    torch.testing.assert_close((recorded["1"][..., None, None] * splits).sum(1), model(x))
+    assert not block._forward_pre_hooks

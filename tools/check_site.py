@@ -61,9 +61,7 @@ def check_files(site: Path) -> list[str]:
 
 
 def _anchors(soup: BeautifulSoup) -> set[str]:
-    return {str(tag[key]) for tag in soup.find_all(True) for key in ("id", "name") if tag.has_attr(key)} | {
-        "top"
-    }
+    return {str(tag[key]) for tag in soup.find_all(True) for key in ("id", "name") if tag.has_attr(key)} | {"top"}
 
 
 def _links(site: Path, page: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) -> Iterator[str]:
@@ -140,9 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif executable is None:
             print("No Chromium found: the pages were not opened in a browser")
         else:
-            shown = [
-                page for page in pages(options.site) if not REDIRECT.search(page.read_text(encoding="utf-8"))
-            ]
+            shown = [page for page in pages(options.site) if not REDIRECT.search(page.read_text(encoding="utf-8"))]
             found += browser.check_pages(executable, options.site, shown, options.word, options.screenshots)
     for line in found:
         print(line, file=sys.stderr)

@@ -28,9 +28,7 @@ VOLATILE = (
     "outputId",
     "colab",
 )
-MACHINE_PATH = re.compile(
-    r"(?<![\w.:/])/(?:home|root|Users|tmp|work|mnt|opt|var|usr)/\S+|\b[A-Z]:\\\w+|site-packages"
-)
+MACHINE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|Users|tmp|work|mnt|opt|var|usr)/\S+|\b[A-Z]:\\\w+|site-packages")
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
 
 
