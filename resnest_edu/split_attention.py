@@ -106,7 +106,7 @@ class RadixMajorSplitAttention(nn.Module):
         return (self.attention(splits) * splits).sum(dim=1)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def record_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     """The attention of every split-attention module while ``model`` looks at ``x``, by the module's name.
 
