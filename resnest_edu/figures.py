@@ -86,20 +86,23 @@ def flow_diagram(boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> BookFigur
         head = {"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", xy=corners[-1], xytext=corners[-2], arrowprops=head)
         if arrow.label:
-            (x0, y0), (x1, y1) = corners[len(corners) // 2 - 1 : len(corners) // 2 + 1]
-            axes.text((x0 + x1) / 2 + 0.07, (y0 + y1) / 2, arrow.label, fontsize=8, color=GREY, va="center")
+            (x0, y0), (x1, y1) = corners[-2:]
+            beside = {"ha": "left", "va": "center", "x": (x0 + x1) / 2 + 0.07, "y": (y0 + y1) / 2}
+            above = {"ha": "center", "va": "bottom", "x": (x0 + x1) / 2, "y": y0 + 0.05}
+            axes.text(s=arrow.label, fontsize=9, color=GREY, **(above if y0 == y1 else beside))
     return figure
 
 
-def image_grid(images: Tensor | np.ndarray, titles: Sequence[str], *, columns: int = 8) -> BookFigure:
-    """Pictures with a title each. Shape: uint8 (N, 3, H, W)."""
+def image_grid(images: Tensor | np.ndarray, titles: Sequence[str] | None = None, *, columns: int = 8) -> BookFigure:
+    """Pictures, row by row, each with its title if there are any. Shape: uint8 (N, 3, H, W)."""
     rows = -(-len(images) // columns)
-    figure = new_figure(1.15 * columns, 1.4 * rows)
-    for i, (image, title) in enumerate(zip(np.asarray(images), titles, strict=True)):
+    figure = new_figure(1.15 * columns, (1.4 if titles else 1.15) * rows)
+    for i, image in enumerate(np.asarray(images)):
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
-        axes.set_title(title, fontsize=9)
         axes.axis("off")
+        if titles:
+            axes.set_title(titles[i], fontsize=10)
     return figure
 
 
@@ -128,7 +131,8 @@ def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigur
         mean, deviation = runs.mean(), runs.std(ddof=1)
         axes.fill_betweenx([row - 0.3, row + 0.3], mean - deviation, mean + deviation, color=color, alpha=0.18, lw=0)
         axes.plot([mean, mean], [row - 0.3, row + 0.3], color=color, linewidth=2)
-        axes.plot(runs, np.full(len(runs), row), "o", color=color, markersize=5, alpha=0.8)
+        apart = np.linspace(-0.18, 0.18, len(runs))  # so that equal runs do not hide one another
+        axes.plot(runs, row + apart, "o", color=color, markersize=5, alpha=0.8)
     axes.set_yticks(range(len(groups)), list(groups))
     axes.invert_yaxis()
     axes.set_xlabel(label)
