@@ -92,12 +92,18 @@ class RadixMajorSplitAttention(nn.Module):
         return rearrange(features, "b (r kc) h w -> b r kc h w", r=self.radix)
 
     def attention(self, splits: Tensor) -> Tensor:
-        """The weight of every split in every channel: for R > 1 they sum to 1 over R, for R = 1 each is a
-        gate in (0, 1). Shape: (B, R, C, H', W') -> (B, R, C, 1, 1)."""
+        """The weight of every split in every channel: for R > 1 they sum to 1 over R, for
+        R = 1 each is a gate in (0, 1). Shape: (B, R, C, H', W') -> (B, R, C, 1, 1)."""
         context = splits.sum(dim=1).mean(dim=(2, 3), keepdim=True)  # b (k c) 1 1
         hidden = self.bn1(self.fc1(context)).relu()
-        logits = self.fc2(hidden)  # b (k r c) 1 1: grouped by k, so k comes first, unlike in the features
-        by_split = rearrange(logits, "b (k r c) h w -> b r (k c) h w", k=self.cardinality, r=self.radix)
+        logits = self.fc2(hidden)
+        # The dense layers are grouped by k, so here k comes first, unlike in the features.
+        by_split = rearrange(
+            logits,
+            "b (k r c) h w -> b r (k c) h w",
+            k=self.cardinality,
+            r=self.radix,
+        )
         return by_split.softmax(dim=1) if self.radix > 1 else by_split.sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
