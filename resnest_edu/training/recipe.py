@@ -70,7 +70,7 @@ RECIPES: dict[str, Recipe] = {
     "shapes": Recipe(
         model="resnest11_small",
         image_size=32,
-        epochs=4,
+        epochs=3,
         batch_size=64,
         base_rate=3.0,
         warmup_epochs=0.5,
