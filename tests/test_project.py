@@ -1,6 +1,8 @@
 """The files that must agree with each other do."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -43,3 +45,14 @@ def test_every_make_target_says_what_it_does() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
     assert phony
     assert set(phony.group(1).split()) == set(re.findall(r"^([a-z-]+):.*## \S", text, re.MULTILINE))
+
+
+def test_the_package_imports_without_the_packages_of_the_book_and_of_the_tests() -> None:
+    # A name that maps to None in sys.modules cannot be imported.
+    code = """
+import sys
+for name in ("matplotlib", "IPython", "jupyter_book", "sphinx", "nbval", "timm", "pytest", "triton"):
+    sys.modules[name] = None
+import resnest_edu, resnest_edu.data, resnest_edu.training.__main__, resnest_edu.experiments.__main__
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
