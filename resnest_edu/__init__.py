@@ -3,7 +3,8 @@
 The public names, in the order of the book's chapters.
 """
 
-from resnest_edu.resnest import Bottleneck, ResNeSt, Variant, create_model, list_models
+from resnest_edu.bottleneck import Bottleneck
+from resnest_edu.resnest import ResNeSt, Variant, create_model, list_models
 from resnest_edu.split_attention import RadixMajorSplitAttention
 from resnest_edu.squeeze_excitation import SqueezeExcitation
 

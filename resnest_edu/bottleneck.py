@@ -1,0 +1,81 @@
+"""The bottleneck: a narrow 1×1 convolution, split attention, a widening 1×1 convolution, and a shortcut.
+
+Legend: B batch, C channels, H height, W width. Parameter names are those of the published checkpoints.
+"""
+
+from torch import Tensor, nn
+
+from resnest_edu.arguments import require_positive_int
+from resnest_edu.split_attention import RadixMajorSplitAttention
+
+EXPANSION = 4
+"""How many times wider than its ``planes`` a bottleneck's output is."""
+
+
+class Bottleneck(nn.Module):
+    """1×1 convolution, split attention, 1×1 convolution, around a shortcut (arXiv:2004.08955, figure 2).
+
+    The shortcut is the identity where shapes agree; otherwise it averages before it projects, as in ResNet-D
+    (arXiv:1812.01187). A block with a stride pools by average, never by a strided convolution. The last batch
+    norm starts at zero, so a fresh block passes its shortcut on unchanged (arXiv:1706.02677).
+
+    Shape: (B, in_channels, H, W) -> (B, 4 · planes, ceil(H / stride), ceil(W / stride)).
+
+    Args:
+        in_channels: channels of the input.
+        planes: nominal width; the block's inner width is int(planes · base_width / 64) · cardinality.
+        stride: by how much the block shrinks its input.
+        radix: R, splits a cardinal group.
+        cardinality: K, cardinal groups.
+        base_width: channels of one cardinal group where ``planes`` is 64.
+        pool_first: average-pool before the split attention instead of after it.
+
+    Raises:
+        ValueError: an argument is not a positive integer, or the widths do not divide into R · K groups.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        planes: int,
+        *,
+        stride: int = 1,
+        radix: int = 2,
+        cardinality: int = 1,
+        base_width: int = 64,
+        pool_first: bool = False,
+    ) -> None:
+        super().__init__()
+        require_positive_int(
+            in_channels=in_channels,
+            planes=planes,
+            stride=stride,
+            radix=radix,
+            cardinality=cardinality,
+            base_width=base_width,
+        )
+        width = planes * base_width // 64 * cardinality
+        if width < 1:
+            raise ValueError(f"planes (={planes}) * base_width (={base_width}) must be at least 64")
+        out_channels = EXPANSION * planes
+        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = RadixMajorSplitAttention(width, width, radix=radix, cardinality=cardinality)
+        self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.pool = nn.AvgPool2d(3, stride, padding=1) if stride > 1 else nn.Identity()
+        self.pool_first = pool_first
+        self.downsample: nn.Module = nn.Identity()
+        if stride > 1 or in_channels != out_channels:
+            self.downsample = nn.Sequential(
+                nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False),
+                nn.Conv2d(in_channels, out_channels, 1, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W')."""
+        out = self.bn1(self.conv1(x)).relu()
+        out = self.conv2(self.pool(out)) if self.pool_first else self.pool(self.conv2(out))
+        out = self.bn3(self.conv3(out))
+        return (out + self.downsample(x)).relu()

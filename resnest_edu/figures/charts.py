@@ -1,0 +1,95 @@
+"""Charts: numbers, with their spread."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from resnest_edu.figures.base import BLUE, GREEN, GREY, ORANGE, PINK, BookFigure, new_figure
+
+
+def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigure:
+    """One row a group: every run a dot, the mean a bar, the standard deviation a band."""
+    figure = new_figure(7, 0.7 + 0.5 * len(groups))
+    axes = figure.add_subplot()
+    for row, (values, color) in enumerate(zip(groups.values(), (GREY, BLUE, ORANGE, GREEN, PINK), strict=False)):
+        runs = np.asarray(values, dtype=float)
+        mean, deviation = runs.mean(), runs.std(ddof=1)
+        axes.fill_betweenx([row - 0.3, row + 0.3], mean - deviation, mean + deviation, color=color, alpha=0.18, lw=0)
+        axes.plot([mean, mean], [row - 0.3, row + 0.3], color=color, linewidth=2)
+        apart = np.linspace(-0.18, 0.18, len(runs))  # so that equal runs do not hide one another
+        axes.plot(runs, row + apart, "o", color=color, markersize=5, alpha=0.8)
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def curve(x: ArrayLike, y: ArrayLike, x_label: str, y_label: str) -> BookFigure:
+    """One line."""
+    figure = new_figure(6, 2.6)
+    axes = figure.add_subplot()
+    axes.plot(x, y, color=BLUE)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def training_curves(history: Sequence) -> BookFigure:
+    """Loss and accuracy of every epoch, from the list of :class:`resnest_edu.training.EpochMetrics`."""
+    epochs = [metrics.epoch for metrics in history]
+    figure = new_figure(8, 2.9)
+    panels = [("loss", "loss (nats)", 1), ("accuracy", "accuracy (%)", 100)]
+    for i, (quantity, label, scale) in enumerate(panels):
+        axes = figure.add_subplot(1, 2, i + 1)
+        for split, color, marker in (("train", ORANGE, "s"), ("test", BLUE, "o")):
+            values = [scale * getattr(metrics, f"{split}_{quantity}") for metrics in history]
+            axes.plot(epochs, values, marker=marker, color=color, label=split)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.set_xticks(epochs)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    return figure
+
+
+def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> BookFigure:
+    """How often each class (rows) was taken for each class (columns). Shape: (classes, classes) of counts."""
+    counts = np.asarray(counts)
+    shares = counts / counts.sum(1, keepdims=True)
+    figure = new_figure(5.2, 4.6)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(counts.shape):
+        if counts[row, column]:
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=9)
+    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="true")
+    return figure
+
+
+def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> BookFigure:
+    """The first split's weight in every channel, sorted: a panel a layer, a line an image.
+
+    Args:
+        attention: layer name -> image name -> weights of the first split, shape (C,).
+    """
+    figure = new_figure(2.7 * len(attention), 2.7)
+    first = None
+    for i, (layer, images) in enumerate(attention.items()):
+        axes = first = figure.add_subplot(1, len(attention), i + 1, sharey=first)
+        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+        for (name, weights), color in zip(images.items(), (ORANGE, BLUE, GREEN, PINK), strict=False):
+            weights = np.sort(np.asarray(weights))
+            axes.plot((np.arange(len(weights)) + 0.5) / len(weights), weights, color=color, label=name)
+        axes.set(title=layer, xlabel="channels, sorted (share)", ylim=(-0.02, 1.02))
+        axes.spines[["top", "right"]].set_visible(False)
+        if i == 0:
+            axes.set_ylabel("attention on the first split")
+            axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure

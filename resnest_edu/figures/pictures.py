@@ -1,0 +1,38 @@
+"""Pictures: what can be seen, pixel by pixel."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.colors import LogNorm
+from torch import Tensor
+
+from resnest_edu.figures.base import BookFigure, new_figure
+
+
+def image_grid(images: Tensor | np.ndarray, titles: Sequence[str] | None = None, *, columns: int = 8) -> BookFigure:
+    """Pictures, row by row, each with its title if there are any. Shape: uint8 (N, 3, H, W)."""
+    rows = -(-len(images) // columns)
+    figure = new_figure(1.15 * columns, (1.4 if titles else 1.15) * rows)
+    for i, image in enumerate(np.asarray(images)):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
+        axes.axis("off")
+        if titles:
+            axes.set_title(titles[i], fontsize=10)
+    return figure
+
+
+def heat_maps(maps: Mapping[str, Tensor | np.ndarray]) -> BookFigure:
+    """Maps (H, W) of values of at least zero, side by side on one logarithmic scale; zero is white."""
+    arrays = {name: np.asarray(values) for name, values in maps.items()}
+    positive = np.concatenate([values[values > 0] for values in arrays.values()])
+    scale = LogNorm(positive.min(), positive.max())
+    figure = new_figure(3.1 * len(maps) + 0.6, 3.1)
+    panels = figure.subplots(1, len(maps), squeeze=False)[0]
+    for axes, (name, values) in zip(panels, arrays.items(), strict=True):
+        picture = axes.imshow(np.ma.masked_equal(values, 0), cmap="viridis_r", norm=scale)
+        axes.set_title(name, fontsize=10)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    figure.colorbar(picture, ax=list(panels), shrink=0.85)
+    return figure
