@@ -6,7 +6,7 @@ Legend: B batch, C channels, H height, W width. Parameter names are those of the
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_positive_int
-from resnest_edu.split_attention import RadixMajorSplitAttention
+from resnest_edu.split_attention import RadixMajorSplitAttention, SplitAttention
 
 EXPANSION = 4
 """How many times wider than its ``planes`` a bottleneck's output is."""
@@ -60,7 +60,7 @@ class Bottleneck(nn.Module):
         out_channels = EXPANSION * planes
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = RadixMajorSplitAttention(width, width, radix=radix, cardinality=cardinality)
+        self.conv2: SplitAttention = RadixMajorSplitAttention(width, width, radix=radix, cardinality=cardinality)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.pool = nn.AvgPool2d(3, stride, padding=1) if stride > 1 else nn.Identity()

@@ -1,7 +1,10 @@
-"""Split attention in the radix-major layout, the one of the published checkpoints.
+"""Split attention, in the two layouts that its channels can have.
 
 Legend: B batch, R radix (splits a cardinal group), K cardinality (cardinal groups), C channels of the output,
-H, W height and width. In the patterns below the lower-case letters are r of R, k of K and c of C/K.
+H, W height and width. In the patterns below the lower-case letters are r of R, k of K and c of the channels in one
+split of one cardinal group.
+
+Both layouts compute the same function; :mod:`resnest_edu.layouts` converts the one into the other.
 """
 
 import torch
@@ -16,14 +19,173 @@ def attention_width(in_channels: int, radix: int, reduction: int) -> int:
     return max(in_channels * radix // reduction, 32)
 
 
-class RadixMajorSplitAttention(nn.Module):
-    """A 3×3 convolution into R splits of K cardinal groups, and attention that weighs the splits against
-    each other, channel by channel (ResNeSt, Zhang et al., arXiv:2004.08955, section 3.1 and figure 4).
+class SplitAttention(nn.Module):
+    """The arguments that both layouts share, and their checks. Build one of the two classes below instead."""
 
-    Radix-major: all groups with the same r are neighbours, so the convolution's channels read ``(r k c)``.
-    The parameters ``conv, bn0, fc1, bn1, fc2`` have the names, order and shapes of the published checkpoints.
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        radix: int,
+        cardinality: int,
+        kernel_size: int,
+        stride: int,
+        dilation: int,
+        reduction: int,
+    ) -> None:
+        super().__init__()
+        self.arguments = {
+            "in_channels": in_channels,
+            "channels": channels,
+            "radix": radix,
+            "cardinality": cardinality,
+            "kernel_size": kernel_size,
+            "stride": stride,
+            "dilation": dilation,
+            "reduction": reduction,
+        }
+        require_positive_int(**self.arguments)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size (={kernel_size}) must be odd, so that the padding is symmetric")
+        self.radix = radix
+        self.cardinality = cardinality
+        self.width = attention_width(in_channels, radix, reduction)
+        require_divisible("in_channels", in_channels, "radix * cardinality", radix * cardinality)
+        require_divisible("channels", channels, "cardinality", cardinality)
+        require_divisible("attention width", self.width, "cardinality", cardinality)
 
-    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), where H' = ceil(H / stride) for odd kernels.
+
+class Split(nn.Module):
+    """One split of one cardinal group: a convolution, batch norm, ReLU.
+
+    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), where
+    H' = ceil(H / stride).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel_size: int,
+        stride: int,
+        dilation: int,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            channels,
+            kernel_size,
+            stride=stride,
+            padding=dilation * (kernel_size // 2),
+            dilation=dilation,
+            bias=False,
+        )
+        self.bn0 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn0(self.conv(x)).relu()
+
+
+class CardinalGroup(nn.Module):
+    """One cardinal group: its R splits, and the attention that weighs them.
+
+    Shape: (B, R · c_in, H, W) -> (B, C/K, H', W'); ``splits`` and ``width`` are the
+    group's own splits and the width of its hidden dense layer.
+    """
+
+    def __init__(self, splits: list[Split], channels: int, width: int) -> None:
+        super().__init__()
+        self.splits = nn.ModuleList(splits)
+        self.fc1 = nn.Conv2d(channels, width, 1)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.fc2 = nn.Conv2d(width, len(splits) * channels, 1)
+
+    def attention(self, splits: list[Tensor]) -> list[Tensor]:
+        """The weights of the R splits, (B, C/K, 1, 1) each."""
+        total = torch.stack(splits).sum(dim=0)  # Û
+        context = total.mean(dim=(2, 3), keepdim=True)  # s
+        hidden = self.bn1(self.fc1(context)).relu()
+        logits = torch.stack(self.fc2(hidden).chunk(len(splits), dim=1))  # G(s)
+        weights = logits.softmax(dim=0) if len(splits) > 1 else logits.sigmoid()
+        return list(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """V, the weighted sum of the splits."""
+        parts = x.chunk(len(self.splits), dim=1)  # b (r c) h w
+        splits = [split(part) for split, part in zip(self.splits, parts, strict=True)]
+        weighted = [a * u for a, u in zip(self.attention(splits), splits, strict=True)]
+        return torch.stack(weighted).sum(dim=0)
+
+
+class CardinalityMajorSplitAttention(SplitAttention):
+    """Split attention as the paper's figure 2 draws it: K cardinal groups, each with R splits and a pair
+    of dense layers of its own, side by side (ResNeSt, Zhang et al., arXiv:2004.08955, section 3.1).
+
+    The layout to read. :class:`RadixMajorSplitAttention` computes the same in five layers.
+
+    Cardinality-major: everything of one cardinal group lies together, so the input's channels read
+    ``(k r c)``, and the output's ``(k c)``.
+
+    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), where H' = ceil(H / stride).
+
+    Args:
+        in_channels: channels of the input; each split reads in_channels / (R · K) of them.
+        channels: C, channels of the output; each cardinal group makes C / K of them.
+        radix: R, the number of splits in a cardinal group. With R = 1 the softmax over splits becomes
+            a sigmoid.
+        cardinality: K, the number of cardinal groups.
+        kernel_size: side of the convolutions' kernels, odd.
+        stride: stride of the convolutions.
+        dilation: dilation of the convolutions; the padding follows it, so it does not change the size.
+        reduction: how much narrower the hidden dense layers are, all K taken together, than
+            in_channels · R (never below 32).
+
+    Raises:
+        ValueError: an argument is not a positive integer, ``kernel_size`` is even, ``in_channels`` is not
+            divisible by R · K, or ``channels`` or the attention width is not divisible by K.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        radix: int = 2,
+        cardinality: int = 1,
+        kernel_size: int = 3,
+        stride: int = 1,
+        dilation: int = 1,
+        reduction: int = 4,
+    ) -> None:
+        super().__init__(in_channels, channels, radix, cardinality, kernel_size, stride, dilation, reduction)
+        c_in = in_channels // (radix * cardinality)
+        c = channels // cardinality
+        self.groups = nn.ModuleList(
+            CardinalGroup(
+                [Split(c_in, c, kernel_size, stride, dilation) for _ in range(radix)],
+                c,
+                self.width // cardinality,
+            )
+            for _ in range(cardinality)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (B, in_channels, H, W) -> (B, C, H', W')."""
+        parts = x.chunk(self.cardinality, dim=1)  # b (k r c) h w
+        outputs = [group(part) for group, part in zip(self.groups, parts, strict=True)]
+        return torch.cat(outputs, dim=1)  # b (k c) h w
+
+
+class RadixMajorSplitAttention(SplitAttention):
+    """Split attention in five layers: a 3×3 convolution into R splits of K cardinal groups, and attention
+    that weighs the splits against each other, channel by channel (ResNeSt, Zhang et al.,
+    arXiv:2004.08955, section 3.1 and figure 4).
+
+    Radix-major: all groups with the same r are neighbours, so the input's and the convolution's channels
+    read ``(r k c)``, and the output's ``(k c)``. The parameters ``conv, bn0, fc1, bn1, fc2`` have the
+    names, order and shapes of the published checkpoints.
+
+    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), where H' = ceil(H / stride).
 
     Args:
         in_channels: channels of the input.
@@ -52,25 +214,7 @@ class RadixMajorSplitAttention(nn.Module):
         dilation: int = 1,
         reduction: int = 4,
     ) -> None:
-        super().__init__()
-        require_positive_int(
-            in_channels=in_channels,
-            channels=channels,
-            radix=radix,
-            cardinality=cardinality,
-            kernel_size=kernel_size,
-            stride=stride,
-            dilation=dilation,
-            reduction=reduction,
-        )
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size (={kernel_size}) must be odd, so that the padding is symmetric")
-        width = attention_width(in_channels, radix, reduction)
-        require_divisible("in_channels", in_channels, "radix * cardinality", radix * cardinality)
-        require_divisible("channels", channels, "cardinality", cardinality)
-        require_divisible("attention width", width, "cardinality", cardinality)
-        self.radix = radix
-        self.cardinality = cardinality
+        super().__init__(in_channels, channels, radix, cardinality, kernel_size, stride, dilation, reduction)
         self.conv = nn.Conv2d(
             in_channels,
             radix * channels,
@@ -82,9 +226,9 @@ class RadixMajorSplitAttention(nn.Module):
             bias=False,
         )
         self.bn0 = nn.BatchNorm2d(radix * channels)
-        self.fc1 = nn.Conv2d(channels, width, 1, groups=cardinality)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.fc2 = nn.Conv2d(width, radix * channels, 1, groups=cardinality)
+        self.fc1 = nn.Conv2d(channels, self.width, 1, groups=cardinality)
+        self.bn1 = nn.BatchNorm2d(self.width)
+        self.fc2 = nn.Conv2d(self.width, radix * channels, 1, groups=cardinality)
 
     def split(self, x: Tensor) -> Tensor:
         """The R feature maps to choose from. Shape: (B, in_channels, H, W) -> (B, R, C, H', W')."""
@@ -114,11 +258,14 @@ class RadixMajorSplitAttention(nn.Module):
 
 @torch.no_grad()
 def record_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
-    """The attention of every split-attention module while ``model`` looks at ``x``, by the module's name.
+    """The attention of every radix-major split-attention module while ``model`` looks at ``x``, by the module's name.
 
     Put the model in evaluation mode first, or its batch norms use (and move with) the statistics of ``x``.
 
     Shape: ``x`` as ``model`` wants it -> (B, R, C) on the CPU for each module.
+
+    Raises:
+        ValueError: ``model`` contains no such module.
     """
     recorded: dict[str, Tensor] = {}
 
@@ -130,6 +277,8 @@ def record_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         for name, module in model.named_modules()
         if isinstance(module, RadixMajorSplitAttention)
     ]
+    if not handles:
+        raise ValueError(f"model (={type(model).__name__}) must contain split attention in the radix-major layout")
     try:
         model(x)
     finally:

@@ -70,14 +70,10 @@ def test_equals_timm_on_the_same_weights(name, timm_name):
     assert difference < 1e-5
 
 
-def test_a_fresh_block_passes_its_shortcut_on():
+def test_every_block_of_a_fresh_network_starts_as_its_shortcut():
     for module in resnest_edu.create_model("resnest14").modules():
         if isinstance(module, Bottleneck):
             assert module.bn3.weight.eq(0).all()
-    block = Bottleneck(64, 16)
-    nn.init.zeros_(block.bn3.weight)
-    x = torch.rand(2, 64, 5, 5)
-    torch.testing.assert_close(block(x), x)
 
 
 def test_each_stage_but_the_first_halves_the_size():
@@ -110,21 +106,6 @@ def test_every_parameter_gets_a_gradient():
 def test_create_model_with_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         resnest_edu.create_model(*arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"planes": 0}, r"planes \(=0\) must be an integer of at least 1"),
-        ({"stride": 0}, r"stride \(=0\) must be an integer of at least 1"),
-        ({"radix": 0}, r"radix \(=0\) must be an integer of at least 1"),
-        ({"planes": 1, "base_width": 8}, r"planes \(=1\) \* base_width \(=8\) must be at least 64"),
-        ({"planes": 15}, r"in_channels \(=15\) must be divisible by radix \* cardinality \(=2\)"),
-    ],
-)
-def test_bottleneck_with_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Bottleneck(**({"in_channels": 64, "planes": 16} | arguments))
 
 
 @pytest.mark.parametrize(

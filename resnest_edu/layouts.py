@@ -1,0 +1,160 @@
+"""From the cardinality-major to the radix-major layout of split attention and back: nothing but an order of channels.
+
+Legend: R radix, K cardinality. In the patterns r counts splits, k cardinal groups, c the channels of one split.
+
+The cardinality-major order is ``(k r c)``, the radix-major order ``(r k c)``. Both layouts hold the same numbers, so
+the weights only change places, and what feeds a split-attention module changes places with them.
+"""
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from resnest_edu.arguments import require_divisible, require_positive_int
+from resnest_edu.bottleneck import Bottleneck
+from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention, SplitAttention
+
+
+def radix_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int = 1) -> Tensor:
+    """The same channels, from ``(k r c)`` to ``(r k c)``.
+
+    Shape: any -> the same; the axis ``dim`` holds the channels.
+
+    Args:
+        x: what to reorder, a feature map or a weight.
+        radix: R.
+        cardinality: K.
+        dim: the axis of the channels: 1 in a feature map, 0 for the output channels of a weight.
+
+    Raises:
+        ValueError: R or K is not a positive integer, or the channels do not divide into R · K groups.
+    """
+    _check_groups(x, radix, cardinality, dim)
+    return x.unflatten(dim, (cardinality, radix, -1)).transpose(dim, dim + 1).flatten(dim, dim + 2)
+
+
+def cardinality_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int = 1) -> Tensor:
+    """The same channels, from ``(r k c)`` to ``(k r c)``: the inverse of :func:`radix_major_order`."""
+    _check_groups(x, radix, cardinality, dim)
+    return x.unflatten(dim, (radix, cardinality, -1)).transpose(dim, dim + 1).flatten(dim, dim + 2)
+
+
+def _check_groups(x: Tensor, radix: int, cardinality: int, dim: int) -> None:
+    require_positive_int(radix=radix, cardinality=cardinality)
+    require_divisible("channels", x.shape[dim], "radix * cardinality", radix * cardinality)
+
+
+def to_radix_major(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` that computes the same function with all its split attention in the radix-major layout.
+
+    In a bottleneck the output channels of ``conv1`` and ``bn1`` are reordered too, so nothing around it notices. A bare
+    :class:`CardinalityMajorSplitAttention` has no such neighbour: the result wants its input's channels in radix-major
+    order, ``result(radix_major_order(x, R, K)) == module(x)``.
+
+    Everything travels bit for bit: weights, running statistics, what is frozen, the mode (training or evaluation). The
+    copy shares no memory with ``module`` and carries no gradients. What already has the layout is copied as it is.
+
+    Args:
+        module: split attention, a bottleneck, a whole network, or whatever contains bottlenecks.
+
+    Raises:
+        ValueError: ``module`` contains no split attention, or split attention outside a bottleneck, whose input could
+            not be reordered.
+    """
+    return _convert(module, RadixMajorSplitAttention)
+
+
+def to_cardinality_major(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` that computes the same function with all its split attention in the cardinality-major
+    layout: the inverse of :func:`to_radix_major`, with the same rules and errors. For a bare
+    :class:`RadixMajorSplitAttention`, ``result(cardinality_major_order(x, R, K)) == module(x)``.
+    """
+    return _convert(module, CardinalityMajorSplitAttention)
+
+
+def _convert(module: nn.Module, layout: type[SplitAttention]) -> nn.Module:
+    attentions = {name: part for name, part in module.named_modules() if isinstance(part, SplitAttention)}
+    if not attentions:
+        raise ValueError(f"module (={type(module).__name__}) must contain split attention")
+    result = copy.deepcopy(module)  # which leaves gradients behind; they would keep the old order
+    if isinstance(result, SplitAttention):
+        return _convert_attention(result, layout)
+    for name, part in list(result.named_modules()):
+        if isinstance(part, Bottleneck):
+            attentions.pop(f"{name}.conv2".lstrip("."))
+            if not isinstance(part.conv2, layout):
+                _reorder_outputs(part, layout)
+                part.conv2 = _convert_attention(part.conv2, layout)
+    if attentions:
+        raise ValueError(
+            f"split attention {', '.join(attentions)} must be inside a Bottleneck: which layer feeds it is not known"
+        )
+    return result
+
+
+@torch.no_grad()
+def _reorder_outputs(block: Bottleneck, layout: type[SplitAttention]) -> None:
+    """Put the channels that ``conv1`` and ``bn1`` emit, which ``conv2`` reads, in the order of ``layout``."""
+    order = radix_major_order if layout is RadixMajorSplitAttention else cardinality_major_order
+    for layer in (block.conv1, block.bn1):
+        for tensor in layer.state_dict().values():
+            if tensor.ndim > 0:  # not the number of batches
+                tensor.copy_(order(tensor, block.conv2.radix, block.conv2.cardinality, dim=0))
+
+
+def _convert_attention(module: SplitAttention, layout: type[SplitAttention]) -> SplitAttention:
+    if isinstance(module, layout):
+        return module
+    with torch.device("meta"):  # takes no memory, and draws no random weights
+        result = layout(**module.arguments)
+    split = layout is CardinalityMajorSplitAttention
+    result.load_state_dict(_split_state(module) if split else _joined_state(module, result.state_dict()), assign=True)
+    result.train(module.training)
+    for name in ("conv", "bn0", "fc1", "bn1", "fc2"):
+        places = _places(name, module.radix, module.cardinality)
+        for source, target in [(name, place) if split else (place, name) for place in places]:
+            _copy_settings(module.get_submodule(source), result.get_submodule(target))
+    return result
+
+
+def _places(name: str, radix: int, cardinality: int) -> list[str]:
+    """Where a cardinality-major module keeps the parts of what the radix-major one calls ``name``, in the order in
+    which the radix-major one joins them.
+
+    The convolution and its batch norm hold ``(r k c)`` channels, so splits come first here. The dense layers are
+    grouped by k alone and so have the same order, ``(k c)`` or ``(k r c)``, in both layouts.
+    """
+    if name.startswith(("conv", "bn0")):
+        return [f"groups.{k}.splits.{r}.{name}" for r in range(radix) for k in range(cardinality)]
+    return [f"groups.{k}.{name}" for k in range(cardinality)]
+
+
+def _split_state(module: SplitAttention) -> dict[str, Tensor]:
+    """The cardinality-major state of a radix-major module."""
+    state: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict().items():
+        places = _places(name, module.radix, module.cardinality)
+        parts = tensor.chunk(len(places)) if tensor.ndim > 0 else [tensor] * len(places)
+        state |= {place: part.clone() for place, part in zip(places, parts, strict=True)}
+    return state
+
+
+def _joined_state(module: SplitAttention, names: Iterable[str]) -> dict[str, Tensor]:
+    """The radix-major state, which has these ``names``, of a cardinality-major module."""
+    parts = module.state_dict()
+    state: dict[str, Tensor] = {}
+    for name in names:
+        tensors = [parts[place] for place in _places(name, module.radix, module.cardinality)]
+        state[name] = torch.cat(tensors) if tensors[0].ndim > 0 else tensors[0].clone()
+    return state
+
+
+def _copy_settings(source: nn.Module, target: nn.Module) -> None:
+    """What a layer knows besides its tensors' values: mode, what is frozen, the constants of batch norm."""
+    target.training = source.training
+    for name, parameter in source.named_parameters():
+        target.get_parameter(name).requires_grad_(parameter.requires_grad)
+    if isinstance(source, nn.BatchNorm2d) and isinstance(target, nn.BatchNorm2d):
+        target.eps, target.momentum = source.eps, source.momentum
