@@ -1,20 +1,30 @@
 """Figures of the book: data in, matplotlib figure out. Matplotlib comes with the extra ``book``."""
 
 from resnest_edu.figures.base import BookFigure
-from resnest_edu.figures.charts import attention_over_splits, confusion_matrix, curve, mean_and_spread, training_curves
-from resnest_edu.figures.diagrams import Arrow, Box, flow_diagram
+from resnest_edu.figures.charts import (
+    attention_over_splits,
+    confusion_matrix,
+    curve,
+    mean_and_spread,
+    shares,
+    training_curves,
+)
+from resnest_edu.figures.diagrams import Arrow, Box, Segment, channel_strips, flow_diagram
 from resnest_edu.figures.pictures import heat_maps, image_grid
 
 __all__ = [
     "Arrow",
     "BookFigure",
     "Box",
+    "Segment",
     "attention_over_splits",
+    "channel_strips",
     "confusion_matrix",
     "curve",
     "flow_diagram",
     "heat_maps",
     "image_grid",
     "mean_and_spread",
+    "shares",
     "training_curves",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from resnest_edu.figures.base import BLUE, GREEN, GREY, ORANGE, PINK, BookFigure, new_figure
@@ -92,4 +93,27 @@ def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> B
         if i == 0:
             axes.set_ylabel("attention on the first split")
             axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
+
+
+def shares(panels: Mapping[str, ArrayLike]) -> BookFigure:
+    """Stacked bars: how the splits (first axis) share every channel (second axis), a panel a name.
+
+    Args:
+        panels: title -> weights, shape (R, C); each column sums to one.
+    """
+    figure = new_figure(3.4 * len(panels), 2.6)
+    first = None
+    for i, (title, weights) in enumerate(panels.items()):
+        axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
+        bottom = np.zeros(np.shape(weights)[1])
+        for split, color in zip(np.asarray(weights), (BLUE, ORANGE, GREEN, PINK), strict=False):
+            axes.bar(np.arange(len(split)) + 1, split, bottom=bottom, color=color, alpha=0.75)
+            bottom += split
+        axes.set(title=title, xlabel="channel", ylim=(0, 1))
+        axes.spines[["top", "right"]].set_visible(False)
+        if i == 0:
+            axes.set_ylabel("attention")
+    handles = [Patch(color=color, alpha=0.75) for color in (BLUE, ORANGE, GREEN, PINK)[: len(np.asarray(weights))]]
+    figure.legend(handles, [f"split {r + 1}" for r in range(len(handles))], loc="outside right upper", frameon=False)
     return figure

@@ -1,12 +1,14 @@
-"""Diagrams: boxes joined by arrows."""
+"""Diagrams: boxes joined by arrows, and orders of channels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.colors import to_rgba
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from resnest_edu.figures.base import FILLS, GREY, BookFigure, new_figure
+from resnest_edu.figures.base import BLUE, FILLS, GREEN, GREY, ORANGE, PINK, BookFigure, new_figure
 
 
 @dataclass(frozen=True)
@@ -66,4 +68,59 @@ def flow_diagram(boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> BookFigur
             beside = {"ha": "left", "va": "center", "x": (x0 + x1) / 2 + 0.07, "y": (y0 + y1) / 2}
             above = {"ha": "center", "va": "bottom", "x": (x0 + x1) / 2, "y": y0 + 0.05}
             axes.text(s=arrow.label, fontsize=9, color=GREY, **(above if y0 == y1 else beside))
+    return figure
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Neighbouring channels of one kind in a row of :func:`channel_strips`: how many, what to write on them, and which
+    split (hue) and cardinal group (shade) they belong to; None is grey, for channels that belong to no one split."""
+
+    size: int
+    text: str = ""
+    split: int | None = None
+    group: int | None = None
+
+
+def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int | None] = ()) -> BookFigure:
+    """The channels of successive tensors as strips, one below the other, on one scale; marks at the ends of segments
+    give channel numbers.
+
+    Args:
+        rows: the tensor's name -> its segments, in the order of its channels.
+        follow: in each row the number of a channel to mark, or None; marks in neighbouring rows are joined.
+    """
+    longest = max(sum(segment.size for segment in segments) for segments in rows.values())
+    scale = 7.0 / longest  # inches a channel
+    figure = new_figure(10.2, 0.85 * len(rows))
+    axes = figure.add_subplot()
+    axes.set(xlim=(-3.0, 7.2), ylim=(-0.85 * len(rows) + 0.35, 0.5), aspect="equal")
+    axes.axis("off")
+    marks: list[tuple[float, float] | None] = []
+    for i, (name, segments) in enumerate(rows.items()):
+        y, start = -0.85 * i, 0
+        axes.text(-0.15, y, name, ha="right", va="center", fontsize=9.5)
+        axes.text(0, y - 0.22, "0", ha="center", va="top", fontsize=7.5, color=GREY)
+        for segment in segments:
+            hue = GREY if segment.split is None else (BLUE, ORANGE, GREEN, PINK)[segment.split % 4]
+            shade = 0.22 if segment.group is None else (0.62, 0.28, 0.45, 0.14)[segment.group % 4]
+            corner, width = (start * scale, y - 0.19), segment.size * scale
+            axes.add_patch(
+                Rectangle(corner, width, 0.38, facecolor=to_rgba(hue, shade), edgecolor="white", linewidth=1.5)
+            )
+            axes.text(corner[0] + width - 0.08, y, segment.text, ha="right", va="center", fontsize=9)
+            start += segment.size
+            axes.text(start * scale, y - 0.22, str(start), ha="center", va="top", fontsize=7.5, color=GREY)
+        followed = follow[i] if i < len(follow) else None
+        marks.append(None if followed is None else ((followed + 0.5) * scale, y))
+        if followed is not None:
+            axes.add_patch(Rectangle(((followed + 0.2) * scale, y - 0.19), 0.6 * scale, 0.38, facecolor="black"))
+            axes.text(
+                (followed + 0.5) * scale, y + 0.21, str(followed), ha="center", va="bottom", fontsize=8.5, weight="bold"
+            )
+    for here, there in pairwise(marks):
+        if here and there:
+            axes.plot(
+                (here[0], there[0]), (here[1] - 0.19, there[1] + 0.38), color="black", linewidth=0.9, linestyle=":"
+            )
     return figure
