@@ -3,6 +3,7 @@
 from resnest_edu.figures.base import BookFigure
 from resnest_edu.figures.charts import (
     attention_over_splits,
+    changes_by_channel,
     confusion_matrix,
     curve,
     mean_and_spread,
@@ -18,6 +19,7 @@ __all__ = [
     "Box",
     "Segment",
     "attention_over_splits",
+    "changes_by_channel",
     "channel_strips",
     "confusion_matrix",
     "curve",
