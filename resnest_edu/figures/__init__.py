@@ -1,7 +1,14 @@
 """Figures of the book: data in, matplotlib figure out. Matplotlib comes with the extra ``book``."""
 
 from resnest_edu.figures.base import BookFigure
-from resnest_edu.figures.charts import attention_over_splits, confusion_matrix, curve, mean_and_spread, training_curves
+from resnest_edu.figures.charts import (
+    attention_over_splits,
+    changes_by_channel,
+    confusion_matrix,
+    curve,
+    mean_and_spread,
+    training_curves,
+)
 from resnest_edu.figures.diagrams import Arrow, Box, flow_diagram
 from resnest_edu.figures.pictures import heat_maps, image_grid
 
@@ -10,6 +17,7 @@ __all__ = [
     "BookFigure",
     "Box",
     "attention_over_splits",
+    "changes_by_channel",
     "confusion_matrix",
     "curve",
     "flow_diagram",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from resnest_edu.figures.base import BLUE, GREEN, GREY, ORANGE, PINK, BookFigure, new_figure
@@ -92,4 +93,30 @@ def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> B
         if i == 0:
             axes.set_ylabel("attention on the first split")
             axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
+
+
+def changes_by_channel(changes: Mapping[str, ArrayLike], groups: Sequence[str], *, label: str) -> BookFigure:
+    """How far each channel moved: a panel a case, a stem with a dot a channel, a colour a group of channels.
+
+    Args:
+        changes: case -> how far every channel moved, shape (C,).
+        groups: names of the groups that share the channels equally, in their order.
+        label: of the vertical axis.
+    """
+    figure = new_figure(3.6 * len(changes), 2.9)
+    first = None
+    for i, (case, values) in enumerate(changes.items()):
+        axes = first = figure.add_subplot(1, len(changes), i + 1, sharey=first)
+        channels = np.arange(len(np.asarray(values))) + 1
+        parts = zip(groups, np.split(channels, len(groups)), np.split(np.asarray(values), len(groups)), strict=True)
+        for (name, places, heights), color in zip(parts, (ORANGE, BLUE, GREEN, PINK), strict=False):
+            axes.vlines(places, 0, heights, color=color, linewidth=2)
+            axes.plot(places, heights, "o", color=color, markersize=6, label=name, clip_on=False, zorder=3)
+        axes.set(title=case, xlabel="channel", ylim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        if i == 0:
+            axes.set_ylabel(label)
+            axes.legend(frameon=False, fontsize=8)
     return figure
