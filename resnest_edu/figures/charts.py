@@ -128,7 +128,7 @@ def changes_by_channel(changes: Mapping[str, ArrayLike], groups: Sequence[str], 
         groups: names of the groups that share the channels equally, in their order.
         label: of the vertical axis.
     """
-    figure = new_figure(3.6 * len(changes), 2.9)
+    figure = new_figure(3 * len(changes), 2.7)
     first = None
     for i, (case, values) in enumerate(changes.items()):
         axes = first = figure.add_subplot(1, len(changes), i + 1, sharey=first)
