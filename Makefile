@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 4
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install book html notebooks serve lab train gpu test lint types unit site-check nbval clean
+.PHONY: help install book html notebooks serve lab train gpu test lint types unit site-check nbval mutants clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ site-check: html ## links, alt texts, and every page in a browser, light and dar
 nbval: $(STAMP) ## run the notebooks and compare with their stored outputs
 	@$(PYTEST) --dist loadfile --nbval --nbval-current-env $(or $(NB),book)
 
+mutants: $(STAMP) ## break the blocks in every small way, and list the breakages that no test notices (not part of test)
+	@OMP_NUM_THREADS=1 $(PY) -m mutmut run
+	@$(PY) -m mutmut results
+
 clean: ## remove what was built (not .venv, not runs)
-	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf _build mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find resnest_edu tools tests book -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -233,9 +233,10 @@ def test_modules_without_split_attention():
 
 
 def test_split_attention_outside_a_bottleneck():
-    module = nn.ModuleDict({"head": nn.Sequential(RadixMajorSplitAttention(8, 8)), "block": Bottleneck(16, 64)})
+    bare = RadixMajorSplitAttention(8, 8)
+    module = nn.ModuleDict({"head": nn.Sequential(bare), "block": Bottleneck(16, 64), "tail": copy.deepcopy(bare)})
     with pytest.raises(
         ValueError,
-        match=r"^split attention head\.0 must be inside a Bottleneck: which layer feeds it is not known$",
+        match=r"^split attention head\.0, tail must be inside a Bottleneck: which layer feeds it is not known$",
     ):
         to_cardinality_major(module)
