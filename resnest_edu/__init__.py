@@ -5,6 +5,7 @@ The public names, in the order of the book's chapters.
 
 from resnest_edu.bottleneck import Bottleneck
 from resnest_edu.resnest import ResNeSt, Variant, create_model, list_models
+from resnest_edu.selective_kernel import SelectiveKernel
 from resnest_edu.split_attention import RadixMajorSplitAttention
 from resnest_edu.squeeze_excitation import SqueezeExcitation
 
@@ -14,6 +15,7 @@ __all__ = [
     "Bottleneck",
     "RadixMajorSplitAttention",
     "ResNeSt",
+    "SelectiveKernel",
     "SqueezeExcitation",
     "Variant",
     "create_model",
