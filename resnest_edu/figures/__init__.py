@@ -1,7 +1,14 @@
 """Figures of the book: data in, matplotlib figure out. Matplotlib comes with the extra ``book``."""
 
 from resnest_edu.figures.base import BookFigure
-from resnest_edu.figures.charts import attention_over_splits, confusion_matrix, curve, mean_and_spread, training_curves
+from resnest_edu.figures.charts import (
+    attention_over_splits,
+    confusion_matrix,
+    curve,
+    lines_with_band,
+    mean_and_spread,
+    training_curves,
+)
 from resnest_edu.figures.diagrams import Arrow, Box, flow_diagram
 from resnest_edu.figures.pictures import heat_maps, image_grid
 
@@ -15,6 +22,7 @@ __all__ = [
     "flow_diagram",
     "heat_maps",
     "image_grid",
+    "lines_with_band",
     "mean_and_spread",
     "training_curves",
 ]
