@@ -14,12 +14,12 @@ class SelectiveKernel(nn.Module):
     """Selective-kernel convolution (Li et al., arXiv:1903.06586, section 3.1,
     equations 1 to 6).
 
-    Split: M branches look at the same input, each a grouped 3×3 convolution, batch
-    norm and ReLU. The taps of branch m = 1, …, M lie m pixels apart, so it covers
-    3×3, 5×5, 7×7, … pixels for the same weights. Fuse: sum the branches, average over
-    all positions, one dense layer to d channels with batch norm and ReLU. Select: one
-    more dense layer to M logits a channel, a softmax over the M, and the sum of the
-    branches with these weights.
+    Split: M branches look at the same input, each a grouped 3×3 convolution,
+    batch norm and ReLU. The taps of branch m = 1, …, M lie m pixels apart, so it
+    spans 3×3, 5×5, 7×7, … pixels for the same number of weights. Fuse: sum the
+    branches, average over all positions, one dense layer to d channels with batch
+    norm and ReLU. Select: one more dense layer to M logits a channel, a softmax
+    over the M, and the sum of the branches with these weights.
 
     The dense layers are 1×1 convolutions without bias, and their width is
     d = max(C // reduction, min_width), of the *output's* channels C.
@@ -30,9 +30,9 @@ class SelectiveKernel(nn.Module):
         in_channels: channels of the input.
         out_channels: C, channels of the output.
         branches: M, at least 2; 2 in the paper's networks.
-        reduction: how much narrower the hidden dense layer is than C; r in the paper.
-        min_width: the least width of the hidden dense layer; L in the paper.
-        groups: groups of each branch's convolution; G in the paper.
+        reduction: how much narrower the hidden dense layer is than C; the paper's r.
+        min_width: the least width of the hidden dense layer; the paper's L.
+        groups: groups of each branch's convolution; the paper's G.
         stride: stride of each branch's convolution.
 
     Raises:
@@ -62,7 +62,7 @@ class SelectiveKernel(nn.Module):
             stride=stride,
         )
         if branches == 1:
-            raise ValueError("branches (=1) must be at least 2, or there is no choice to make")
+            raise ValueError("branches (=1) must be at least 2, or nothing is chosen")
         require_divisible("in_channels", in_channels, "groups", groups)
         require_divisible("out_channels", out_channels, "groups", groups)
 
@@ -78,13 +78,14 @@ class SelectiveKernel(nn.Module):
                 groups=groups,
                 bias=False,
             )
-            return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), nn.ReLU())
+            norm = nn.BatchNorm2d(out_channels)
+            return nn.Sequential(convolution, norm, nn.ReLU())
 
         width = max(out_channels // reduction, min_width)
         self.branches = nn.ModuleList(branch(m) for m in range(1, branches + 1))
-        self.fc1 = nn.Conv2d(out_channels, width, kernel_size=1, bias=False)
+        self.fc1 = nn.Conv2d(out_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.fc2 = nn.Conv2d(width, branches * out_channels, kernel_size=1, bias=False)
+        self.fc2 = nn.Conv2d(width, branches * out_channels, 1, bias=False)
 
     def split(self, x: Tensor) -> Tensor:
         """The M feature maps to choose from, smallest kernel first.
@@ -92,12 +93,13 @@ class SelectiveKernel(nn.Module):
         return torch.stack([branch(x) for branch in self.branches], dim=1)
 
     def attention(self, splits: Tensor) -> Tensor:
-        """The weight of every branch in every channel; they sum to 1 over the branches.
+        """The weight of every branch in every channel; over the branches they sum to 1.
         Shape: (B, M, C, H', W') -> (B, M, C, 1, 1)."""
         context = splits.sum(dim=1).mean(dim=(2, 3), keepdim=True)  # b c 1 1
         hidden = self.bn1(self.fc1(context)).relu()  # b d 1 1
-        logits = rearrange(self.fc2(hidden), "b (m c) h w -> b m c h w", m=len(self.branches))
-        return logits.softmax(dim=1)
+        logits = self.fc2(hidden)
+        by_branch = rearrange(logits, "b (m c) h w -> b m c h w", m=len(self.branches))
+        return by_branch.softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, in_channels, H, W) -> (B, C, H', W')."""

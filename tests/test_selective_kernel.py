@@ -186,7 +186,7 @@ def test_parameters_by_name_and_number():
         ({"out_channels": -64}, "out_channels (=-64) must be an integer of at least 1"),
         ({"branches": 0}, "branches (=0) must be an integer of at least 1"),
         ({"branches": True}, "branches (=True) must be an integer of at least 1"),
-        ({"branches": 1}, "branches (=1) must be at least 2, or there is no choice to make"),
+        ({"branches": 1}, "branches (=1) must be at least 2, or nothing is chosen"),
         ({"reduction": 0}, "reduction (=0) must be an integer of at least 1"),
         ({"min_width": 0}, "min_width (=0) must be an integer of at least 1"),
         ({"groups": 0}, "groups (=0) must be an integer of at least 1"),
