@@ -6,6 +6,7 @@ The public names, in the order of the book's chapters.
 from resnest_edu.bottleneck import Bottleneck
 from resnest_edu.layouts import to_cardinality_major, to_radix_major
 from resnest_edu.resnest import ResNeSt, Variant, create_model, list_models
+from resnest_edu.selective_kernel import SelectiveKernel
 from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention
 from resnest_edu.squeeze_excitation import SqueezeExcitation
 
@@ -16,6 +17,7 @@ __all__ = [
     "CardinalityMajorSplitAttention",
     "RadixMajorSplitAttention",
     "ResNeSt",
+    "SelectiveKernel",
     "SqueezeExcitation",
     "Variant",
     "create_model",

@@ -11,6 +11,8 @@ from resnest_edu.figures.charts import (
     training_curves,
 )
 from resnest_edu.figures.diagrams import Arrow, Box, Segment, channel_strips, flow_diagram
+    lines_with_band,
+from resnest_edu.figures.diagrams import Arrow, Box, flow_diagram
 from resnest_edu.figures.pictures import heat_maps, image_grid
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "flow_diagram",
     "heat_maps",
     "image_grid",
+    "lines_with_band",
     "mean_and_spread",
     "shares",
     "training_curves",

@@ -29,6 +29,43 @@ def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigur
     return figure
 
 
+def lines_with_band(
+    x: ArrayLike,
+    panels: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    x_label: str,
+    y_label: str,
+    deviations: float = 1.0,
+) -> BookFigure:
+    """A panel a layer, in it a line a group: the mean of its runs, a band around it, every run a thin line.
+
+    Args:
+        x: where the runs were measured, shape (N,).
+        panels: panel name -> group name -> runs, shape (runs, N).
+        x_label: of every panel.
+        y_label: of all panels together; they share the scale.
+        deviations: how many standard deviations of the runs the band reaches either way.
+    """
+    figure = new_figure(2.8 * len(panels), 2.9)
+    first = None
+    for i, (panel, groups) in enumerate(panels.items()):
+        axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
+        axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
+        for (name, values), color, style in zip(groups.items(), (BLUE, ORANGE, GREEN), ("-", "--", "-."), strict=False):
+            runs = np.asarray(values, dtype=float)
+            mean, reach = runs.mean(0), deviations * runs.std(0, ddof=1)
+            axes.fill_between(x, mean - reach, mean + reach, color=color, alpha=0.18, lw=0)
+            axes.plot(x, runs.T, color=color, linewidth=0.6, alpha=0.5)
+            axes.plot(x, mean, color=color, linewidth=2, linestyle=style, label=name)
+        axes.set(title=panel, xlabel=x_label)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        if i == 0:
+            axes.set_ylabel(y_label)
+            axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
+
+
 def curve(x: ArrayLike, y: ArrayLike, x_label: str, y_label: str) -> BookFigure:
     """One line."""
     figure = new_figure(6, 2.6)
