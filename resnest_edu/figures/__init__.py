@@ -6,13 +6,12 @@ from resnest_edu.figures.charts import (
     changes_by_channel,
     confusion_matrix,
     curve,
+    lines_with_band,
     mean_and_spread,
     shares,
     training_curves,
 )
 from resnest_edu.figures.diagrams import Arrow, Box, Segment, channel_strips, flow_diagram
-    lines_with_band,
-from resnest_edu.figures.diagrams import Arrow, Box, flow_diagram
 from resnest_edu.figures.pictures import heat_maps, image_grid
 
 __all__ = [
