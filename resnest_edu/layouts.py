@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from resnest_edu.arguments import require_divisible, require_positive_int
 from resnest_edu.bottleneck import Bottleneck
+from resnest_edu.settings import copy_settings
 from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention, SplitAttention
 
 
@@ -115,7 +116,7 @@ def _convert_attention(module: SplitAttention, layout: type[SplitAttention]) -> 
     for name in ("conv", "bn0", "fc1", "bn1", "fc2"):
         places = _places(name, module.radix, module.cardinality)
         for source, target in [(name, place) if split else (place, name) for place in places]:
-            _copy_settings(module.get_submodule(source), result.get_submodule(target))
+            copy_settings(module.get_submodule(source), result.get_submodule(target))
     return result
 
 
@@ -149,12 +150,3 @@ def _joined_state(module: SplitAttention, names: Iterable[str]) -> dict[str, Ten
         tensors = [parts[place] for place in _places(name, module.radix, module.cardinality)]
         state[name] = torch.cat(tensors) if tensors[0].ndim > 0 else tensors[0].clone()
     return state
-
-
-def _copy_settings(source: nn.Module, target: nn.Module) -> None:
-    """What a layer knows besides its tensors' values: mode, what is frozen, the constants of batch norm."""
-    target.training = source.training
-    for name, parameter in source.named_parameters():
-        target.get_parameter(name).requires_grad_(parameter.requires_grad)
-    if isinstance(source, nn.BatchNorm2d) and isinstance(target, nn.BatchNorm2d):
-        target.eps, target.momentum = source.eps, source.momentum

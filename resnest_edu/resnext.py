@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_positive_int
+from resnest_edu.settings import copy_settings
 
 
 class ResNeXtBottleneck(nn.Module):
@@ -139,6 +140,10 @@ _Form = TypeVar("_Form", bound=ResNeXtBottleneck)
 _PATH_AXIS = {"conv3.weight": 1}
 
 
+def _without_path(name: str) -> str:
+    return re.sub(r"^paths\.\d+\.", "", name)
+
+
 def _join(name: str, tensors: list[Tensor]) -> Tensor:
     if tensors[0].ndim:
         return torch.cat(tensors, dim=_PATH_AXIS.get(name, 0))
@@ -155,7 +160,7 @@ def _convert(block: ResNeXtBottleneck, form: type[_Form]) -> _Form:
         raise TypeError(f"block (a {type(block).__name__}) must be one of {names}")
     parts: dict[str, list[Tensor]] = {}  # by the grouped form's name, path by path
     for name, tensor in block.state_dict().items():
-        parts.setdefault(re.sub(r"^paths\.\d+\.", "", name), []).append(tensor)
+        parts.setdefault(_without_path(name), []).append(tensor)
     joined = {name: _join(name, tensors) for name, tensors in parts.items()}
     with torch.device("meta"):  # without data, so that no random number is drawn
         converted = form(**block.arguments)
@@ -167,13 +172,19 @@ def _convert(block: ResNeXtBottleneck, form: type[_Form]) -> _Form:
             tensor = tensor.split(block.width, _PATH_AXIS.get(path[2], 0))[int(path[1])]
         state[name] = tensor.clone()  # so that the two blocks share no memory
     converted.load_state_dict(state, assign=True)
-    return converted.train(block.training)
+    converted.train(block.training)
+    sources = {_without_path(name): layer for name, layer in block.named_modules()}
+    for name, layer in converted.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+            copy_settings(sources[_without_path(name)], layer)
+    return converted
 
 
 def to_aggregated(block: ResNeXtBottleneck) -> AggregatedBottleneck:
     """A new :class:`AggregatedBottleneck` that computes the function of ``block``, which may have any of the forms.
 
-    Weights, running statistics and counters are copied bit by bit, with their dtype and device, and so is the mode.
+    Weights, running statistics and counters are copied bit by bit, with their dtype and device. Modes, what is frozen
+    and the constants of batch norm travel too; of paths that differ in these, the last decides.
     Raises TypeError if ``block`` is none of the forms, ValueError if its paths' counters of batches differ.
     """
     return _convert(block, AggregatedBottleneck)

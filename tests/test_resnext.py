@@ -186,6 +186,30 @@ def test_statistics_mode_dtype_and_device_travel_and_nothing_is_shared(form, con
     assert all(parameter.is_meta for parameter in convert(block.to("meta")).parameters())
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("convert", MAPS.values())
+def test_settings_travel(form, convert):
+    block = form(8, 12, cardinality=2, width=2)
+    for name, layer in block.named_modules():
+        if name.endswith("bn1"):
+            layer.eps, layer.momentum = 0.25, 0.5
+            layer.weight.requires_grad_(False)
+        if name.endswith(("bn2", "conv3")):
+            layer.eval()
+    converted = convert(block)
+    assert converted.training
+    layers = [
+        (name, layer) for name, layer in converted.named_modules() if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)
+    ]
+    for name, layer in layers:
+        assert layer.training != name.endswith(("bn2", "conv3")), name
+        if isinstance(layer, nn.BatchNorm2d):
+            changed = name.endswith("bn1")
+            assert (layer.eps, layer.momentum) == ((0.25, 0.5) if changed else (1e-5, 0.1)), name
+            assert layer.weight.requires_grad != changed, name
+        assert all(p.requires_grad for n, p in layer.named_parameters() if not name.endswith("bn1") or n == "bias")
+
+
 def test_path_k_becomes_group_k():
     block = randomize(AggregatedBottleneck(6, 10, cardinality=3, width=2))
     grouped, early = to_grouped(block), to_early_concatenation(block)
