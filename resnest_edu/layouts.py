@@ -48,87 +48,105 @@ def _check_groups(x: Tensor, radix: int, cardinality: int, dim: int) -> None:
 
 
 def to_radix_major(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` that computes the same function with all its split attention in the radix-major layout.
+    """A copy of ``module`` that computes the same function with all its split
+    attention in the radix-major layout.
 
-    In a bottleneck the output channels of ``conv1`` and ``bn1`` are reordered too, so nothing around it notices. A bare
-    :class:`CardinalityMajorSplitAttention` has no such neighbour: the result wants its input's channels in radix-major
-    order, ``result(radix_major_order(x, R, K)) == module(x)``.
+    In a bottleneck the output channels of ``conv1`` and ``bn1`` are reordered too, so
+    nothing around it notices. A bare :class:`CardinalityMajorSplitAttention` has no
+    such neighbour: the result wants its input's channels in radix-major order,
+    ``result(radix_major_order(x, R, K)) == module(x)``.
 
-    Everything travels bit for bit: weights, running statistics, what is frozen, the mode (training or evaluation). The
-    copy shares no memory with ``module`` and carries no gradients. What already has the layout is copied as it is.
+    Everything travels bit for bit: weights, running statistics, what is frozen, the
+    mode (training or evaluation). The copy shares no memory with ``module`` and
+    carries no gradients. What already has the layout is copied as it is.
 
     Args:
-        module: split attention, a bottleneck, a whole network, or whatever contains bottlenecks.
+        module: split attention, a bottleneck, a whole network, or whatever contains
+            bottlenecks.
 
     Raises:
-        ValueError: ``module`` contains no split attention, or split attention outside a bottleneck, whose input could
-            not be reordered.
+        ValueError: ``module`` contains no split attention, or split attention outside
+            a bottleneck, whose input could not be reordered.
     """
     return _convert(module, RadixMajorSplitAttention)
 
 
 def to_cardinality_major(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` that computes the same function with all its split attention in the cardinality-major
-    layout: the inverse of :func:`to_radix_major`, with the same rules and errors. For a bare
-    :class:`RadixMajorSplitAttention`, ``result(cardinality_major_order(x, R, K)) == module(x)``.
+    """A copy of ``module`` that computes the same function with all its split
+    attention in the cardinality-major layout: the inverse of :func:`to_radix_major`,
+    with the same rules and errors. For a bare :class:`RadixMajorSplitAttention`,
+    ``result(cardinality_major_order(x, R, K)) == module(x)``.
     """
     return _convert(module, CardinalityMajorSplitAttention)
 
 
 def _convert(module: nn.Module, layout: type[SplitAttention]) -> nn.Module:
-    attentions = {name: part for name, part in module.named_modules() if isinstance(part, SplitAttention)}
+    parts = module.named_modules()
+    attentions = [name for name, part in parts if isinstance(part, SplitAttention)]
     if not attentions:
-        raise ValueError(f"module (={type(module).__name__}) must contain split attention")
-    result = copy.deepcopy(module)  # which leaves gradients behind; they would keep the old order
+        kind = type(module).__name__
+        raise ValueError(f"module (={kind}) must contain split attention")
+    result = copy.deepcopy(module)  # gradients, in the old order, stay behind
     if isinstance(result, SplitAttention):
         return _convert_attention(result, layout)
     for name, part in list(result.named_modules()):
         if isinstance(part, Bottleneck):
-            attentions.pop(f"{name}.conv2".lstrip("."))
+            attentions.remove(f"{name}.conv2".lstrip("."))
             if not isinstance(part.conv2, layout):
                 _reorder_outputs(part, layout)
                 part.conv2 = _convert_attention(part.conv2, layout)
     if attentions:
-        raise ValueError(
-            f"split attention {', '.join(attentions)} must be inside a Bottleneck: which layer feeds it is not known"
-        )
+        names = ", ".join(attentions)
+        raise ValueError(f"split attention {names} must be inside a Bottleneck")
     return result
 
 
 @torch.no_grad()
 def _reorder_outputs(block: Bottleneck, layout: type[SplitAttention]) -> None:
-    """Put the channels that ``conv1`` and ``bn1`` emit, which ``conv2`` reads, in the order of ``layout``."""
-    order = radix_major_order if layout is RadixMajorSplitAttention else cardinality_major_order
+    """Reorder what ``conv1`` and ``bn1`` emit, and ``conv2`` reads."""
+    to_radix = layout is RadixMajorSplitAttention
+    order = radix_major_order if to_radix else cardinality_major_order
+    radix, cardinality = block.conv2.radix, block.conv2.cardinality
     for layer in (block.conv1, block.bn1):
         for tensor in layer.state_dict().values():
             if tensor.ndim > 0:  # not the number of batches
-                tensor.copy_(order(tensor, block.conv2.radix, block.conv2.cardinality, dim=0))
+                tensor.copy_(order(tensor, radix, cardinality, dim=0))
 
 
-def _convert_attention(module: SplitAttention, layout: type[SplitAttention]) -> SplitAttention:
+def _convert_attention(
+    module: SplitAttention,
+    layout: type[SplitAttention],
+) -> SplitAttention:
     if isinstance(module, layout):
         return module
     with torch.device("meta"):  # takes no memory, and draws no random weights
         result = layout(**module.arguments)
     split = layout is CardinalityMajorSplitAttention
-    result.load_state_dict(_split_state(module) if split else _joined_state(module, result.state_dict()), assign=True)
+    names = result.state_dict()
+    state = _split_state(module) if split else _joined_state(module, names)
+    result.load_state_dict(state, assign=True)
     result.train(module.training)
     for name in ("conv", "bn0", "fc1", "bn1", "fc2"):
-        places = _places(name, module.radix, module.cardinality)
-        for source, target in [(name, place) if split else (place, name) for place in places]:
-            copy_settings(module.get_submodule(source), result.get_submodule(target))
+        for place in _places(name, module.radix, module.cardinality):
+            source, target = (name, place) if split else (place, name)
+            copy_settings(
+                module.get_submodule(source),
+                result.get_submodule(target),
+            )
     return result
 
 
 def _places(name: str, radix: int, cardinality: int) -> list[str]:
-    """Where a cardinality-major module keeps the parts of what the radix-major one calls ``name``, in the order in
-    which the radix-major one joins them.
+    """Where a cardinality-major module keeps the parts of what the radix-major one
+    calls ``name``, in the order in which the radix-major one joins them.
 
-    The convolution and its batch norm hold ``(r k c)`` channels, so splits come first here. The dense layers are
-    grouped by k alone and so have the same order, ``(k c)`` or ``(k r c)``, in both layouts.
+    The convolution and its batch norm hold ``(r k c)`` channels, so splits come first
+    here. The dense layers are grouped by k alone and so have the same order,
+    ``(k c)`` or ``(k r c)``, in both layouts.
     """
     if name.startswith(("conv", "bn0")):
-        return [f"groups.{k}.splits.{r}.{name}" for r in range(radix) for k in range(cardinality)]
+        pairs = [(r, k) for r in range(radix) for k in range(cardinality)]
+        return [f"groups.{k}.splits.{r}.{name}" for r, k in pairs]
     return [f"groups.{k}.{name}" for k in range(cardinality)]
 
 
@@ -137,16 +155,23 @@ def _split_state(module: SplitAttention) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for name, tensor in module.state_dict().items():
         places = _places(name, module.radix, module.cardinality)
-        parts = tensor.chunk(len(places)) if tensor.ndim > 0 else [tensor] * len(places)
-        state |= {place: part.clone() for place, part in zip(places, parts, strict=True)}
+        counts = tensor.ndim == 0  # the number of batches goes to every part
+        parts = [tensor] * len(places) if counts else tensor.chunk(len(places))
+        for place, part in zip(places, parts, strict=True):
+            state[place] = part.clone()
     return state
 
 
-def _joined_state(module: SplitAttention, names: Iterable[str]) -> dict[str, Tensor]:
-    """The radix-major state, which has these ``names``, of a cardinality-major module."""
+def _joined_state(
+    module: SplitAttention,
+    names: Iterable[str],
+) -> dict[str, Tensor]:
+    """The radix-major state, with these ``names``, of a cardinality-major module."""
     parts = module.state_dict()
     state: dict[str, Tensor] = {}
     for name in names:
-        tensors = [parts[place] for place in _places(name, module.radix, module.cardinality)]
-        state[name] = torch.cat(tensors) if tensors[0].ndim > 0 else tensors[0].clone()
+        places = _places(name, module.radix, module.cardinality)
+        tensors = [parts[place] for place in places]
+        counts = tensors[0].ndim == 0
+        state[name] = tensors[0].clone() if counts else torch.cat(tensors)
     return state

@@ -89,11 +89,20 @@ class Split(nn.Module):
 class CardinalGroup(nn.Module):
     """One cardinal group: its R splits, and the attention that weighs them.
 
-    Shape: (B, R · c_in, H, W) -> (B, C/K, H', W'); ``splits`` and ``width`` are the
-    group's own splits and the width of its hidden dense layer.
+    Shape: (B, R · c_in, H, W) -> (B, C/K, H', W').
+
+    Args:
+        splits: the R splits.
+        channels: C/K, what each of them emits.
+        width: channels of the hidden dense layer.
     """
 
-    def __init__(self, splits: list[Split], channels: int, width: int) -> None:
+    def __init__(
+        self,
+        splits: list[Split],
+        channels: int,
+        width: int,
+    ) -> None:
         super().__init__()
         self.splits = nn.ModuleList(splits)
         self.fc1 = nn.Conv2d(channels, width, 1)
@@ -105,44 +114,50 @@ class CardinalGroup(nn.Module):
         total = torch.stack(splits).sum(dim=0)  # Û
         context = total.mean(dim=(2, 3), keepdim=True)  # s
         hidden = self.bn1(self.fc1(context)).relu()
-        logits = torch.stack(self.fc2(hidden).chunk(len(splits), dim=1))  # G(s)
-        weights = logits.softmax(dim=0) if len(splits) > 1 else logits.sigmoid()
-        return list(weights)
+        logits = self.fc2(hidden).chunk(len(splits), dim=1)  # G(s)
+        if len(splits) == 1:
+            return [logits[0].sigmoid()]
+        return list(torch.stack(logits).softmax(dim=0))  # a
 
     def forward(self, x: Tensor) -> Tensor:
         """V, the weighted sum of the splits."""
         parts = x.chunk(len(self.splits), dim=1)  # b (r c) h w
-        splits = [split(part) for split, part in zip(self.splits, parts, strict=True)]
-        weighted = [a * u for a, u in zip(self.attention(splits), splits, strict=True)]
-        return torch.stack(weighted).sum(dim=0)
+        splits = [self.splits[r](parts[r]) for r in range(len(parts))]  # U
+        a = self.attention(splits)
+        weighted = [a[r] * splits[r] for r in range(len(splits))]
+        return torch.stack(weighted).sum(dim=0)  # V
 
 
 class CardinalityMajorSplitAttention(SplitAttention):
-    """Split attention as the paper's figure 2 draws it: K cardinal groups, each with R splits and a pair
-    of dense layers of its own, side by side (ResNeSt, Zhang et al., arXiv:2004.08955, section 3.1).
+    """Split attention as the paper's figure 2 draws it: K cardinal groups side by
+    side, each with R splits and a pair of dense layers of its own (ResNeSt, Zhang et
+    al., arXiv:2004.08955, section 3.1).
 
-    The layout to read. :class:`RadixMajorSplitAttention` computes the same in five layers.
+    The layout to read. :class:`RadixMajorSplitAttention` computes the same in five
+    layers.
 
-    Cardinality-major: everything of one cardinal group lies together, so the input's channels read
-    ``(k r c)``, and the output's ``(k c)``.
+    Cardinality-major: everything of one cardinal group lies together, so the input's
+    channels read ``(k r c)``, and the output's ``(k c)``.
 
-    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), where H' = ceil(H / stride).
+    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), H' = ceil(H / stride).
 
     Args:
-        in_channels: channels of the input; each split reads in_channels / (R · K) of them.
+        in_channels: channels of the input; each split reads in_channels / (R · K).
         channels: C, channels of the output; each cardinal group makes C / K of them.
-        radix: R, the number of splits in a cardinal group. With R = 1 the softmax over splits becomes
-            a sigmoid.
+        radix: R, the number of splits in a cardinal group. With R = 1 the softmax
+            over splits becomes a sigmoid.
         cardinality: K, the number of cardinal groups.
         kernel_size: side of the convolutions' kernels, odd.
         stride: stride of the convolutions.
-        dilation: dilation of the convolutions; the padding follows it, so it does not change the size.
-        reduction: how much narrower the hidden dense layers are, all K taken together, than
-            in_channels · R (never below 32).
+        dilation: dilation of the convolutions; the padding follows it, so it does
+            not change the size.
+        reduction: how much narrower the hidden dense layers are, all K taken
+            together, than in_channels · R (never below 32).
 
     Raises:
-        ValueError: an argument is not a positive integer, ``kernel_size`` is even, ``in_channels`` is not
-            divisible by R · K, or ``channels`` or the attention width is not divisible by K.
+        ValueError: an argument is not a positive integer, ``kernel_size`` is even,
+            ``in_channels`` is not divisible by R · K, or ``channels`` or the
+            attention width is not divisible by K.
     """
 
     def __init__(
@@ -157,49 +172,60 @@ class CardinalityMajorSplitAttention(SplitAttention):
         dilation: int = 1,
         reduction: int = 4,
     ) -> None:
-        super().__init__(in_channels, channels, radix, cardinality, kernel_size, stride, dilation, reduction)
+        super().__init__(
+            in_channels,
+            channels,
+            radix,
+            cardinality,
+            kernel_size,
+            stride,
+            dilation,
+            reduction,
+        )
         c_in = in_channels // (radix * cardinality)
         c = channels // cardinality
-        self.groups = nn.ModuleList(
-            CardinalGroup(
-                [Split(c_in, c, kernel_size, stride, dilation) for _ in range(radix)],
-                c,
-                self.width // cardinality,
-            )
-            for _ in range(cardinality)
-        )
+        width = self.width // cardinality
+        self.groups = nn.ModuleList()
+        for _ in range(cardinality):
+            splits = [Split(c_in, c, kernel_size, stride, dilation) for _ in range(radix)]
+            self.groups.append(CardinalGroup(splits, c, width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, in_channels, H, W) -> (B, C, H', W')."""
         parts = x.chunk(self.cardinality, dim=1)  # b (k r c) h w
-        outputs = [group(part) for group, part in zip(self.groups, parts, strict=True)]
+        outputs = [self.groups[k](parts[k]) for k in range(self.cardinality)]
         return torch.cat(outputs, dim=1)  # b (k c) h w
 
 
 class RadixMajorSplitAttention(SplitAttention):
-    """Split attention in five layers: a 3×3 convolution into R splits of K cardinal groups, and attention
-    that weighs the splits against each other, channel by channel (ResNeSt, Zhang et al.,
-    arXiv:2004.08955, section 3.1 and figure 4).
+    """Split attention in five layers: a 3×3 convolution into R splits of K cardinal
+    groups, and attention that weighs the splits against each other, channel by
+    channel (ResNeSt, Zhang et al., arXiv:2004.08955, section 3.1 and figure 4).
 
-    Radix-major: all groups with the same r are neighbours, so the input's and the convolution's channels
-    read ``(r k c)``, and the output's ``(k c)``. The parameters ``conv, bn0, fc1, bn1, fc2`` have the
-    names, order and shapes of the published checkpoints.
+    Radix-major: all groups with the same r are neighbours, so the input's and the
+    convolution's channels read ``(r k c)``, and the output's ``(k c)``. The
+    parameters ``conv, bn0, fc1, bn1, fc2`` have the names, order and shapes of the
+    published checkpoints.
 
-    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), where H' = ceil(H / stride).
+    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), H' = ceil(H / stride).
 
     Args:
         in_channels: channels of the input.
         channels: C, channels of the output; the convolution makes R · C.
-        radix: R, the number of splits. With R = 1 the softmax over splits becomes a sigmoid.
+        radix: R, the number of splits. With R = 1 the softmax over splits becomes a
+            sigmoid.
         cardinality: K, the number of cardinal groups.
         kernel_size: side of the convolution's kernel, odd.
         stride: stride of the convolution.
-        dilation: dilation of the convolution; the padding follows it, so it does not change the size.
-        reduction: how much narrower the hidden dense layer is than in_channels · R (never below 32).
+        dilation: dilation of the convolution; the padding follows it, so it does not
+            change the size.
+        reduction: how much narrower the hidden dense layer is than in_channels · R
+            (never below 32).
 
     Raises:
-        ValueError: an argument is not a positive integer, ``kernel_size`` is even, ``in_channels`` is not
-            divisible by R · K, or ``channels`` or the attention width is not divisible by K.
+        ValueError: an argument is not a positive integer, ``kernel_size`` is even,
+            ``in_channels`` is not divisible by R · K, or ``channels`` or the
+            attention width is not divisible by K.
     """
 
     def __init__(
@@ -214,7 +240,16 @@ class RadixMajorSplitAttention(SplitAttention):
         dilation: int = 1,
         reduction: int = 4,
     ) -> None:
-        super().__init__(in_channels, channels, radix, cardinality, kernel_size, stride, dilation, reduction)
+        super().__init__(
+            in_channels,
+            channels,
+            radix,
+            cardinality,
+            kernel_size,
+            stride,
+            dilation,
+            reduction,
+        )
         self.conv = nn.Conv2d(
             in_channels,
             radix * channels,
@@ -231,24 +266,28 @@ class RadixMajorSplitAttention(SplitAttention):
         self.fc2 = nn.Conv2d(self.width, radix * channels, 1, groups=cardinality)
 
     def split(self, x: Tensor) -> Tensor:
-        """The R feature maps to choose from. Shape: (B, in_channels, H, W) -> (B, R, C, H', W')."""
+        """The R feature maps to choose from.
+        Shape: (B, in_channels, H, W) -> (B, R, C, H', W')."""
         features = self.bn0(self.conv(x)).relu()
         return rearrange(features, "b (r kc) h w -> b r kc h w", r=self.radix)
 
     def attention(self, splits: Tensor) -> Tensor:
-        """The weight of every split in every channel: for R > 1 they sum to 1 over R, for
-        R = 1 each is a gate in (0, 1). Shape: (B, R, C, H', W') -> (B, R, C, 1, 1)."""
+        """The weight of every split in every channel: for R > 1 they sum to 1 over
+        R, for R = 1 each is a gate in (0, 1).
+        Shape: (B, R, C, H', W') -> (B, R, C, 1, 1)."""
         context = splits.sum(dim=1).mean(dim=(2, 3), keepdim=True)  # b (k c) 1 1
         hidden = self.bn1(self.fc1(context)).relu()
         logits = self.fc2(hidden)
-        # The dense layers are grouped by k, so here k comes first, unlike in the features.
+        # The dense layers are grouped by k: here k comes first, not r as above.
         by_split = rearrange(
             logits,
             "b (k r c) h w -> b r (k c) h w",
             k=self.cardinality,
             r=self.radix,
         )
-        return by_split.softmax(dim=1) if self.radix > 1 else by_split.sigmoid()
+        if self.radix == 1:
+            return by_split.sigmoid()
+        return by_split.softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, in_channels, H, W) -> (B, C, H', W')."""

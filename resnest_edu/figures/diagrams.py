@@ -83,44 +83,45 @@ class Segment:
 
 
 def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int | None] = ()) -> BookFigure:
-    """The channels of successive tensors as strips, one below the other, on one scale; marks at the ends of segments
-    give channel numbers.
+    """The channels of successive tensors as strips, one below the other, on one scale; the numbers at the ends of
+    segments count channels.
 
     Args:
         rows: the tensor's name -> its segments, in the order of its channels.
         follow: in each row the number of a channel to mark, or None; marks in neighbouring rows are joined.
     """
     longest = max(sum(segment.size for segment in segments) for segments in rows.values())
-    scale = 7.0 / longest  # inches a channel
-    figure = new_figure(10.2, 0.85 * len(rows))
+    scale, pitch, half = 7.0 / longest, 1.0, 0.19  # inches a channel, from row to row, half of a strip's height
+    figure = new_figure(7.3, pitch * len(rows))
     axes = figure.add_subplot()
-    axes.set(xlim=(-3.0, 7.2), ylim=(-0.85 * len(rows) + 0.35, 0.5), aspect="equal")
+    axes.set(xlim=(-0.15, 7.15), ylim=(-pitch * len(rows) + 0.55, 0.55), aspect="equal")
     axes.axis("off")
     marks: list[tuple[float, float] | None] = []
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # keeps lines out of the text
     for i, (name, segments) in enumerate(rows.items()):
-        y, start = -0.85 * i, 0
-        axes.text(-0.15, y, name, ha="right", va="center", fontsize=9.5)
-        axes.text(0, y - 0.22, "0", ha="center", va="top", fontsize=7.5, color=GREY)
+        y, start = -pitch * i, 0
+        axes.text(0, y + half + 0.04, name, ha="left", va="bottom", fontsize=9.5, bbox=ground)
+        axes.text(0, y - half - 0.03, "0", ha="center", va="top", fontsize=8, color=GREY)
         for segment in segments:
             hue = GREY if segment.split is None else (BLUE, ORANGE, GREEN, PINK)[segment.split % 4]
             shade = 0.22 if segment.group is None else (0.62, 0.28, 0.45, 0.14)[segment.group % 4]
-            corner, width = (start * scale, y - 0.19), segment.size * scale
+            left, width = start * scale, segment.size * scale
+            color = to_rgba(hue, shade)
             axes.add_patch(
-                Rectangle(corner, width, 0.38, facecolor=to_rgba(hue, shade), edgecolor="white", linewidth=1.5)
+                Rectangle((left, y - half), width, 2 * half, facecolor=color, edgecolor="white", linewidth=1.5)
             )
-            axes.text(corner[0] + width - 0.08, y, segment.text, ha="right", va="center", fontsize=9)
+            axes.text(left + width - 0.08, y, segment.text, ha="right", va="center", fontsize=9.5)
             start += segment.size
-            axes.text(start * scale, y - 0.22, str(start), ha="center", va="top", fontsize=7.5, color=GREY)
+            axes.text(start * scale, y - half - 0.03, str(start), ha="center", va="top", fontsize=8, color=GREY)
         followed = follow[i] if i < len(follow) else None
         marks.append(None if followed is None else ((followed + 0.5) * scale, y))
         if followed is not None:
-            axes.add_patch(Rectangle(((followed + 0.2) * scale, y - 0.19), 0.6 * scale, 0.38, facecolor="black"))
-            axes.text(
-                (followed + 0.5) * scale, y + 0.21, str(followed), ha="center", va="bottom", fontsize=8.5, weight="bold"
-            )
+            left = (followed + 0.2) * scale
+            axes.add_patch(Rectangle((left, y - half), 0.6 * scale, 2 * half, facecolor="black"))
+            axes.text(left + 0.6 * scale + 0.03, y, str(followed), va="center", fontsize=10, weight="bold")
     for here, there in pairwise(marks):
         if here and there:
             axes.plot(
-                (here[0], there[0]), (here[1] - 0.19, there[1] + 0.38), color="black", linewidth=0.9, linestyle=":"
+                (here[0], there[0]), (here[1] - half, there[1] + half), color="black", linewidth=0.9, linestyle=":"
             )
     return figure
