@@ -1,6 +1,7 @@
 """Charts: numbers, with their spread."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.patches import Patch
@@ -14,7 +15,7 @@ def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigur
     """One row a group: every run a dot, the mean a bar, the standard deviation a band."""
     figure = new_figure(7, 0.7 + 0.5 * len(groups))
     axes = figure.add_subplot()
-    for row, (values, color) in enumerate(zip(groups.values(), (GREY, BLUE, ORANGE, GREEN, PINK), strict=False)):
+    for row, (values, color) in enumerate(zip(groups.values(), cycle((GREY, BLUE, ORANGE, GREEN, PINK)), strict=False)):
         runs = np.asarray(values, dtype=float)
         mean, deviation = runs.mean(), runs.std(ddof=1)
         axes.fill_betweenx([row - 0.3, row + 0.3], mean - deviation, mean + deviation, color=color, alpha=0.18, lw=0)
