@@ -175,7 +175,7 @@ def changes_by_channel(changes: Mapping[str, ArrayLike], groups: Sequence[str], 
         for (name, places, heights), color in zip(parts, (ORANGE, BLUE, GREEN, PINK), strict=False):
             axes.vlines(places, 0, heights, color=color, linewidth=2)
             axes.plot(places, heights, "o", color=color, markersize=6, label=name, clip_on=False, zorder=3)
-        axes.set(title=case, xlabel="channel", ylim=(0, None))
+        axes.set(title=case, xlabel="channel", ylim=(0, 1.08 * max(np.asarray(v).max() for v in changes.values())))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         if i == 0:
