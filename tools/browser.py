@@ -6,10 +6,11 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Error, Page, TimeoutError, sync_playwright
@@ -82,6 +83,10 @@ def find() -> str | None:
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):  # a page that is left early no longer wants its file
+            super().copyfile(source, outputfile)
 
 
 @contextmanager
