@@ -45,7 +45,8 @@ class ResNeXtBottleneck(nn.Module):
     ) -> None:
         super().__init__()
         self.arguments = {"in_channels": in_channels, "out_channels": out_channels}
-        self.arguments |= {"cardinality": cardinality, "width": width, "stride": stride}
+        self.arguments |= {"cardinality": cardinality, "width": width}
+        self.arguments |= {"stride": stride}
         require_positive_int(**self.arguments)
         self.cardinality, self.width, self.stride = cardinality, width, stride
 
@@ -57,7 +58,7 @@ class ResNeXtBottleneck(nn.Module):
 
 
 def narrow_path(in_channels: int, width: int, stride: int) -> nn.Sequential:
-    """How a path begins: 1×1 to d channels and 3×3, batch norm and ReLU after both."""
+    """How a path begins: 1×1 to d channels and 3×3, each with batch norm and ReLU."""
     layers = OrderedDict(
         conv1=nn.Conv2d(in_channels, width, 1, bias=False),
         bn1=nn.BatchNorm2d(width),
@@ -70,9 +71,9 @@ def narrow_path(in_channels: int, width: int, stride: int) -> nn.Sequential:
 
 
 class AggregatedBottleneck(ResNeXtBottleneck):
-    """The bottleneck as a sum of K paths (Xie et al., arXiv:1611.05431, figure 3a).
+    """The bottleneck as a sum of K paths (Xie et al., arXiv:1611.05431, 3a).
 
-    Each path is 1×1, 3×3, 1×1. Their sum is batch-normalized, then the shortcut added.
+    Each path is 1×1, 3×3, 1×1. Batch norm is applied to their sum, not to each.
     """
 
     def __init__(self, in_channels: int, out_channels: int, **options: int) -> None:
@@ -80,7 +81,8 @@ class AggregatedBottleneck(ResNeXtBottleneck):
         self.paths = nn.ModuleList()
         for _ in range(self.cardinality):
             path = narrow_path(in_channels, self.width, self.stride)
-            path.add_module("conv3", nn.Conv2d(self.width, out_channels, 1, bias=False))
+            conv3 = nn.Conv2d(self.width, out_channels, 1, bias=False)
+            path.add_module("conv3", conv3)
             self.paths.append(path)
         self.bn3 = nn.BatchNorm2d(out_channels)
         self.downsample = self.shortcut(in_channels, out_channels)
@@ -91,7 +93,7 @@ class AggregatedBottleneck(ResNeXtBottleneck):
 
 
 class EarlyConcatenationBottleneck(ResNeXtBottleneck):
-    """The bottleneck that concatenates early (Xie et al., arXiv:1611.05431, figure 3b).
+    """The bottleneck with early concatenation (Xie et al., arXiv:1611.05431, 3b).
 
     Each of K paths is 1×1, 3×3; a single 1×1 follows on their concatenation.
     """
@@ -107,12 +109,12 @@ class EarlyConcatenationBottleneck(ResNeXtBottleneck):
         self.downsample = self.shortcut(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        concatenated = torch.cat([path(x) for path in self.paths], dim=1)  # b (k d) h w
+        concatenated = torch.cat([path(x) for path in self.paths], dim=1)
         return (self.bn3(self.conv3(concatenated)) + self.downsample(x)).relu()
 
 
 class GroupedBottleneck(ResNeXtBottleneck):
-    """The bottleneck as grouped convolution (Xie et al., arXiv:1611.05431, figure 3c).
+    """The bottleneck as grouped convolution (Xie et al., arXiv:1611.05431, 3c).
 
     1×1, 3×3 in K groups, 1×1. The parameters have the names, order and shapes of
     torchvision's bottleneck, whose weights load strictly.
@@ -120,10 +122,19 @@ class GroupedBottleneck(ResNeXtBottleneck):
 
     def __init__(self, in_channels: int, out_channels: int, **options: int) -> None:
         super().__init__(in_channels, out_channels, **options)
-        inner, groups = self.cardinality * self.width, self.cardinality
+        groups = self.cardinality
+        inner = groups * self.width
         self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, self.stride, 1, groups=groups, bias=False)
+        self.conv2 = nn.Conv2d(
+            inner,
+            inner,
+            3,
+            stride=self.stride,
+            padding=1,
+            groups=groups,
+            bias=False,
+        )
         self.bn2 = nn.BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
@@ -169,7 +180,8 @@ def _convert(block: ResNeXtBottleneck, form: type[_Form]) -> _Form:
         path = re.match(r"paths\.(\d+)\.(.+)", name)
         tensor = joined[path[2] if path else name]
         if path and tensor.ndim:
-            tensor = tensor.split(block.width, _PATH_AXIS.get(path[2], 0))[int(path[1])]
+            parts_of = tensor.split(block.width, _PATH_AXIS.get(path[2], 0))
+            tensor = parts_of[int(path[1])]
         state[name] = tensor.clone()  # so that the two blocks share no memory
     converted.load_state_dict(state, assign=True)
     converted.train(block.training)

@@ -93,12 +93,13 @@ class SelectiveKernel(nn.Module):
         return torch.stack([branch(x) for branch in self.branches], dim=1)
 
     def attention(self, splits: Tensor) -> Tensor:
-        """The weight of every branch in every channel; over the branches they sum to 1.
+        """The weight of every branch in every channel; over branches they sum to 1.
         Shape: (B, M, C, H', W') -> (B, M, C, 1, 1)."""
         context = splits.sum(dim=1).mean(dim=(2, 3), keepdim=True)  # b c 1 1
         hidden = self.bn1(self.fc1(context)).relu()  # b d 1 1
         logits = self.fc2(hidden)
-        by_branch = rearrange(logits, "b (m c) h w -> b m c h w", m=len(self.branches))
+        branches = len(self.branches)
+        by_branch = rearrange(logits, "b (m c) h w -> b m c h w", m=branches)
         return by_branch.softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -187,7 +187,8 @@ class CardinalityMajorSplitAttention(SplitAttention):
         width = self.width // cardinality
         self.groups = nn.ModuleList()
         for _ in range(cardinality):
-            splits = [Split(c_in, c, kernel_size, stride, dilation) for _ in range(radix)]
+            options = kernel_size, stride, dilation
+            splits = [Split(c_in, c, *options) for _ in range(radix)]
             self.groups.append(CardinalGroup(splits, c, width))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,11 +12,11 @@ class SqueezeExcitation(nn.Module):
     """Squeeze-and-excitation block (Hu et al., arXiv:1709.01507, equations 2 to 4).
 
     Squeeze: average each channel over all positions. Excite: two dense layers,
-    C -> C/r -> C, the first followed by a ReLU, the second by a sigmoid. Scale: multiply
-    each channel by its gate.
+    C -> C/r -> C, the first followed by a ReLU, the second by a sigmoid. Scale:
+    multiply each channel by its gate.
 
-    The dense layers are 1×1 convolutions with bias, ``fc1`` and ``fc2``: 2C²/r weights
-    and C/r + C biases. They have the names and shapes of those in
+    The dense layers are 1×1 convolutions with bias, ``fc1`` and ``fc2``: 2C²/r
+    weights and C/r + C biases. They have the names and shapes of those in
     :class:`torchvision.ops.SqueezeExcitation`, whose weights load strictly.
 
     Shape: (B, C, H, W) -> (B, C, H, W).

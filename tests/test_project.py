@@ -56,3 +56,25 @@ for name in ("matplotlib", "IPython", "jupyter_book", "sphinx", "nbval", "timm",
 import resnest_edu, resnest_edu.data, resnest_edu.training.__main__, resnest_edu.experiments.__main__
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# The order of the ideas: what a module imports from the package stands further up.
+CHAPTER_ORDER = (
+    "arguments settings squeeze_excitation resnext selective_kernel split_attention bottleneck layouts resnest "
+    "results data training experiments figures notebook"
+).split()
+
+
+def test_imports_point_to_earlier_chapters_only() -> None:
+    package = ROOT / "resnest_edu"
+    found = set()
+    for path in package.rglob("*.py"):
+        name = path.relative_to(package).with_suffix("").parts[0]
+        if name == "__init__":
+            continue
+        found.add(name)
+        text = path.read_text(encoding="utf-8")
+        imported = set(re.findall(r"^\s*(?:from|import) resnest_edu\.(\w+)", text, re.MULTILINE)) - {name}
+        later = {other for other in imported if CHAPTER_ORDER.index(other) > CHAPTER_ORDER.index(name)}
+        assert not later, f"{path.relative_to(ROOT)} imports {', '.join(later)}"
+    assert found == set(CHAPTER_ORDER)

@@ -116,9 +116,10 @@ def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int |
         followed = follow[i] if i < len(follow) else None
         marks.append(None if followed is None else ((followed + 0.5) * scale, y))
         if followed is not None:
-            left = (followed + 0.2) * scale
-            axes.add_patch(Rectangle((left, y - half), 0.6 * scale, 2 * half, facecolor="black"))
-            axes.text(left + 0.6 * scale + 0.03, y, str(followed), va="center", fontsize=10, weight="bold")
+            thickness = min(0.6 * scale, 0.08)
+            left = (followed + 0.5) * scale - thickness / 2
+            axes.add_patch(Rectangle((left, y - half), thickness, 2 * half, facecolor="black"))
+            axes.text(left + thickness + 0.03, y, str(followed), va="center", fontsize=10, weight="bold")
     for here, there in pairwise(marks):
         if here and there:
             axes.plot(

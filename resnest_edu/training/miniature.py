@@ -25,28 +25,46 @@ def figure_and_ground(count: int, *, split: Literal["train", "test"] = "train") 
 
 
 def fit(
-    network: nn.Module, images: Tensor, targets: Tensor, *, epochs: int, peak: float, seed: int, batch: int = 64
+    network: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    epochs: int,
+    peak: float,
+    seed: int,
+    batch: int = 64,
 ) -> None:
-    """Train ``network`` in place: cross-entropy, SGD with Nesterov momentum, one cycle of the learning rate.
+    """Train ``network`` in place by cross-entropy, and leave it in evaluation mode:
+    SGD with Nesterov momentum, one cycle of the learning rate.
 
-    Shape: images (B, 3, H, W); targets as :func:`torch.nn.functional.cross_entropy` wants them for such outputs.
+    Shape: images (B, 3, H, W); targets (B) or (B, H', W'), as the output has it.
 
     Args:
         network: what to train.
         images: all of them, normalized.
         targets: class indices.
         epochs: passes over the images.
-        peak: the learning rate at the top of the cycle, reached after a fifth of the steps.
+        peak: the highest learning rate, reached after a fifth of the steps.
         seed: decides the order of the images.
-        batch: images a step.
+        batch: images per step.
     """
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(network.parameters(), peak, momentum=0.9, nesterov=True)
-    steps = epochs * -(-len(images) // batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, pct_start=0.2)
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        peak,
+        momentum=0.9,
+        nesterov=True,
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        peak,
+        total_steps=epochs * -(-len(images) // batch),
+        pct_start=0.2,
+    )
     network.train()
     for _ in range(epochs):
-        for chosen in torch.randperm(len(images), generator=generator).split(batch):
+        order = torch.randperm(len(images), generator=generator)
+        for chosen in order.split(batch):
             loss = F.cross_entropy(network(images[chosen]), targets[chosen])
             optimizer.zero_grad()
             loss.backward()
