@@ -1,0 +1,60 @@
+"""Every figure draws itself from data of the shape it asks for, and shows what it was given."""
+
+import numpy as np
+import pytest
+import torch
+
+from resnest_edu import figures
+from resnest_edu.figures.base import BookFigure
+
+SEGMENTS = [figures.Segment(4, "r=0", 0, 0), figures.Segment(4, "r=1", 1, 0)]
+RUNS = {f"group {i}": [1.0, 2.0, 3.0 + i] for i in range(6)}  # more groups than colours
+FIGURES = {
+    "flow_diagram": lambda: figures.flow_diagram(
+        {"a": figures.Box(0, 0, "first"), "b": figures.Box(0, -1, "second")},
+        [figures.Arrow("a", "b", "down"), figures.Arrow("a", "b", via=-2)],
+    ),
+    "channel_strips": lambda: figures.channel_strips({"first": SEGMENTS, "second": SEGMENTS[::-1]}, [2, 6]),
+    "image_grid": lambda: figures.image_grid(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), ["first", "second", "c"]),
+    "heat_maps": lambda: figures.heat_maps({"first": torch.rand(4, 4), "second": torch.rand(4, 4)}),
+    "mean_and_spread": lambda: figures.mean_and_spread(RUNS, label="first"),
+    "lines_with_band": lambda: figures.lines_with_band(
+        [1, 2], {"first": {"second": [[0.0, 1.0], [0.0, 2.0]]}}, x_label="x", y_label="y"
+    ),
+    "curve": lambda: figures.curve([0, 1], [1, 2], "first", "second"),
+    "confusion_matrix": lambda: figures.confusion_matrix([[3, 1], [0, 2]], ["first", "second"]),
+    "attention_over_splits": lambda: figures.attention_over_splits({"first": {"second": [0.1, 0.9]}}),
+    "shares": lambda: figures.shares({"first": [[0.2, 0.7], [0.8, 0.3]]}),
+    "changes_by_channel": lambda: figures.changes_by_channel(
+        {"first": [0.0, 1.0], "second": torch.tensor([0.5, 2.0])}, ["a", "b"], label="change"
+    ),
+}
+
+
+def texts(figure: BookFigure) -> set[str]:
+    figure.draw_without_rendering()
+    return {text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_shows_itself_and_names_what_it_shows(name):
+    figure = FIGURES[name]()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert "first" in texts(figure)
+
+
+def test_every_group_has_its_row():
+    assert set(RUNS) <= texts(FIGURES["mean_and_spread"]())
+
+
+def test_the_mark_of_a_channel_bears_its_number_and_lies_on_it():
+    figure = FIGURES["channel_strips"]()
+    assert {"2", "6"} <= texts(figure)
+    bars = [patch for patch in figure.axes[0].patches if patch.get_facecolor() == (0, 0, 0, 1)]
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in bars]
+    np.testing.assert_allclose(centres, [2.5 * 7 / 8, 6.5 * 7 / 8])  # of 8 channels over 7 inches
+
+
+def test_all_panels_of_changes_reach_as_high_as_the_largest_change():
+    figure = FIGURES["changes_by_channel"]()
+    assert all(axes.get_ylim()[1] > 2 for axes in figure.axes)
