@@ -158,19 +158,22 @@ def shares(panels: Mapping[str, ArrayLike]) -> BookFigure:
     return figure
 
 
-def changes_by_channel(changes: Mapping[str, ArrayLike], groups: Sequence[str], *, label: str) -> BookFigure:
+def changes_by_channel(
+    changes: Mapping[str, ArrayLike], groups: Sequence[str], *, label: str, start: int = 1
+) -> BookFigure:
     """How far each channel moved: a panel a case, a stem with a dot a channel, a colour a group of channels.
 
     Args:
         changes: case -> how far every channel moved, shape (C,).
         groups: names of the groups that share the channels equally, in their order.
         label: of the vertical axis.
+        start: the number of the first channel.
     """
     figure = new_figure(3 * len(changes), 2.7)
     first = None
     for i, (case, values) in enumerate(changes.items()):
         axes = first = figure.add_subplot(1, len(changes), i + 1, sharey=first)
-        channels = np.arange(len(np.asarray(values))) + 1
+        channels = np.arange(len(np.asarray(values))) + start
         parts = zip(groups, np.split(channels, len(groups)), np.split(np.asarray(values), len(groups)), strict=True)
         for (name, places, heights), color in zip(parts, (ORANGE, BLUE, GREEN, PINK), strict=False):
             axes.vlines(places, 0, heights, color=color, linewidth=2)
