@@ -100,7 +100,8 @@ def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int |
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # keeps lines out of the text
     for i, (name, segments) in enumerate(rows.items()):
         y, start = -pitch * i, 0
-        axes.text(0, y + half + 0.04, name, ha="left", va="bottom", fontsize=9.5, bbox=ground)
+        end = scale * sum(segment.size for segment in segments)
+        axes.text(end, y + half + 0.04, name, ha="right", va="bottom", fontsize=9.5, bbox=ground)
         axes.text(0, y - half - 0.03, "0", ha="center", va="top", fontsize=8, color=GREY)
         for segment in segments:
             hue = GREY if segment.split is None else (BLUE, ORANGE, GREEN, PINK)[segment.split % 4]
@@ -112,7 +113,9 @@ def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int |
             )
             axes.text(left + width - 0.08, y, segment.text, ha="right", va="center", fontsize=9.5)
             start += segment.size
-            axes.text(start * scale, y - half - 0.03, str(start), ha="center", va="top", fontsize=8, color=GREY)
+            axes.text(
+                start * scale, y - half - 0.03, str(start), ha="center", va="top", fontsize=8, color=GREY, bbox=ground
+            )
         followed = follow[i] if i < len(follow) else None
         marks.append(None if followed is None else ((followed + 0.5) * scale, y))
         if followed is not None:
