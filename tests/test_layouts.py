@@ -18,6 +18,7 @@ from resnest_edu import (
     to_radix_major,
 )
 from resnest_edu.layouts import cardinality_major_order, radix_major_order
+from tests.randomize import randomize
 
 ALL = list(itertools.product((1, 2, 3, 4), (1, 2, 3, 4)))
 
@@ -77,7 +78,7 @@ def test_orders_with_bad_arguments(order, radix, cardinality, message):
 
 @pytest.mark.parametrize(("radix", "cardinality"), ALL)
 @pytest.mark.parametrize("training", [False, True])
-def test_a_bottleneck_computes_the_same_in_both_layouts(radix, cardinality, training, randomize):
+def test_a_bottleneck_computes_the_same_in_both_layouts(radix, cardinality, training):
     torch.manual_seed(10 * radix + cardinality)
     # 144 channels and an attention width of 36 R divide by every K and R here.
     width = 144 // cardinality
@@ -111,9 +112,7 @@ def test_a_bottleneck_computes_the_same_in_both_layouts(radix, cardinality, trai
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=25, deadline=None, derandomize=True)
-def test_bare_split_attention_of_any_shape(
-    randomize, radix, cardinality, c_in, c, kernel_size, stride, dilation, size, seed
-):
+def test_bare_split_attention_of_any_shape(radix, cardinality, c_in, c, kernel_size, stride, dilation, size, seed):
     batch, height, width = size
     torch.manual_seed(seed)
     in_channels = radix * cardinality * (c_in + 31 // (radix * radix * cardinality))  # the attention width exceeds 31
@@ -138,14 +137,14 @@ def test_bare_split_attention_of_any_shape(
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), ALL)
-def test_the_round_trip_gives_back_the_same_bits(radix, cardinality, randomize):
+def test_the_round_trip_gives_back_the_same_bits(radix, cardinality):
     block = randomize(Bottleneck(16, 64, radix=radix, cardinality=cardinality, base_width=144 // cardinality))
     there = to_cardinality_major(block)
     same_states(to_radix_major(there), block, bits)
     same_states(to_cardinality_major(to_radix_major(there)), there, bits)
 
 
-def test_a_whole_network_converts(randomize):
+def test_a_whole_network_converts():
     torch.manual_seed(0)
     variant = Variant((1, 2), planes=(32, 64), radix=2, cardinality=2, base_width=40, stem_width=8, pool_first=True)
     network = randomize(ResNeSt(variant, 5).double()).eval()
@@ -178,7 +177,7 @@ def test_what_has_the_layout_already_is_copied():
 
 
 @pytest.mark.parametrize("convert", [to_cardinality_major, to_radix_major])
-def test_the_original_stays_as_it_was(convert, randomize):
+def test_the_original_stays_as_it_was(convert):
     block = randomize(Bottleneck(16, 64, cardinality=2))
     if convert is to_radix_major:
         block = to_cardinality_major(block)
@@ -199,7 +198,7 @@ def test_gradients_do_not_travel(convert):
     assert block.conv1.weight.grad is not None
 
 
-def test_what_a_layer_knows_besides_its_numbers_travels(randomize):
+def test_what_a_layer_knows_besides_its_numbers_travels():
     block = randomize(Bottleneck(16, 64, cardinality=2)).half()
     block.conv2.bn0.eps, block.conv2.bn0.momentum = 0.25, 0.5
     block.conv2.bn1.eval()

@@ -16,6 +16,7 @@ from resnest_edu.resnext import (
     to_early_concatenation,
     to_grouped,
 )
+from tests.randomize import randomize
 
 MAPS = {
     AggregatedBottleneck: to_aggregated,
@@ -23,19 +24,6 @@ MAPS = {
     GroupedBottleneck: to_grouped,
 }
 FORMS = list(MAPS)
-
-
-def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Nothing constant anywhere, running statistics least of all."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in module.state_dict().items():
-        if not tensor.is_floating_point():
-            tensor.fill_(7)
-        elif name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5, generator=generator)
-        else:
-            tensor.normal_(0, 0.5, generator=generator)
-    return module
 
 
 def differentiate(block: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, nn.Module]:

@@ -6,6 +6,7 @@ from timm.layers import SelectiveKernel as TimmSelectiveKernel
 from torch import nn
 
 from resnest_edu import SelectiveKernel
+from tests.randomize import randomize
 
 OURS_TO_TIMM = {
     r"^branches\.(\d+)\.0\.": r"paths.\1.conv.",
@@ -28,13 +29,6 @@ def oracle(in_channels: int, out_channels: int, *, branches: int, width: int, gr
     return TimmSelectiveKernel(
         in_channels, out_channels, kernels, stride, groups=groups, rd_channels=width, keep_3x3=True, split_input=False
     ).double()
-
-
-def randomize(module: nn.Module) -> None:
-    """Nothing constant anywhere: constant attention would hide a wrong order."""
-    for name, tensor in module.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.uniform_(0.5, 1.5) if name.endswith("running_var") else tensor.normal_(0, 0.5)
 
 
 def small(**options: int) -> SelectiveKernel:

@@ -8,6 +8,7 @@ from torch import nn
 from resnest_edu import CardinalityMajorSplitAttention, RadixMajorSplitAttention
 from resnest_edu.layouts import cardinality_major_order, to_cardinality_major
 from resnest_edu.split_attention import attention_width, record_attention
+from tests.randomize import randomize
 
 LAYOUTS = [RadixMajorSplitAttention, CardinalityMajorSplitAttention]
 RADIX_CARDINALITY = [(r, k) for r in (1, 2, 4) for k in (1, 2, 4)]
@@ -16,7 +17,7 @@ RADIX_CARDINALITY = [(r, k) for r in (1, 2, 4) for k in (1, 2, 4)]
 @pytest.mark.parametrize(("radix", "cardinality"), RADIX_CARDINALITY)
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_equals_timm_on_the_same_weights(layout, training, radix, cardinality, randomize):
+def test_equals_timm_on_the_same_weights(layout, training, radix, cardinality):
     torch.manual_seed(10 * radix + cardinality)
     options = {"stride": 2, "dilation": 2}
     ours = RadixMajorSplitAttention(32, 32, radix=radix, cardinality=cardinality, **options)
@@ -32,7 +33,7 @@ def test_equals_timm_on_the_same_weights(layout, training, radix, cardinality, r
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), RADIX_CARDINALITY)
-def test_attention_is_a_distribution_over_splits_that_is_not_constant(radix, cardinality, randomize):
+def test_attention_is_a_distribution_over_splits_that_is_not_constant(radix, cardinality):
     block = randomize(RadixMajorSplitAttention(16, 16, radix=radix, cardinality=cardinality).eval())
     splits = block.split(torch.randn(3, 16, 6, 6))
     assert splits.shape == (3, radix, 16, 6, 6)
@@ -45,7 +46,7 @@ def test_attention_is_a_distribution_over_splits_that_is_not_constant(radix, car
         assert ((attention > 0) & (attention < 1)).all()
 
 
-def test_the_attention_of_a_cardinal_group_is_a_distribution_too(randomize):
+def test_the_attention_of_a_cardinal_group_is_a_distribution_too():
     group = randomize(CardinalityMajorSplitAttention(16, 16, radix=2, cardinality=2).eval()).groups[1]
     first, second = group.attention([torch.rand(3, 8, 4, 4), torch.rand(3, 8, 4, 4)])
     assert first.shape == second.shape == (3, 8, 1, 1)
@@ -53,7 +54,7 @@ def test_the_attention_of_a_cardinal_group_is_a_distribution_too(randomize):
     assert (first - second).std() > 1e-3
 
 
-def test_a_cardinal_group_attends_to_its_own_context_only(randomize):
+def test_a_cardinal_group_attends_to_its_own_context_only():
     block = randomize(RadixMajorSplitAttention(16, 16, radix=2, cardinality=2).eval())
     splits = block.split(torch.randn(3, 16, 6, 6))
     moved = splits.clone()
@@ -64,7 +65,7 @@ def test_a_cardinal_group_attends_to_its_own_context_only(randomize):
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), [(1, 1), (2, 1), (1, 2), (2, 2), (4, 2), (2, 4)])
-def test_the_paths_of_the_cardinality_major_block_are_apart(radix, cardinality, randomize):
+def test_the_paths_of_the_cardinality_major_block_are_apart(radix, cardinality):
     """Moving one split's input changes its own cardinal group's output, and no other's."""
     block = randomize(CardinalityMajorSplitAttention(32, 16, radix=radix, cardinality=cardinality).eval())
     x = torch.randn(2, 32, 5, 5)
@@ -147,7 +148,7 @@ def test_bad_arguments(layout, arguments, message):
         layout(**({"in_channels": 32, "channels": 32} | arguments))
 
 
-def test_recorded_attention_is_what_the_forward_uses(randomize):
+def test_recorded_attention_is_what_the_forward_uses():
     torch.manual_seed(0)
     block = randomize(RadixMajorSplitAttention(8, 8, radix=2))
     model = nn.Sequential(nn.Conv2d(3, 8, 1), block).eval()
