@@ -69,6 +69,7 @@ CHAPTER_ORDER = [
     "bottleneck",
     "layouts",
     "resnest",
+    "checkpoints",
     "results",
     "data",
     "training",

@@ -1,0 +1,108 @@
+"""Load published weights, safely: official ``.pth`` files, timm's ``.pth`` and ``.safetensors``.
+
+Everything about a file is checked before the first weight of the model changes.
+"""
+
+import hashlib
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+HEAD = ("fc.weight", "fc.bias")
+_NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.[A-Za-z]+$")  # as in resnest50-<first digits of its SHA-256>.pth
+
+
+def load_checkpoint(model: nn.Module, path: str | Path, *, sha256: str | None = None, new_head: bool = False) -> None:
+    """Put the weights of a file into ``model``, all of them or, if anything is wrong with the file, none.
+
+    The file must hold a state dict with the model's names and shapes, bare or under the key ``state_dict``; those of
+    the official release and of timm do for :func:`resnest_edu.create_model`'s networks. Nothing but tensors and plain
+    values is unpickled, so a file from a stranger cannot run code. Only ``.pth`` files of PyTorch 1.6 and later carry
+    checksums of their own: in other files a weight that was changed to another number is found by ``sha256`` alone.
+
+    Args:
+        model: what to load into.
+        path: a file that ends in ``.safetensors``, or one that :func:`torch.save` wrote.
+        sha256: the file's SHA-256 in hexadecimal digits, or at least its first eight. Where it is not given but the
+            file's name carries it, as those of published files do (``resnest50-528c19ca.pth``), the name's is checked.
+        new_head: leave the model's last layer (``fc``) as it is, for another number of classes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the hash is not the file's; the file cannot be read, is damaged, or would run code; or what it holds
+            does not fit: names are missing or unknown, shapes differ, a value is not finite, a variance is negative.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path (={str(path)!r}) must be a file")
+    _check_hash(path, sha256)
+    try:
+        state = _state_of(_read(path))
+        chosen = _fitting(model, state, new_head)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"path (={str(path)!r}) must be a checkpoint for this model: {reason}") from error
+    model.load_state_dict(chosen, strict=not new_head)
+
+
+def _check_hash(path: Path, sha256: str | None) -> None:
+    if sha256 is not None and not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
+        raise ValueError(f"sha256 (={sha256!r}) must be 8 to 64 digits, 0 to 9 and a to f")
+    named = _NAMED_HASH.search(path.name)
+    expected = sha256 or (named[1] if named else None)
+    if expected is None:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(expected):
+        raise ValueError(f"path (={str(path)!r}) must have the SHA-256 {expected}; it has {found[: len(expected)]}")
+
+
+def _read(path: Path) -> object:
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:  # PyTorch does not compare the checksums of what it reads
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"its part {damaged} is damaged")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _state_of(content: object) -> dict[str, Tensor]:
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__} instead of a state dict")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(f"its entry {name!r} is a {type(value).__name__} instead of a tensor")
+    return content
+
+
+def _fitting(model: nn.Module, state: dict[str, Tensor], new_head: bool) -> dict[str, Tensor]:
+    """The entries to load, each checked against the model's."""
+    wanted = model.state_dict()
+    if new_head:
+        wanted = {name: tensor for name, tensor in wanted.items() if name not in HEAD}
+        state = {name: tensor for name, tensor in state.items() if name not in HEAD}
+    for kind, names in (("lacks", wanted.keys() - state.keys()), ("has the unknown", state.keys() - wanted.keys())):
+        if names:
+            some = ", ".join(sorted(names)[:3])
+            raise ValueError(f"it {kind} {some}{f' and {len(names) - 3} more' if len(names) > 3 else ''}")
+    for name, tensor in state.items():
+        if tensor.shape != wanted[name].shape:
+            shapes = f"{tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
+            hint = "; pass new_head=True to keep the model's own last layer" if name in HEAD else ""
+            raise ValueError(f"its {name} has the shape {shapes}{hint}")
+        if tensor.is_floating_point() != wanted[name].is_floating_point():
+            raise ValueError(f"its {name} is {tensor.dtype} instead of {wanted[name].dtype}")
+        if not tensor.isfinite().all():
+            raise ValueError(f"its {name} has values that are not finite")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise ValueError(f"its {name} is a variance and has negative values")
+    return state
