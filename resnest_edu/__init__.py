@@ -4,8 +4,30 @@ The public names, in the order of the book's chapters.
 """
 
 from resnest_edu.bottleneck import Bottleneck
+from resnest_edu.checkpoints import PUBLISHED, PublishedFile, fetch, load_checkpoint
 from resnest_edu.layouts import to_cardinality_major, to_radix_major
-from resnest_edu.resnest import ResNeSt, Variant, create_model, list_models
+from resnest_edu.regularization import DropBlock, RectifiedConv2d, rectify
+from resnest_edu.resnest import (
+    Backbone,
+    ResNeSt,
+    Variant,
+    create_model,
+    list_models,
+    resnest11_small,
+    resnest14,
+    resnest26,
+    resnest50,
+    resnest50_fast_1s1x64d,
+    resnest50_fast_1s2x40d,
+    resnest50_fast_1s4x24d,
+    resnest50_fast_2s1x64d,
+    resnest50_fast_2s2x40d,
+    resnest50_fast_4s1x64d,
+    resnest50_fast_4s2x40d,
+    resnest101,
+    resnest200,
+    resnest269,
+)
 from resnest_edu.selective_kernel import SelectiveKernel
 from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention
 from resnest_edu.squeeze_excitation import SqueezeExcitation
@@ -13,15 +35,37 @@ from resnest_edu.squeeze_excitation import SqueezeExcitation
 __version__ = "0.1.0"
 
 __all__ = [
+    "PUBLISHED",
+    "Backbone",
     "Bottleneck",
     "CardinalityMajorSplitAttention",
+    "DropBlock",
+    "PublishedFile",
     "RadixMajorSplitAttention",
+    "RectifiedConv2d",
     "ResNeSt",
     "SelectiveKernel",
     "SqueezeExcitation",
     "Variant",
     "create_model",
+    "fetch",
     "list_models",
+    "load_checkpoint",
+    "rectify",
+    "resnest11_small",
+    "resnest14",
+    "resnest26",
+    "resnest50",
+    "resnest50_fast_1s1x64d",
+    "resnest50_fast_1s2x40d",
+    "resnest50_fast_1s4x24d",
+    "resnest50_fast_2s1x64d",
+    "resnest50_fast_2s2x40d",
+    "resnest50_fast_4s1x64d",
+    "resnest50_fast_4s2x40d",
+    "resnest101",
+    "resnest200",
+    "resnest269",
     "to_cardinality_major",
     "to_radix_major",
 ]

@@ -1,6 +1,7 @@
 """Checks of arguments at the boundary, so that bad input fails before any work and says what was wrong with it.
 
-Every message has one form: the argument's name, its value, the constraint.
+Every message has one form: the argument's name, its value, the constraint. Where another library found the fault, its
+own words are made to fit.
 """
 
 import math
@@ -26,3 +27,17 @@ def require_in_range(name: str, value: float, low: float, high: float = math.inf
         at_least = f"greater than {low}" if open_low else f"at least {low}"
         at_most = "" if high == math.inf else f" and at most {high}"
         raise ValueError(f"{name} (={value!r}) must be a finite number {at_least}{at_most}")
+
+
+def require_probability(**arguments: float) -> None:
+    """Raise ValueError unless every keyword argument is a number in [0, 1)."""
+    for name, value in arguments.items():
+        require_in_range(name, value, 0, 1)
+        if value == 1:
+            raise ValueError(f"{name} (=1) must be below 1")
+
+
+def first_line(error: Exception) -> str:
+    """What an error from a library says, short enough to go into one of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -4,8 +4,10 @@ Legend: B batch, C channels, H height, W width. Parameter names are those of the
 """
 
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
-from resnest_edu.arguments import require_positive_int
+from resnest_edu.arguments import require_positive_int, require_probability
+from resnest_edu.regularization import DropBlock
 from resnest_edu.split_attention import RadixMajorSplitAttention, SplitAttention
 
 EXPANSION = 4
@@ -16,8 +18,8 @@ class Bottleneck(nn.Module):
     """1×1 convolution, split attention, 1×1 convolution, around a shortcut (arXiv:2004.08955, figure 2).
 
     The shortcut is the identity where shapes agree; otherwise it averages before it projects, as in ResNet-D
-    (arXiv:1812.01187). A block with a stride pools by average, never by a strided convolution. The last batch
-    norm starts at zero, so a fresh block passes its shortcut on unchanged (arXiv:1706.02677).
+    (arXiv:1812.01187). A block with a stride pools by average, never by a strided convolution. The network that
+    is made of such blocks sets the last batch norm to zero at the start (arXiv:1706.02677).
 
     Shape: (B, in_channels, H, W) -> (B, 4 · planes, ceil(H / stride), ceil(W / stride)).
 
@@ -29,9 +31,16 @@ class Bottleneck(nn.Module):
         cardinality: K, cardinal groups.
         base_width: channels of one cardinal group where ``planes`` is 64.
         pool_first: average-pool before the split attention instead of after it.
+        dilation: dilation of the split attention's convolution.
+        always_pool: average over 3×3 positions even where the stride is 1. The released network does so in the
+            first block of a stage whose stride was traded for dilation.
+        dropblock: probability of :class:`~resnest_edu.regularization.DropBlock`, which acts where the released
+            Gluon code has it: on ``bn1``, on the split attention's output, on ``bn3``.
+        stochastic_depth: probability that training skips the branch, and leaves the shortcut alone, for an image.
 
     Raises:
-        ValueError: an argument is not a positive integer, or the widths do not divide into R · K groups.
+        ValueError: an argument is not a positive integer, the widths do not divide into R · K groups, or a
+            probability is not in [0, 1).
     """
 
     def __init__(
@@ -44,6 +53,10 @@ class Bottleneck(nn.Module):
         cardinality: int = 1,
         base_width: int = 64,
         pool_first: bool = False,
+        dilation: int = 1,
+        always_pool: bool = False,
+        dropblock: float = 0.0,
+        stochastic_depth: float = 0.0,
     ) -> None:
         super().__init__()
         require_positive_int(
@@ -53,18 +66,29 @@ class Bottleneck(nn.Module):
             radix=radix,
             cardinality=cardinality,
             base_width=base_width,
+            dilation=dilation,
         )
+        require_probability(dropblock=dropblock, stochastic_depth=stochastic_depth)
         width = planes * base_width // 64 * cardinality
         if width < 1:
             raise ValueError(f"planes (={planes}) * base_width (={base_width}) must be at least 64")
         out_channels = EXPANSION * planes
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2: SplitAttention = RadixMajorSplitAttention(width, width, radix=radix, cardinality=cardinality)
+        self.conv2: SplitAttention = RadixMajorSplitAttention(
+            width,
+            width,
+            radix=radix,
+            cardinality=cardinality,
+            dilation=dilation,
+        )
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
-        self.pool = nn.AvgPool2d(3, stride, padding=1) if stride > 1 else nn.Identity()
+        pools = stride > 1 or always_pool
+        self.pool = nn.AvgPool2d(3, stride, padding=1) if pools else nn.Identity()
         self.pool_first = pool_first
+        self.dropblock = DropBlock(dropblock) if dropblock else nn.Identity()
+        self.stochastic_depth = StochasticDepth(stochastic_depth, "row") if stochastic_depth else nn.Identity()
         self.downsample: nn.Module = nn.Identity()
         if stride > 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(
@@ -75,7 +99,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W')."""
-        out = self.bn1(self.conv1(x)).relu()
-        out = self.conv2(self.pool(out)) if self.pool_first else self.pool(self.conv2(out))
-        out = self.bn3(self.conv3(out))
-        return (out + self.downsample(x)).relu()
+        out = self.dropblock(self.bn1(self.conv1(x))).relu()
+        if self.pool_first:
+            out = self.dropblock(self.conv2(self.pool(out)))
+        else:
+            out = self.pool(self.dropblock(self.conv2(out)))
+        out = self.dropblock(self.bn3(self.conv3(out)))
+        return (self.stochastic_depth(out) + self.downsample(x)).relu()

@@ -1,4 +1,4 @@
-"""Load published weights, safely: official ``.pth`` files, timm's ``.pth`` and ``.safetensors``.
+"""Published weights: which files there are, how to get one, and how to load it safely.
 
 Everything about a file is checked before the first weight of the model changes.
 """
@@ -6,14 +6,89 @@ Everything about a file is checked before the first weight of the model changes.
 import hashlib
 import re
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from resnest_edu.arguments import first_line
+
+AUTHORS = "https://github.com/zhanghang1989/ResNeSt/releases/download/weights_step1"
+TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
+
 HEAD = ("fc.weight", "fc.bias")
 _NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.[A-Za-z]+$")  # as in resnest50-<first digits of its SHA-256>.pth
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file of published weights for the 1000 classes of ImageNet.
+
+    Attributes:
+        file: its name, which ends in the first eight digits of its SHA-256.
+        image_size: side in pixels of the images that its published accuracy was measured on.
+        release: the address of the folder that holds it.
+        licence: of the repository that released it, as an SPDX identifier.
+    """
+
+    file: str
+    image_size: int = 224
+    release: str = AUTHORS
+    licence: str = "Apache-2.0"
+
+    @property
+    def url(self) -> str:
+        return f"{self.release}/{self.file}"
+
+    @property
+    def sha256(self) -> str:
+        """The digits of the SHA-256 that the file's name carries."""
+        return self.file.rpartition("-")[2].removesuffix(".pth")
+
+
+PUBLISHED: dict[str, PublishedFile] = {
+    # The two small ones were trained by the authors in Gluon and converted for timm.
+    "resnest14": PublishedFile("gluon_resnest14-9c8fe254.pth", release=TIMM),
+    "resnest26": PublishedFile("gluon_resnest26-50eb607c.pth", release=TIMM),
+    "resnest50": PublishedFile("resnest50-528c19ca.pth"),
+    "resnest101": PublishedFile("resnest101-22405ba7.pth", 256),
+    "resnest200": PublishedFile("resnest200-75117900.pth", 320),
+    "resnest269": PublishedFile("resnest269-0cc87c48.pth", 416),
+    "resnest50_fast_1s1x64d": PublishedFile("resnest50_fast_1s1x64d-d8fbf808.pth"),
+    "resnest50_fast_2s1x64d": PublishedFile("resnest50_fast_2s1x64d-44938639.pth"),
+    "resnest50_fast_4s1x64d": PublishedFile("resnest50_fast_4s1x64d-f74f3fc3.pth"),
+    "resnest50_fast_1s2x40d": PublishedFile("resnest50_fast_1s2x40d-32830b84.pth"),
+    "resnest50_fast_2s2x40d": PublishedFile("resnest50_fast_2s2x40d-9d126481.pth"),
+    "resnest50_fast_4s2x40d": PublishedFile("resnest50_fast_4s2x40d-41d14ed0.pth"),
+    "resnest50_fast_1s4x24d": PublishedFile("resnest50_fast_1s4x24d-d4a4f76f.pth"),
+}
+"""The published file for each model's name. Names and hashes are those in the authors' and timm's code."""
+
+
+def fetch(name: str, folder: str | Path | None = None) -> Path:
+    """Download the published weights of a model, unless they are there already, and return the file's path.
+
+    Args:
+        name: a key of :data:`PUBLISHED`.
+        folder: where to keep the file; where it is not given, PyTorch's own cache for such files.
+
+    Raises:
+        ValueError: nothing is published under ``name``.
+        OSError: the file cannot be downloaded, or what came is not what was published.
+    """
+    if name not in PUBLISHED:
+        raise ValueError(f"name (={name!r}) must be one of {', '.join(PUBLISHED)}")
+    published = PUBLISHED[name]
+    path = Path(folder or Path(torch.hub.get_dir()) / "checkpoints") / published.file
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(published.url, str(path), published.sha256)
+        except Exception as error:
+            raise OSError(f"{published.url} could not be fetched: {first_line(error)}") from error
+    return path
 
 
 def load_checkpoint(model: nn.Module, path: str | Path, *, sha256: str | None = None, new_head: bool = False) -> None:
@@ -44,8 +119,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, sha256: str | None = 
         state = _state_of(_read(path))
         chosen = _fitting(model, state, new_head)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"path (={str(path)!r}) must be a checkpoint for this model: {reason}") from error
+        raise ValueError(f"path (={str(path)!r}) must be a checkpoint for this model: {first_line(error)}") from error
     model.load_state_dict(chosen, strict=not new_head)
 
 

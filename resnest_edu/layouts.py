@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from resnest_edu.arguments import require_divisible, require_positive_int
 from resnest_edu.bottleneck import Bottleneck
+from resnest_edu.regularization import RectifiedConv2d, rectify
 from resnest_edu.settings import copy_settings
 from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention, SplitAttention
 
@@ -126,6 +127,8 @@ def _convert_attention(
     state = _split_state(module) if split else _joined_state(module, names)
     result.load_state_dict(state, assign=True)
     result.train(module.training)
+    if any(isinstance(part, RectifiedConv2d) for part in module.modules()):
+        rectify(result)
     for name in ("conv", "bn0", "fc1", "bn1", "fc2"):
         for place in _places(name, module.radix, module.cardinality):
             source, target = (name, place) if split else (place, name)

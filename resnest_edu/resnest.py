@@ -1,14 +1,16 @@
-"""The ResNeSt family: stem, stages, network, and one table of variants.
+"""The ResNeSt family: one table of variants, stem and stages, network.
 
 Legend: B batch, C channels, H height, W width. Parameter names, order and shapes are those of the published
 checkpoints, which is why the stages are called ``layer1`` … and the head ``fc``.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal, overload
 
 from torch import Tensor, nn
 
-from resnest_edu.arguments import require_positive_int
+from resnest_edu.arguments import require_positive_int, require_probability
 from resnest_edu.bottleneck import EXPANSION, Bottleneck
 
 
@@ -57,31 +59,52 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-class ResNeSt(nn.Module):
-    """Split-attention network for image classification (arXiv:2004.08955).
+def _strides_and_dilations(stages: int, output_stride: int) -> list[tuple[int, int]]:
+    """Each stage's stride and dilation: the stem has shrunk the image by 4, and ``output_stride`` is the limit."""
+    plan = [(1, 1)]
+    total_stride, dilation = 4, 1
+    for _ in range(1, stages):
+        if total_stride < output_stride:
+            total_stride *= 2
+            plan.append((2, 1))
+        else:
+            dilation *= 2
+            plan.append((1, dilation))
+    return plan
 
-    A deep stem (three 3×3 convolutions and a max-pool, which shrink the image by 4), stages of bottlenecks, each but
-    the first of which halves the size again, the mean over all positions, and a dense layer.
 
-    Shape: (B, 3, H, W) -> (B, num_classes) logits.
+class Trunk(nn.Module):
+    """Stem and stages, what :class:`ResNeSt` and :class:`Backbone` share. Build one of those instead.
 
-    Args:
-        variant: the row of the table to build.
-        num_classes: outputs of the last layer.
+    A deep stem (three 3×3 convolutions and a max-pool) shrinks the image by 4; each stage but the first halves the
+    size again, until ``output_stride`` is reached. Later stages then keep the size, and their convolutions
+    spread out instead: dilation 2 in the first such stage, 4 in the next, and half of that in each one's first block,
+    as in the released PyTorch code.
 
-    Raises:
-        ValueError: ``num_classes`` is not a positive integer, or the variant's numbers do not fit together.
+    Attributes:
+        channels: how many channels each stage emits, by its name: ``layer1``, ``layer2``, ….
+        strides: how many pixels of the image one position of a stage's output stands for, by its name.
     """
 
-    def __init__(self, variant: Variant, num_classes: int = 1000) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        *,
+        output_stride: int = 32,
+        dropblock: float = 0.0,
+        stochastic_depth: float = 0.0,
+    ) -> None:
         super().__init__()
-        require_positive_int(num_classes=num_classes)
-        if not variant.blocks or len(variant.blocks) != len(variant.planes):
+        stages = len(variant.blocks)
+        if not variant.blocks or stages != len(variant.planes):
             raise ValueError(
                 f"blocks (={variant.blocks}) and planes (={variant.planes}) must name the same stages, at least one"
             )
         if any(count < 1 for count in variant.blocks):
             raise ValueError(f"blocks (={variant.blocks}) must be integers of at least 1")
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride (={output_stride!r}) must be 8, 16 or 32")
+        require_probability(dropblock=dropblock, stochastic_depth=stochastic_depth)
         stem_width = variant.stem_width
         channels = 2 * stem_width
         self.conv1 = nn.Sequential(
@@ -94,24 +117,36 @@ class ResNeSt(nn.Module):
             nn.Conv2d(stem_width, channels, 3, padding=1, bias=False),
         )
         self.bn1 = nn.BatchNorm2d(channels)
+        self.relu = nn.ReLU()  # a layer, for torchvision's IntermediateLayerGetter runs the layers one by one
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.stage_names = tuple(f"layer{i + 1}" for i in range(len(variant.blocks)))
-        for i, name in enumerate(self.stage_names):
+        self.channels: dict[str, int] = {}
+        self.strides: dict[str, int] = {}
+        total_stride, built = 4, 0
+        for i, (stride, dilation) in enumerate(_strides_and_dilations(stages, output_stride)):
+            total_stride *= stride
             stage = nn.Sequential()
             for j in range(variant.blocks[i]):
+                first = j == 0
+                built += 1
                 block = Bottleneck(
                     channels,
                     variant.planes[i],
-                    stride=2 if i > 0 and j == 0 else 1,
+                    stride=stride if first else 1,
                     radix=variant.radix,
                     cardinality=variant.cardinality,
                     base_width=variant.base_width,
                     pool_first=variant.pool_first,
+                    dilation=max(1, dilation // 2) if first else dilation,
+                    always_pool=first and i > 0,
+                    dropblock=dropblock if i >= stages - 2 else 0.0,
+                    stochastic_depth=stochastic_depth * built / sum(variant.blocks),
                 )
                 stage.append(block)
                 channels = EXPANSION * variant.planes[i]
+            name = f"layer{i + 1}"
             self.add_module(name, stage)
-        self.fc = nn.Linear(channels, num_classes)
+            self.channels[name] = channels
+            self.strides[name] = total_stride
         self._initialize()
 
     def _initialize(self) -> None:
@@ -123,12 +158,85 @@ class ResNeSt(nn.Module):
             if isinstance(module, Bottleneck):
                 nn.init.zeros_(module.bn3.weight)
 
+    def stem(self, x: Tensor) -> Tensor:
+        """Shape: (B, 3, H, W) -> (B, C, H/4, W/4)."""
+        return self.maxpool(self.relu(self.bn1(self.conv1(x))))
+
+
+class ResNeSt(Trunk):
+    """Split-attention network for image classification (arXiv:2004.08955): stem, stages, the mean over all
+    positions, a dense layer.
+
+    Shape: (B, 3, H, W) -> (B, num_classes) logits.
+
+    Args:
+        variant: the row of the table to build.
+        num_classes: outputs of the last layer.
+        output_stride: 32, or for dense prediction 16 or 8: by how much the stages shrink the image at most.
+        dropout: probability of dropout before the last layer; 0.2 in the released recipe of 200 and 269.
+        dropblock: probability of :class:`~resnest_edu.regularization.DropBlock` in the last two stages.
+        stochastic_depth: probability that training skips the last block's branch for an image; earlier blocks' is
+            less, in proportion to their place (Huang et al., arXiv:1603.09382).
+
+    Raises:
+        ValueError: ``num_classes`` is not a positive integer, ``output_stride`` is none of the three, a probability
+            is not in [0, 1), or the variant's numbers do not fit together.
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        num_classes: int = 1000,
+        *,
+        output_stride: int = 32,
+        dropout: float = 0.0,
+        dropblock: float = 0.0,
+        stochastic_depth: float = 0.0,
+    ) -> None:
+        require_positive_int(num_classes=num_classes)
+        require_probability(dropout=dropout)
+        super().__init__(
+            variant,
+            output_stride=output_stride,
+            dropblock=dropblock,
+            stochastic_depth=stochastic_depth,
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(EXPANSION * variant.planes[-1], num_classes)
+
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, 3, H, W) -> (B, num_classes)."""
-        x = self.maxpool(self.bn1(self.conv1(x)).relu())
-        for name in self.stage_names:
+        x = self.stem(x)
+        for name in self.channels:
             x = self.get_submodule(name)(x)
-        return self.fc(x.mean(dim=(2, 3)))
+        return self.fc(self.dropout(x.mean(dim=(2, 3))))
+
+
+class Backbone(Trunk):
+    """The same network without its head, for detection and segmentation: what every stage emits, by its name.
+
+    Its state dict is that of :class:`ResNeSt` without ``fc``.
+
+    Shape: (B, 3, H, W) -> {"layer1": (B, C₁, H/4, W/4), "layer2": (B, C₂, H/8, W/8), …}; the attributes ``channels``
+    and ``strides`` hold the numbers.
+
+    Args:
+        variant: the row of the table to build.
+        output_stride: as in :class:`ResNeSt`, and so are the rest.
+        dropblock: see there.
+        stochastic_depth: see there.
+
+    Raises:
+        ValueError: as in :class:`ResNeSt`.
+    """
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Shape: (B, 3, H, W) -> one (B, C, H', W') for each stage."""
+        x = self.stem(x)
+        features = {}
+        for name in self.channels:
+            x = features[name] = self.get_submodule(name)(x)
+        return features
 
 
 def list_models() -> list[str]:
@@ -136,16 +244,54 @@ def list_models() -> list[str]:
     return list(VARIANTS)
 
 
-def create_model(name: str, num_classes: int = 1000) -> ResNeSt:
+@overload
+def create_model(
+    name: str, num_classes: int = ..., *, features_only: Literal[False] = ..., **options: Any
+) -> ResNeSt: ...
+@overload
+def create_model(name: str, *, features_only: Literal[True], **options: Any) -> Backbone: ...
+def create_model(
+    name: str, num_classes: int = 1000, *, features_only: bool = False, **options: Any
+) -> ResNeSt | Backbone:
     """Build a family member with fresh weights.
 
     Args:
         name: one of :func:`list_models`.
         num_classes: outputs of the last layer.
+        features_only: build a :class:`Backbone`, which has no last layer and returns what every stage emits.
+        options: ``output_stride``, ``dropout``, ``dropblock``, ``stochastic_depth`` of :class:`ResNeSt`.
 
     Raises:
-        ValueError: ``name`` is unknown or ``num_classes`` is not a positive integer.
+        ValueError: ``name`` is unknown, or an argument is not as it must be.
+        TypeError: an option is unknown.
     """
     if name not in VARIANTS:
         raise ValueError(f"name (={name!r}) must be one of {', '.join(VARIANTS)}")
-    return ResNeSt(VARIANTS[name], num_classes)
+    if features_only:
+        return Backbone(VARIANTS[name], **options)
+    return ResNeSt(VARIANTS[name], num_classes, **options)
+
+
+def _builder(name: str) -> Callable[..., ResNeSt]:
+    def build(num_classes: int = 1000, **options: Any) -> ResNeSt:
+        return create_model(name, num_classes, **options)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"``create_model({name!r}, num_classes, **options)``: see :func:`create_model`."
+    return build
+
+
+resnest11_small = _builder("resnest11_small")
+resnest14 = _builder("resnest14")
+resnest26 = _builder("resnest26")
+resnest50 = _builder("resnest50")
+resnest101 = _builder("resnest101")
+resnest200 = _builder("resnest200")
+resnest269 = _builder("resnest269")
+resnest50_fast_1s1x64d = _builder("resnest50_fast_1s1x64d")
+resnest50_fast_2s1x64d = _builder("resnest50_fast_2s1x64d")
+resnest50_fast_4s1x64d = _builder("resnest50_fast_4s1x64d")
+resnest50_fast_1s2x40d = _builder("resnest50_fast_1s2x40d")
+resnest50_fast_2s2x40d = _builder("resnest50_fast_2s2x40d")
+resnest50_fast_4s2x40d = _builder("resnest50_fast_4s2x40d")
+resnest50_fast_1s4x24d = _builder("resnest50_fast_1s4x24d")

@@ -2,7 +2,13 @@ import math
 
 import pytest
 
-from resnest_edu.arguments import require_divisible, require_in_range, require_positive_int
+from resnest_edu.arguments import (
+    first_line,
+    require_divisible,
+    require_in_range,
+    require_positive_int,
+    require_probability,
+)
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, "2", None, True, math.nan])
@@ -18,6 +24,7 @@ def test_good_values_pass():
     require_in_range("rate", 0, 0, 1)
     require_in_range("rate", 1, 0, 1)
     require_in_range("rate", 1e9, 0)
+    require_probability(dropout=0, dropblock=0.99)
 
 
 def test_divisible():
@@ -34,3 +41,19 @@ def test_in_range(value):
 def test_open_lower_end():
     with pytest.raises(ValueError, match=r"rate \(=0\) must be a finite number greater than 0"):
         require_in_range("rate", 0, 0, open_low=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "constraint"), [(1, "be below 1"), (1.0, "be below 1"), (-0.1, "be a finite number at")]
+)
+def test_probability(value, constraint):
+    with pytest.raises(ValueError, match=rf"dropout \(=.*\) must {constraint}"):
+        require_probability(stochastic_depth=0.5, dropout=value)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(KeyError("  a\nb"), "'  a\\nb'"), (ValueError("\n one\ntwo"), "one"), (EOFError(), "EOFError")],
+)
+def test_first_line_of_an_error(error, line):
+    assert first_line(error) == line

@@ -51,7 +51,8 @@ def test_the_package_imports_without_the_packages_of_the_book_and_of_the_tests()
     # A name that maps to None in sys.modules cannot be imported.
     code = """
 import sys
-for name in ("matplotlib", "IPython", "jupyter_book", "sphinx", "nbval", "timm", "pytest", "triton"):
+others = "matplotlib IPython jupyter_book sphinx nbval timm onnx onnxscript onnxruntime pytest triton"
+for name in others.split():
     sys.modules[name] = None
 import resnest_edu, resnest_edu.data, resnest_edu.training.__main__, resnest_edu.experiments.__main__
 """
@@ -66,6 +67,7 @@ CHAPTER_ORDER = [
     "resnext",
     "selective_kernel",
     "split_attention",
+    "regularization",
     "bottleneck",
     "layouts",
     "resnest",

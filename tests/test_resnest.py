@@ -1,11 +1,15 @@
+import inspect
+
 import pytest
 import timm
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models._utils import IntermediateLayerGetter
 
 import resnest_edu
-from resnest_edu.resnest import VARIANTS, Bottleneck, ResNeSt, Variant
+from resnest_edu import Bottleneck, DropBlock, ResNeSt, Variant
+from resnest_edu.resnest import VARIANTS
 
 # Parameters, state-dict keys, and multiply-adds at 224 pixels in units of 10⁹, of the published networks.
 FAMILY = {
@@ -25,6 +29,35 @@ FAMILY = {
 }
 
 
+# Multiply-adds at larger images, in the same units: 256, 320 and 416 pixels.
+LARGER = {
+    "resnest14": (3.590, 5.608, 9.476),
+    "resnest26": (4.732, 7.391, 12.489),
+    "resnest50": (7.014, 10.957, 18.515),
+    "resnest101": (13.321, 20.812, 35.168),
+    "resnest200": (22.735, 35.520, 60.023),
+    "resnest269": (29.298, 45.773, 77.349),
+    "resnest50_fast_4s2x40d": (5.704, 8.909, 15.052),
+    "resnest50_fast_1s4x24d": (5.746, 8.977, 15.169),
+}
+TIMM = {
+    "resnest14": "resnest14d",
+    "resnest26": "resnest26d",
+    "resnest50": "resnest50d",
+    "resnest101": "resnest101e",
+    "resnest200": "resnest200e",
+    "resnest269": "resnest269e",
+    "resnest50_fast_4s2x40d": "resnest50d_4s2x40d",
+    "resnest50_fast_1s4x24d": "resnest50d_1s4x24d",
+}
+
+
+def giga_multiply_adds(model, size):
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        model(torch.empty(1, 3, size, size))
+    return round(counter.get_total_flops() / 2e9, 3)
+
+
 def test_every_variant_is_held_to_a_figure():
     assert set(resnest_edu.list_models()) == set(FAMILY) | {"resnest11_small"}
 
@@ -33,41 +66,162 @@ def test_every_variant_is_held_to_a_figure():
 def test_parameters_keys_and_multiply_adds(name):
     with torch.device("meta"):
         model = resnest_edu.create_model(name).eval()
-        with FlopCounterMode(display=False) as counter:
-            model(torch.empty(1, 3, 224, 224))
-    parameters, keys, giga_multiply_adds = FAMILY[name]
+    parameters, keys, at_224 = FAMILY[name]
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     assert len(model.state_dict()) == keys
-    assert round(counter.get_total_flops() / 2e9, 3) == giga_multiply_adds
+    assert giga_multiply_adds(model, 224) == at_224
+    for size, expected in zip((256, 320, 416), LARGER.get(name, ()), strict=False):
+        assert giga_multiply_adds(model, size) == expected
 
 
-@pytest.mark.parametrize(
-    ("name", "timm_name"),
-    [
-        ("resnest14", "resnest14d"),
-        ("resnest50", "resnest50d"),
-        ("resnest101", "resnest101e"),
-        ("resnest50_fast_4s2x40d", "resnest50d_4s2x40d"),
-        ("resnest50_fast_1s4x24d", "resnest50d_1s4x24d"),
-    ],
-)
-def test_equals_timm_on_the_same_weights(name, timm_name):
+@pytest.mark.parametrize("name", TIMM)
+def test_equals_timm_both_ways_in_training_and_evaluation(name):
     torch.manual_seed(0)
-    theirs = timm.create_model(timm_name).eval()
+    theirs = timm.create_model(TIMM[name])
     for module in theirs.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0, 0.1)
             nn.init.normal_(module.running_mean, 0, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
-    ours = resnest_edu.create_model(name).eval()
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    ours.load_state_dict(theirs.state_dict(), strict=True)
-    x = torch.randn(2, 3, 97, 64)
+    with torch.device("meta"):  # its weights come from theirs
+        ours = resnest_edu.create_model(name)
+    published = theirs.state_dict()
+    state = ours.state_dict()
+    assert list(state) == list(published)
+    assert [tensor.shape for tensor in state.values()] == [tensor.shape for tensor in published.values()]
+    ours.load_state_dict({key: tensor.clone() for key, tensor in published.items()}, strict=True, assign=True)
+    for size in ((64, 64), (97, 80)):
+        x = torch.randn(2, 3, *size)
+        for mode in (False, True):  # training moves the running statistics, which the next size then uses
+            with torch.no_grad():
+                expected, found = theirs.train(mode)(x), ours.train(mode)(x)
+            assert (found - expected).norm() <= 1e-5 * expected.norm()
+    after = theirs.state_dict()
+    for key, tensor in ours.state_dict().items():
+        torch.testing.assert_close(tensor, after[key], rtol=1e-4, atol=1e-4)
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+
+
+# What the released PyTorch code builds (`resnet.py`, `_make_layer`): for every stage the stride of its first block,
+# the dilation of its first and of its other blocks, and the stride of its one 3×3 average pool, if it has one.
+DILATED = {
+    32: [(1, 1, 1, None), (2, 1, 1, 2), (2, 1, 1, 2), (2, 1, 1, 2)],
+    16: [(1, 1, 1, None), (2, 1, 1, 2), (2, 1, 1, 2), (1, 1, 2, 1)],
+    8: [(1, 1, 1, None), (2, 1, 1, 2), (1, 1, 2, 1), (1, 2, 4, 1)],
+}
+
+
+@pytest.mark.parametrize("name", ["resnest50", "resnest101", "resnest50_fast_2s2x40d"])
+@pytest.mark.parametrize("output_stride", DILATED)
+def test_dilated_stages_are_those_of_the_released_code(name, output_stride):
+    model = resnest_edu.create_model(name, output_stride=output_stride).eval()
+    sizes = []
+    for i, (stride, first_dilation, dilation, pool_stride) in enumerate(DILATED[output_stride]):
+        stage = model.get_submodule(f"layer{i + 1}")
+        stage.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[2]))
+        for j, block in enumerate(stage):
+            conv = block.conv2.conv
+            assert conv.stride == (1, 1)
+            expected = first_dilation if j == 0 else dilation
+            assert conv.dilation == conv.padding == (expected, expected)
+            pools = [part for part in block.modules() if isinstance(part, nn.AvgPool2d)]
+            if j > 0:
+                assert pools == [] and isinstance(block.downsample, nn.Identity)
+                continue
+            shortcut = block.downsample[0]
+            assert (shortcut.kernel_size, shortcut.stride) == (stride, stride)
+            assert shortcut.ceil_mode and not shortcut.count_include_pad
+            if pool_stride is None:
+                assert pools == [shortcut]
+            else:
+                assert pools == [block.pool, shortcut]
+                assert (block.pool.kernel_size, block.pool.stride, block.pool.padding) == (3, pool_stride, 1)
+            assert block.pool_first == ("fast" in name)
+    assert list(model.strides.values()) == [4, 8, min(16, output_stride), min(32, output_stride)]
     with torch.no_grad():
-        expected = theirs(x)
-        difference = (ours(x) - expected).norm() / expected.norm()
-    assert difference < 1e-5
+        model(torch.zeros(1, 3, 64, 64))
+    assert sizes == [64 // stride for stride in model.strides.values()]
+
+
+def test_dilation_changes_no_name_and_no_shape():
+    shapes = []
+    for output_stride in (8, 16, 32):
+        with torch.device("meta"):
+            state = resnest_edu.create_model("resnest50", output_stride=output_stride).state_dict()
+        shapes.append({name: tensor.shape for name, tensor in state.items()})
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
+def test_three_stages_reach_an_output_stride_of_sixteen_by_themselves():
+    assert resnest_edu.create_model("resnest11_small").strides == {"layer1": 4, "layer2": 8, "layer3": 16}
+    assert resnest_edu.create_model("resnest11_small", output_stride=8).strides["layer3"] == 8
+
+
+def test_the_stages_by_name():
+    torch.manual_seed(0)
+    model = resnest_edu.create_model("resnest14").eval()
+    backbone = resnest_edu.create_model("resnest14", features_only=True).eval()
+    assert [key for key in model.state_dict() if not key.startswith("fc.")] == list(backbone.state_dict())
+    backbone.load_state_dict({key: value for key, value in model.state_dict().items() if not key.startswith("fc.")})
+    x = torch.randn(2, 3, 64, 96)
+    names = ("layer1", "layer2", "layer3", "layer4")
+    with torch.no_grad():
+        features = backbone(x)
+        torchvisions = IntermediateLayerGetter(model, {name: name for name in names})(x)
+        logits = model.fc(features["layer4"].mean(dim=(2, 3)))
+        torch.testing.assert_close(logits, model(x))
+    assert tuple(features) == tuple(torchvisions) == names
+    for name in names:
+        assert torch.equal(features[name], torchvisions[name])
+        stride = backbone.strides[name]
+        assert features[name].shape == (2, backbone.channels[name], 64 // stride, 96 // stride)
+
+
+def test_dropout_acts_before_the_last_layer_only():
+    torch.manual_seed(0)
+    model = resnest_edu.create_model("resnest11_small", 5, dropout=0.5)
+    seen = []
+    model.fc.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    model(torch.rand(64, 3, 32, 32))
+    assert seen[0].shape == (64, 256)
+    assert 0.4 < (seen[0] == 0).float().mean() < 0.8  # some features are zero anyway, after the ReLU
+    model.eval()(torch.rand(2, 3, 32, 32))
+    assert model.dropout.p == 0.5 and resnest_edu.create_model("resnest11_small").dropout.p == 0
+
+
+def test_dropblock_acts_in_the_last_two_stages():
+    model = resnest_edu.create_model("resnest26", dropblock=0.1)
+    blocks = {name: part.probability for name, part in model.named_modules() if isinstance(part, DropBlock)}
+    assert blocks == {f"layer{i}.{j}.dropblock": 0.1 for i in (3, 4) for j in (0, 1)}
+
+
+def test_stochastic_depth_grows_linearly():
+    model = resnest_edu.create_model("resnest14", stochastic_depth=0.2)
+    stages = [model.get_submodule(name)[0] for name in model.channels]
+    assert [block.stochastic_depth.p for block in stages] == pytest.approx([0.05, 0.1, 0.15, 0.2])
+    assert {block.stochastic_depth.mode for block in stages} == {"row"}
+
+
+def test_without_options_nothing_is_random_in_training():
+    torch.manual_seed(0)
+    model = resnest_edu.create_model("resnest11_small", 5)
+    for module in model.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.ones_(module.bn3.weight)
+    x = torch.rand(4, 3, 32, 32)
+    assert torch.equal(model(x), model(x))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_model_has_a_function(name):
+    function = getattr(resnest_edu, name)
+    with torch.device("meta"):
+        model = function(7, output_stride=16)
+        expected = resnest_edu.create_model(name, 7, output_stride=16)
+    assert repr(model) == repr(expected)
+    assert function.__name__ == name and repr(name) in inspect.getdoc(function)
+    assert name in resnest_edu.__all__
 
 
 def test_every_block_of_a_fresh_network_starts_as_its_shortcut():
@@ -106,6 +260,26 @@ def test_every_parameter_gets_a_gradient():
 def test_create_model_with_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         resnest_edu.create_model(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output_stride": 4}, r"output_stride \(=4\) must be 8, 16 or 32"),
+        ({"output_stride": "8"}, r"output_stride \(='8'\) must be 8, 16 or 32"),
+        ({"dropout": 1}, r"dropout \(=1\) must be below 1"),
+        ({"dropblock": 2}, r"dropblock \(=2\) must be a finite number at least 0 and at most 1"),
+        ({"stochastic_depth": -0.5}, r"stochastic_depth \(=-0.5\) must be a finite number at least 0"),
+    ],
+)
+def test_create_model_with_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        resnest_edu.create_model("resnest50", **options)
+
+
+def test_create_model_with_an_unknown_option():
+    with pytest.raises(TypeError, match="radix"):
+        resnest_edu.create_model("resnest50", radix=4)
 
 
 @pytest.mark.parametrize(

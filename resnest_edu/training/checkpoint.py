@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from resnest_edu.arguments import first_line
 from resnest_edu.resnest import ResNeSt, create_model
 from resnest_edu.training.recipe import Recipe
 
@@ -42,6 +43,7 @@ def load_checkpoint(path: str | Path) -> tuple[ResNeSt, Recipe, tuple[str, ...]]
     except FileNotFoundError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"path (={str(path)!r}) must be a checkpoint written by save_checkpoint: {reason}") from error
+        raise ValueError(
+            f"path (={str(path)!r}) must be a checkpoint written by save_checkpoint: {first_line(error)}"
+        ) from error
     return model.eval(), recipe, classes

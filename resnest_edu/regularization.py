@@ -1,0 +1,126 @@
+"""What the recipes add to a network: DropBlock while it trains, and convolutions that correct for their padding.
+
+Legend: B batch, C channels, H height, W width. Stochastic depth, the third of them, is torchvision's
+:class:`~torchvision.ops.StochasticDepth`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnest_edu.arguments import require_positive_int, require_probability
+
+
+class DropBlock(nn.Module):
+    """In training, set square blocks of every feature map to zero and scale up what is left, so that the mean stays
+    (DropBlock, Ghiasi et al., arXiv:1810.12890, algorithm 1). In evaluation mode, nothing.
+
+    A block's centre falls on each position where the block fits into the map with the same probability γ, chosen so
+    that about ``probability`` of the values go; a map smaller than the block gets blocks of its own size.
+
+    Shape: (B, C, H, W) -> (B, C, H, W).
+
+    Args:
+        probability: about how many of the values to drop, in [0, 1). May be changed while training, to ramp it up.
+        block_size: side of the blocks, odd.
+
+    Raises:
+        ValueError: ``probability`` or ``block_size`` is not as above.
+    """
+
+    def __init__(self, probability: float, block_size: int = 3) -> None:
+        super().__init__()
+        require_probability(probability=probability)
+        require_positive_int(block_size=block_size)
+        if block_size % 2 == 0:
+            raise ValueError(f"block_size (={block_size}) must be odd, so that a block has a centre")
+        self.probability = probability
+        self.block_size = block_size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (B, C, H, W) -> (B, C, H, W)."""
+        if not self.training or self.probability == 0:
+            return x
+        height, width = x.shape[2:]
+        size = min(self.block_size, height - 1 + height % 2, width - 1 + width % 2)  # odd, and no larger than the map
+        fits = (height - size + 1) * (width - size + 1)
+        gamma = self.probability / size**2 * height * width / fits
+        # In single precision throughout: in half precision the sum below overflows, and nothing at all is kept.
+        centres = torch.empty(*x.shape[:2], height - size + 1, width - size + 1, dtype=torch.float32, device=x.device)
+        centres.bernoulli_(min(gamma, 1.0))
+        dropped = F.max_pool2d(F.pad(centres, [size // 2] * 4), size, stride=1, padding=size // 2)
+        kept = 1 - dropped
+        scale = kept.numel() / kept.sum().clamp(min=1)
+        return x * (kept * scale).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"probability={self.probability}, block_size={self.block_size}"
+
+
+class RectifiedConv2d(nn.Conv2d):
+    """A convolution that does not fade towards the border of its input.
+
+    Where the kernel hangs over the border it sums fewer products than elsewhere, because padding adds zeros; the sum is
+    scaled up by (taps of the kernel) / (taps inside the input): by 9/4 in the corner for a 3×3 kernel, by 9/6 along the
+    edge. Known as rectified convolution in the released ResNeSt code (package ``rfconv``), where no published
+    checkpoint uses it, and as padding by partial convolution (Liu et al., arXiv:1811.11718).
+
+    Arguments and parameters are those of :class:`torch.nn.Conv2d`.
+
+    Raises:
+        ValueError: ``padding_mode`` is not ``"zeros"``: other padding needs no correction.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(*args, **kwargs)
+        if self.padding_mode != "zeros":
+            raise ValueError(f"padding_mode (={self.padding_mode!r}) must be 'zeros'")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (B, C_in, H, W) -> (B, C_out, H', W')."""
+        out = F.conv2d(x, self.weight, None, self.stride, self.padding, self.dilation, self.groups)
+        kernel = x.new_ones(1, 1, *self.kernel_size)
+        inside = F.conv2d(x.new_ones(1, 1, *x.shape[2:]), kernel, None, self.stride, self.padding, self.dilation)
+        out = out * (kernel.numel() / inside)
+        return out if self.bias is None else out + self.bias.view(-1, 1, 1)
+
+
+def rectify(module: nn.Module) -> nn.Module:
+    """Turn every padded convolution inside ``module`` into a :class:`RectifiedConv2d`, in place, and return it.
+
+    Weights, names and settings stay as they are, so a state dict fits before and after; what the module computes
+    changes. For a network this means the stem and the 3×3 convolution of every bottleneck.
+
+    Raises:
+        ValueError: ``module`` is itself a convolution, which cannot be replaced in place, or contains none that is
+            padded.
+    """
+    if isinstance(module, nn.Conv2d):
+        raise ValueError(f"module (={type(module).__name__}) must contain convolutions, not be one")
+    found = False
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Conv2d) and child.padding not in ((0, 0), "valid"):
+                found = True
+                if not isinstance(child, RectifiedConv2d):
+                    setattr(parent, name, _rectified(child))
+    if not found:
+        raise ValueError(f"module (={type(module).__name__}) must contain a padded convolution")
+    return module
+
+
+def _rectified(conv: nn.Conv2d) -> RectifiedConv2d:
+    result = RectifiedConv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        stride=conv.stride,
+        padding=conv.padding,
+        dilation=conv.dilation,
+        groups=conv.groups,
+        bias=conv.bias is not None,
+        padding_mode=conv.padding_mode,
+        device="meta",  # takes no memory, and draws no random weights
+    )
+    result.weight, result.bias = conv.weight, conv.bias
+    return result.train(conv.training)
