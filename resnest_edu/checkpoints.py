@@ -104,7 +104,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, sha256: str | None = 
         path: a file that ends in ``.safetensors``, or one that :func:`torch.save` wrote.
         sha256: the file's SHA-256 in hexadecimal digits, or at least its first eight. Where it is not given but the
             file's name carries it, as those of published files do (``resnest50-528c19ca.pth``), the name's is checked.
-        new_head: leave the model's last layer (``fc``) as it is, for another number of classes.
+        new_head: leave the model's last layer (``fc``) as it is, for another number of classes. A model without one,
+            such as a :class:`~resnest_edu.Backbone`, needs none of the file's.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -161,7 +162,7 @@ def _state_of(content: object) -> dict[str, Tensor]:
 def _fitting(model: nn.Module, state: dict[str, Tensor], new_head: bool) -> dict[str, Tensor]:
     """The entries to load, each checked against the model's."""
     wanted = model.state_dict()
-    if new_head:
+    if new_head or not wanted.keys() & set(HEAD):
         wanted = {name: tensor for name, tensor in wanted.items() if name not in HEAD}
         state = {name: tensor for name, tensor in state.items() if name not in HEAD}
     for kind, names in (("lacks", wanted.keys() - state.keys()), ("has the unknown", state.keys() - wanted.keys())):

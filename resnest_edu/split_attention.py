@@ -117,7 +117,7 @@ class CardinalGroup(nn.Module):
         logits = self.fc2(hidden).chunk(len(splits), dim=1)  # G(s)
         if len(splits) == 1:
             return [logits[0].sigmoid()]
-        return list(torch.stack(logits).softmax(dim=0))  # a
+        return list(torch.stack(logits).softmax(dim=0).unbind())  # a
 
     def forward(self, x: Tensor) -> Tensor:
         """V, the weighted sum of the splits."""

@@ -16,3 +16,15 @@ def randomize(module: nn.Module, seed: int = 0) -> nn.Module:
         else:
             tensor.normal_(0, 0.5, generator=generator)
     return module
+
+
+def randomize_norms(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Make a fresh network behave like a trained one, in place: every block says something, no batch norm is idle."""
+    generator = torch.Generator().manual_seed(seed)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.weight.data.uniform_(0.5, 1.5, generator=generator)
+            part.bias.data.normal_(0, 0.1, generator=generator)
+            part.running_mean.normal_(0, 0.1, generator=generator)
+            part.running_var.uniform_(0.5, 1.5, generator=generator)
+    return module

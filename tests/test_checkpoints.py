@@ -16,8 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from resnest_edu import create_model
-from resnest_edu.checkpoints import load_checkpoint
+from resnest_edu import PUBLISHED, PublishedFile, create_model, fetch, list_models, load_checkpoint
 from tests.randomize import randomize
 
 State = dict[str, Tensor]
@@ -244,3 +243,101 @@ def test_a_flipped_bit_never_goes_into_the_model_unnoticed(form, tmp_path):
             else:
                 assert same(model.state_dict(), state)
                 model.load_state_dict(before)
+
+
+def test_a_backbone_takes_what_it_has_of_the_published_weights(tmp_path):
+    source = small(seed=1)
+    backbone = create_model("resnest11_small", features_only=True)
+    load_checkpoint(backbone, write(source.state_dict(), tmp_path / "weights", "zip"))
+    expected = {name: tensor for name, tensor in source.state_dict().items() if not name.startswith("fc.")}
+    assert same(backbone.state_dict(), expected)
+
+
+def test_what_is_published():
+    assert set(PUBLISHED) == set(list_models()) - {"resnest11_small"}
+    for name, published in PUBLISHED.items():
+        assert re.fullmatch(rf"(gluon_)?{name}-{published.sha256}\.pth", published.file)
+        assert re.fullmatch("[0-9a-f]{8}", published.sha256)
+        assert published.url == f"{published.release}/{published.file}"
+        assert published.release.startswith("https://github.com/") and published.licence == "Apache-2.0"
+    assert len({published.sha256 for published in PUBLISHED.values()}) == len(PUBLISHED)
+    sizes = {name: published.image_size for name, published in PUBLISHED.items() if published.image_size != 224}
+    assert sizes == {"resnest101": 256, "resnest200": 320, "resnest269": 416}
+
+
+@pytest.fixture
+def released(tmp_path, monkeypatch) -> Path:
+    """A release folder on this machine, with one file."""
+    content = write(small(1000, seed=1).state_dict(), tmp_path / "weights", "zip")
+    folder = tmp_path / "release"
+    folder.mkdir()
+    digits = hashlib.sha256(content.read_bytes()).hexdigest()[:8]
+    file = content.rename(folder / f"small-{digits}.pth")
+    monkeypatch.setitem(PUBLISHED, "resnest11_small", PublishedFile(file.name, release=folder.as_uri()))
+    return file
+
+
+def test_fetch_downloads_once_and_what_came_loads(released, tmp_path):
+    path = fetch("resnest11_small", tmp_path / "new" / "cache")
+    assert path == tmp_path / "new" / "cache" / released.name
+    released.unlink()
+    assert fetch("resnest11_small", tmp_path / "new" / "cache") == path
+    model = small(1000, seed=2)
+    load_checkpoint(model, path)
+    assert same(model.state_dict(), small(1000, seed=1).state_dict())
+
+
+def test_fetch_keeps_files_in_the_cache_of_torch(released, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    assert fetch("resnest11_small") == tmp_path / "torch" / "hub" / "checkpoints" / released.name
+
+
+def test_fetch_refuses_another_file(released, tmp_path):
+    released.write_bytes(released.read_bytes() + b"more")
+    with pytest.raises(OSError, match=r"file://.*\.pth could not be fetched: .*hash"):
+        fetch("resnest11_small", tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_fetch_says_which_address_did_not_answer(released, tmp_path):
+    released.unlink()
+    with pytest.raises(OSError, match=r"file://.*\.pth could not be fetched: "):
+        fetch("resnest11_small", tmp_path / "cache")
+
+
+def test_fetch_of_an_unknown_name():
+    with pytest.raises(ValueError, match=r"name \(='resnest18'\) must be one of resnest14, "):
+        fetch("resnest18")
+
+
+# torch.hub, from a folder
+
+
+def hub(name: str, *arguments: object, **options: object) -> nn.Module:
+    return torch.hub.load(str(Path(__file__).parent.parent), name, *arguments, source="local", **options)
+
+
+def test_the_hub_builds_every_model():
+    names = [name for name in vars(hub_module()) if not name.startswith("_") and name != "dependencies"]
+    assert names == list_models()
+    model = hub("resnest11_small", 7, output_stride=8, dropout=0.5)
+    assert model.fc.out_features == 7 and model.strides["layer3"] == 8 and model.dropout.p == 0.5
+
+
+def hub_module() -> object:
+    return torch.hub._import_module("hubconf", Path(__file__).parent.parent / "hubconf.py")
+
+
+def test_what_the_hub_depends_on_is_what_the_package_imports():
+    assert {"torch", "torchvision", "einops", "safetensors"} == set(hub_module().dependencies)
+
+
+def test_the_hub_loads_published_weights(released, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    assert same(hub("resnest11_small", pretrained=True).state_dict(), small(1000, seed=1).state_dict())
+    torch.manual_seed(0)
+    model = hub("resnest11_small", 7, pretrained=True, new_head=True)
+    assert model.fc.out_features == 7
+    assert torch.equal(model.conv1[0].weight, small(1000, seed=1).conv1[0].weight)
+    with pytest.raises(ValueError, match="new_head=True"):
+        hub("resnest11_small", 7, pretrained=True)

@@ -14,31 +14,19 @@ from resnest_edu import (
     ResNeSt,
     Variant,
     create_model,
+    rectify,
     to_cardinality_major,
     to_radix_major,
 )
 from resnest_edu.layouts import cardinality_major_order, radix_major_order
-from tests.randomize import randomize
+from tests.differentiate import differentiate
+from tests.randomize import randomize, randomize_norms
 
 ALL = list(itertools.product((1, 2, 3, 4), (1, 2, 3, 4)))
 
 
 def close(one: Tensor, other: Tensor) -> None:
     torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
-
-
-def run(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, nn.Module]:
-    """Output, gradient of the input, and a copy of the module that holds each parameter's gradient in its place."""
-    x = x.clone().requires_grad_()
-    module.zero_grad()
-    output = module(x)
-    weight = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)  # every position counts
-    (output * weight).sum().backward()
-    gradients = copy.deepcopy(module)
-    with torch.no_grad():
-        for place, parameter in zip(gradients.parameters(), module.parameters(), strict=True):
-            place.copy_(parameter.grad)
-    return output.detach(), x.grad, gradients
 
 
 def same_states(one: nn.Module, other: nn.Module, compare=close) -> None:
@@ -89,8 +77,8 @@ def test_a_bottleneck_computes_the_same_in_both_layouts(radix, cardinality, trai
     assert isinstance(block.conv2, RadixMajorSplitAttention)
     x = torch.randn(3, 20, 6, 5, dtype=torch.double)
 
-    output, input_gradient, gradients = run(block, x)
-    other_output, other_input_gradient, other_gradients = run(other, x)
+    output, input_gradient, gradients = differentiate(block, x)
+    other_output, other_input_gradient, other_gradients = differentiate(other, x)
     close(other_output, output)
     close(other_input_gradient, input_gradient)
     # The layouts differ by an order of channels, so gradients convert as weights do. This compares the running
@@ -128,9 +116,11 @@ def test_bare_split_attention_of_any_shape(radix, cardinality, c_in, c, kernel_s
     )
     block = randomize(block.double()).eval()
     x = torch.randn(batch, in_channels, height, width, dtype=torch.double)
-    output, input_gradient, gradients = run(block, x)
+    output, input_gradient, gradients = differentiate(block, x)
     other = to_cardinality_major(block)
-    other_output, other_input_gradient, other_gradients = run(other, cardinality_major_order(x, radix, cardinality))
+    other_output, other_input_gradient, other_gradients = differentiate(
+        other, cardinality_major_order(x, radix, cardinality)
+    )
     close(other_output, output)
     close(radix_major_order(other_input_gradient, radix, cardinality), input_gradient)
     same_states(to_radix_major(other_gradients), gradients)
@@ -155,8 +145,8 @@ def test_a_whole_network_converts():
     kinds = [type(block.conv2) for block in other.modules() if isinstance(block, Bottleneck)]
     assert kinds == [CardinalityMajorSplitAttention] * 3
     x = torch.randn(2, 3, 33, 40, dtype=torch.double)
-    output, input_gradient, gradients = run(network, x)
-    other_output, other_input_gradient, other_gradients = run(other, x)
+    output, input_gradient, gradients = differentiate(network, x)
+    other_output, other_input_gradient, other_gradients = differentiate(other, x)
     assert output.abs().max() > 1e-2
     close(other_output, output)
     close(other_input_gradient, input_gradient)
@@ -239,3 +229,34 @@ def test_split_attention_outside_a_bottleneck():
         match=r"^split attention head\.0, tail must be inside a Bottleneck$",
     ):
         to_cardinality_major(module)
+
+
+def test_the_full_network_in_both_layouts_gives_the_same_logits():
+    for name in ("resnest50", "resnest50_fast_4s2x40d"):
+        network = randomize_norms(create_model(name)).double().eval()
+        x = torch.randn(1, 3, 224, 224, dtype=torch.float64)
+        with torch.no_grad():
+            expected = network(x)
+            found = to_cardinality_major(network)(x)
+        assert (found - expected).norm() < 1e-12 * expected.norm()
+        assert expected.std() > 0.1  # not all the same, which would hide a wrong order
+
+
+@pytest.mark.parametrize(("radix", "cardinality"), [(2, 1), (1, 2), (2, 2)])
+def test_rectified_convolutions_stay_rectified(radix, cardinality):
+    block = Bottleneck(16, 16, radix=radix, cardinality=cardinality, dilation=2)
+    block = rectify(randomize(block).double().eval())
+    x = torch.randn(1, 16, 5, 4, dtype=torch.float64)
+    split = to_cardinality_major(block)
+    close(split(x), block(x))
+    close(to_radix_major(split)(x), block(x))
+
+
+def test_a_dilated_network_with_options_converts():
+    variant = Variant((1, 2, 1), planes=(16, 32, 64), cardinality=2, stem_width=16)
+    network = ResNeSt(variant, 5, output_stride=8, dropblock=0.2, stochastic_depth=0.2, dropout=0.2)
+    network = randomize(network).double().eval()
+    other = to_cardinality_major(network)
+    x = torch.randn(1, 3, 48, 48, dtype=torch.float64)
+    close(other(x), network(x))
+    assert other.layer3[0].dropblock.probability == 0.2

@@ -10,6 +10,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 import resnest_edu
 from resnest_edu import Bottleneck, DropBlock, ResNeSt, Variant
 from resnest_edu.resnest import VARIANTS
+from tests.randomize import randomize_norms
 
 # Parameters, state-dict keys, and multiply-adds at 224 pixels in units of 10⁹, of the published networks.
 FAMILY = {
@@ -77,13 +78,7 @@ def test_parameters_keys_and_multiply_adds(name):
 @pytest.mark.parametrize("name", TIMM)
 def test_equals_timm_both_ways_in_training_and_evaluation(name):
     torch.manual_seed(0)
-    theirs = timm.create_model(TIMM[name])
-    for module in theirs.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0, 0.1)
-            nn.init.normal_(module.running_mean, 0, 0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    theirs = randomize_norms(timm.create_model(TIMM[name]))
     with torch.device("meta"):  # its weights come from theirs
         ours = resnest_edu.create_model(name)
     published = theirs.state_dict()

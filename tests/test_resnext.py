@@ -16,6 +16,7 @@ from resnest_edu.resnext import (
     to_early_concatenation,
     to_grouped,
 )
+from tests.differentiate import differentiate
 from tests.randomize import randomize
 
 MAPS = {
@@ -24,18 +25,6 @@ MAPS = {
     GroupedBottleneck: to_grouped,
 }
 FORMS = list(MAPS)
-
-
-def differentiate(block: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, nn.Module]:
-    """The output, the input's gradient, and a copy of the block with its gradients in the place of its weights."""
-    x = x.clone().requires_grad_()
-    y = block(x)
-    (y * torch.randn(y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(1))).sum().backward()
-    gradients = copy.deepcopy(block)
-    with torch.no_grad():
-        for holder, parameter in zip(gradients.parameters(), block.parameters(), strict=True):
-            holder.copy_(parameter.grad)
-    return y, x.grad, gradients
 
 
 def assert_equal_states(actual: nn.Module, expected: nn.Module, **tolerance: float) -> None:
