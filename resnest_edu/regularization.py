@@ -47,7 +47,7 @@ class DropBlock(nn.Module):
         gamma = self.probability / size**2 * height * width / fits
         # In single precision throughout: in half precision the sum below overflows, and nothing at all is kept.
         centres = torch.empty(*x.shape[:2], height - size + 1, width - size + 1, dtype=torch.float32, device=x.device)
-        centres.bernoulli_(min(gamma, 1.0))
+        centres.bernoulli_(gamma)
         dropped = F.max_pool2d(F.pad(centres, [size // 2] * 4), size, stride=1, padding=size // 2)
         kept = 1 - dropped
         scale = kept.numel() / kept.sum().clamp(min=1)

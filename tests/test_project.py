@@ -47,7 +47,7 @@ def test_every_make_target_says_what_it_does() -> None:
     assert set(phony.group(1).split()) == set(re.findall(r"^([a-z-]+):.*## \S", text, re.MULTILINE))
 
 
-def test_the_package_imports_without_the_packages_of_the_book_and_of_the_tests() -> None:
+def test_the_package_loads_and_exports_without_the_packages_of_the_book_and_of_the_tests(tmp_path: Path) -> None:
     # A name that maps to None in sys.modules cannot be imported.
     code = """
 import sys
@@ -55,8 +55,15 @@ others = "matplotlib IPython jupyter_book sphinx nbval timm onnx onnxscript onnx
 for name in others.split():
     sys.modules[name] = None
 import resnest_edu, resnest_edu.data, resnest_edu.training.__main__, resnest_edu.experiments.__main__
+import torch
+source, model = (resnest_edu.resnest14(5).eval() for _ in range(2))
+torch.save(source.state_dict(), sys.argv[1])
+resnest_edu.load_checkpoint(model, sys.argv[1])
+x = torch.randn(2, 3, 64, 64)
+program = torch.export.export(model, (x,)).module()
+assert torch.equal(program(x), source(x))
 """
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "weights.pth")], check=True, cwd=ROOT)
 
 
 # The order of the ideas: what a module imports from the package stands further up.
