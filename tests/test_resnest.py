@@ -173,6 +173,12 @@ def test_the_stages_by_name():
         assert features[name].shape == (2, backbone.channels[name], 64 // stride, 96 // stride)
 
 
+def test_a_backbone_has_the_options_of_the_network():
+    backbone = resnest_edu.create_model("resnest14", features_only=True, output_stride=8, dropblock=0.1)
+    assert backbone.strides["layer4"] == 8
+    assert backbone.layer4[0].dropblock.probability == 0.1
+
+
 def test_dropout_acts_before_the_last_layer_only():
     torch.manual_seed(0)
     model = resnest_edu.create_model("resnest11_small", 5, dropout=0.5)
