@@ -82,6 +82,7 @@ CHAPTER_ORDER = [
     "results",
     "data",
     "training",
+    "speed",
     "experiments",
     "figures",
     "notebook",

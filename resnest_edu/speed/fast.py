@@ -1,0 +1,186 @@
+"""The bottleneck, executed one split at a time.
+
+Legend: B batch, R radix, K cardinality, C channels, H, W height and width.
+
+In the reference one 1×1 convolution makes the input of all splits, and one grouped 3×3 convolution reads it. Groups of
+a convolution are slices of one tensor, and on many devices slices have to be copied before they can be multiplied.
+Here every split has tensors of its own: its rows of the 1×1 convolution, a dense 3×3 convolution, its part of each
+batch norm. The weights are the reference's, sliced where they lie, so state dicts are the same and both can take turns.
+"""
+
+import copy
+import time
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnest_edu.bottleneck import Bottleneck
+from resnest_edu.split_attention import RadixMajorSplitAttention
+
+
+class PerSplitBottleneck(Bottleneck):
+    """A :class:`~resnest_edu.Bottleneck` that computes the same function one split at a time.
+
+    Made by :func:`accelerate`. Where a part has been replaced by something that cannot be sliced, say a synchronised
+    batch norm, or somebody listens to the split attention through a hook, the reference is executed instead.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W')."""
+        if not _can_be_sliced(self):
+            return super().forward(x)
+        attention: RadixMajorSplitAttention = self.conv2  # type: ignore[assignment]
+        for norm in (self.bn1, attention.bn0, self.bn3):
+            _count_batch(norm)
+        out = _weighted_sum(attention, _splits(self, x))
+        if not self.pool_first:
+            out = self.pool(out)
+        out = _convolve(out, self.conv3.weight, self.bn3)
+        return (self.stochastic_depth(out) + self.downsample(x)).relu_()
+
+
+def _can_be_sliced(block: Bottleneck) -> bool:
+    attention = block.conv2
+    if not isinstance(attention, RadixMajorSplitAttention) or attention._forward_pre_hooks or attention._forward_hooks:
+        return False
+    if any(type(conv) is not nn.Conv2d for conv in (block.conv1, attention.conv, block.conv3)):
+        return False
+    if block.training and not isinstance(block.dropblock, nn.Identity):
+        return False
+    return all(
+        type(norm) is nn.BatchNorm2d and norm.track_running_stats and norm.momentum is not None
+        for norm in (block.bn1, attention.bn0, block.bn3)
+    )
+
+
+def _count_batch(norm: nn.BatchNorm2d) -> None:
+    if norm.training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+
+
+def _splits(block: Bottleneck, x: Tensor) -> list[Tensor]:
+    """U, one (B, C, H', W') for each split."""
+    attention: RadixMajorSplitAttention = block.conv2  # type: ignore[assignment]
+    conv, radix = attention.conv, attention.radix
+    narrow, wide = block.conv1.weight.chunk(radix), conv.weight.chunk(radix)
+    splits = []
+    for r in range(radix):
+        part = _convolve(x, narrow[r], block.bn1, r).relu_()
+        if block.pool_first:
+            part = block.pool(part)
+        geometry = conv.stride, conv.padding, conv.dilation, attention.cardinality
+        splits.append(_convolve(part, wide[r], attention.bn0, r, *geometry).relu_())
+    return splits
+
+
+def _convolve(x: Tensor, weight: Tensor, norm: nn.BatchNorm2d, r: int = 0, *geometry: Any) -> Tensor:
+    """Convolution with ``weight`` and the ``r``-th slice of the batch norm as large as its output."""
+    channels = slice(r * len(weight), (r + 1) * len(weight))
+    tensors = norm.running_mean, norm.running_var, norm.weight, norm.bias
+    mean, variance, scale, shift = (tensor[channels] for tensor in tensors)  # type: ignore[index]
+    if norm.training or torch.is_grad_enabled():
+        out = F.conv2d(x, weight, None, *geometry)
+        momentum: float = norm.momentum  # type: ignore[assignment]
+        return F.batch_norm(out, mean, variance, scale, shift, norm.training, momentum, norm.eps)
+    # For inference the norm goes into the weights: to scale them takes less than to scale what they make.
+    precise = torch.promote_types(weight.dtype, torch.float32)
+    factor = scale.to(precise) * (variance.to(precise) + norm.eps).rsqrt()
+    weight, bias = weight * factor.view(-1, 1, 1, 1), shift - mean * factor
+    return F.conv2d(x, weight.to(x.dtype), bias.to(x.dtype), *geometry)
+
+
+def _weighted_sum(attention: RadixMajorSplitAttention, splits: list[Tensor]) -> Tensor:
+    """V, the weighted sum over splits."""
+    # The context is the mean of the sum, and so the sum of the means: no tensor of the full size for the sum.
+    means = torch.stack([split.mean(dim=(2, 3), keepdim=True) for split in splits], dim=1)
+    weights = attention.attention(means)
+    if len(splits) == 2:  # two weights that sum to one: a single kernel, in place of a product, a product and a sum
+        return torch.lerp(splits[1], splits[0], weights[:, 0])
+    out = weights[:, 0] * splits[0]
+    for r in range(1, len(splits)):
+        out = torch.addcmul(out, weights[:, r], splits[r])
+    return out
+
+
+def accelerate(model: nn.Module, images: Tensor | None = None) -> nn.Module:
+    """Make the bottlenecks inside ``model`` run one split at a time, in place, and return the model.
+
+    Parameters, names and state dict stay, and so does what is computed, up to rounding; training, export and
+    ``torch.compile`` work as before. Blocks with radix 1 have nothing to gain and stay as they are.
+
+    Which form is faster depends on the device, the sizes and the memory format (see :func:`restore`, which undoes it).
+    Given ``images``, each block is timed both ways on what reaches it, in the mode the model is in (training: forward
+    and backward), and changed only where that is faster. Channels-last memory gains most.
+
+    Args:
+        model: a network, or whatever contains bottlenecks.
+        images: a batch as large as those to come, on the model's device.
+
+    Raises:
+        ValueError: ``model`` contains no bottleneck.
+    """
+    blocks = {name: part for name, part in model.named_modules() if isinstance(part, Bottleneck)}
+    if not blocks:
+        raise ValueError(f"model (={type(model).__name__}) must contain a Bottleneck")
+    inputs = {} if images is None else _inputs(model, blocks, images)
+    for name, block in blocks.items():
+        if block.conv2.radix == 1:
+            continue
+        # The class alone decides how a block is executed: changing it keeps every tensor, name, hook and reference.
+        if images is None or _is_faster(block, inputs[name]):
+            block.__class__ = PerSplitBottleneck
+    return model
+
+
+def restore(model: nn.Module) -> nn.Module:
+    """Undo :func:`accelerate`, in place, and return the model."""
+    for part in model.modules():
+        if isinstance(part, PerSplitBottleneck):
+            part.__class__ = Bottleneck
+    return model
+
+
+@torch.no_grad()
+def _inputs(model: nn.Module, blocks: dict[str, Bottleneck], images: Tensor) -> dict[str, Tensor]:
+    """What reaches each block; the running statistics stay as they are."""
+    model = copy.deepcopy(model)
+    inputs: dict[str, Tensor] = {}
+    for name in blocks:
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda module, args, name=name: inputs.update({name: args[0].detach()})
+        )
+    model(images)
+    return inputs
+
+
+def _is_faster(block: Bottleneck, x: Tensor, repeats: int = 5) -> bool:
+    """Whether running ``block`` one split at a time beats the reference on ``x``: medians, the two in turns."""
+    kinds = (Bottleneck, PerSplitBottleneck)
+    trials = {kind: copy.deepcopy(block) for kind in kinds}
+    seconds: dict[type[Bottleneck], list[float]] = {kind: [] for kind in kinds}
+    for kind in kinds:
+        trials[kind].__class__ = kind
+    for _ in range(1 + repeats):  # the first one warms up
+        for kind in kinds:
+            seconds[kind].append(_seconds(trials[kind], x))
+    return median(seconds[PerSplitBottleneck][1:]) < median(seconds[Bottleneck][1:])
+
+
+def _seconds(block: Bottleneck, x: Tensor) -> float:
+    x = x.requires_grad_(block.training)
+    _wait(x)
+    start = time.perf_counter()
+    with torch.set_grad_enabled(block.training):
+        out = block(x)
+    if block.training:
+        out.sum().backward()
+    _wait(x)
+    return time.perf_counter() - start
+
+
+def _wait(x: Tensor) -> None:
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)
