@@ -139,7 +139,7 @@ def restore(model: nn.Module) -> nn.Module:
     """Undo :func:`accelerate`, in place, and return the model."""
     for part in model.modules():
         if isinstance(part, PerSplitBottleneck):
-            part.__class__ = Bottleneck
+            part.__class__ = Bottleneck  # type: ignore[assignment]
     return model
 
 
