@@ -57,6 +57,7 @@ def cell_maps(maps: Mapping[str, Tensor | np.ndarray], *, columns: int = 3, numb
         scale = {"vmin": -0.35 * values.max(), "vmax": 1.6 * values.max()}
         axes.pcolormesh(shown, cmap="Blues", edgecolors="#C3CAD2", linewidth=0.6, **scale)
         axes.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0), aspect="equal", xticks=[], yticks=[])
+        axes.spines[:].set_color("#C3CAD2")
         axes.set_title(name, fontsize=11)
         if numbers:
             for (row, column), value in np.ndenumerate(values):
