@@ -84,5 +84,5 @@ def test_cells_that_are_not_zero_bear_their_numbers():
     assert first.get_position().y0 > second.get_position().y0  # one column
     for axes, largest in ((first, 2.25), (second, 1)):
         (cells,) = axes.collections
-        assert cells.norm(largest) == pytest.approx(1.35 / 1.95)
+        assert cells.norm(largest) == pytest.approx(1.45 / 2.65)
         assert axes.yaxis_inverted()  # the first row is on top

@@ -54,7 +54,7 @@ def cell_maps(maps: Mapping[str, Tensor | np.ndarray], *, columns: int = 3, numb
         axes = figure.add_subplot(rows, columns, i + 1)
         shown = np.ma.masked_equal(values, 0)
         # The least of the colours for a positive value is far enough from white to be seen.
-        scale = {"vmin": -0.35 * values.max(), "vmax": 1.6 * values.max()}
+        scale = {"vmin": -0.45 * values.max(), "vmax": 2.2 * values.max()}
         axes.pcolormesh(shown, cmap="Blues", edgecolors="#C3CAD2", linewidth=0.6, **scale)
         axes.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0), aspect="equal", xticks=[], yticks=[])
         axes.spines[:].set_color("#C3CAD2")
