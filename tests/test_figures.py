@@ -15,6 +15,12 @@ FIGURES = {
         [figures.Arrow("a", "b", "down"), figures.Arrow("a", "b", via=-2)],
     ),
     "channel_strips": lambda: figures.channel_strips({"first": SEGMENTS, "second": SEGMENTS[::-1]}, [2, 6]),
+    "network_map": lambda: figures.network_map(
+        [figures.MapStage("first", 16, 64), figures.MapStage("second", 64, 16, "blue")]
+    ),
+    "cell_maps": lambda: figures.cell_maps(
+        {"first": np.array([[0, 2.25], [1.5, 0]]), "second": torch.eye(3)}, columns=1, numbers=True
+    ),
     "image_grid": lambda: figures.image_grid(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), ["first", "second", "c"]),
     "heat_maps": lambda: figures.heat_maps({"first": torch.rand(4, 4), "second": torch.rand(4, 4)}),
     "mean_and_spread": lambda: figures.mean_and_spread(RUNS, label="first"),
@@ -58,3 +64,25 @@ def test_the_mark_of_a_channel_bears_its_number_and_lies_on_it():
 def test_all_panels_of_changes_reach_as_high_as_the_largest_change():
     figure = FIGURES["changes_by_channel"]()
     assert all(axes.get_ylim()[1] > 2 for axes in figure.axes)
+
+
+def test_the_map_draws_roots_of_channels_and_sizes_and_names_both():
+    figure = FIGURES["network_map"]()
+    assert {"first", "16 × 64 × 64", "64 × 16 × 16"} <= texts(figure)
+    few, many = (patch for patch in figure.axes[0].patches if hasattr(patch, "get_width"))
+    assert many.get_width() / few.get_width() == pytest.approx(2)
+    assert few.get_height() / many.get_height() == pytest.approx(2)
+    assert few.get_y() > many.get_y() + many.get_height()
+    assert few.get_x() + few.get_width() / 2 == pytest.approx(many.get_x() + many.get_width() / 2)
+
+
+def test_cells_that_are_not_zero_bear_their_numbers():
+    figure = FIGURES["cell_maps"]()
+    assert {"2.25", "1.5", "1"} <= texts(figure)
+    assert "0" not in texts(figure)
+    first, second = figure.axes
+    assert first.get_position().y0 > second.get_position().y0  # one column
+    for axes, largest in ((first, 2.25), (second, 1)):
+        (cells,) = axes.collections
+        assert cells.norm(largest) == pytest.approx(1.45 / 2.65)
+        assert axes.yaxis_inverted()  # the first row is on top
