@@ -28,6 +28,9 @@ FIGURES = {
     "changes_by_channel": lambda: figures.changes_by_channel(
         {"first": [0.0, 1.0], "second": torch.tensor([0.5, 2.0])}, ["a", "b"], label="change"
     ),
+    "errors_by_bit": lambda: figures.errors_by_bit(
+        {0: [0.0, 1e-3], 23: [1e-2, 1.0], 30: [np.inf, np.nan], 31: [1.0, 2.0]}, label="first"
+    ),
 }
 
 
@@ -58,3 +61,16 @@ def test_the_mark_of_a_channel_bears_its_number_and_lies_on_it():
 def test_all_panels_of_changes_reach_as_high_as_the_largest_change():
     figure = FIGURES["changes_by_channel"]()
     assert all(axes.get_ylim()[1] > 2 for axes in figure.axes)
+
+
+def test_flips_without_effect_lie_below_the_others_and_those_without_a_number_above():
+    lines = {line.get_label(): line.get_xydata() for line in FIGURES["errors_by_bit"]().axes[0].get_lines()}
+    (zero, small), (_, one) = lines["mantissa"], lines["exponent"][:2]
+    assert zero[0] == small[0] == 0
+    assert 0 < zero[1] < small[1] == 1e-3
+    (bit, lost), (other, also_lost) = lines["exponent"][2:]
+    assert bit == other == 30
+    assert lost == also_lost > lines["sign"][:, 1].max() > one[1]
+    medians = {line.get_xdata()[0]: line.get_ydata()[0] for line in FIGURES["errors_by_bit"]().axes[0].get_lines()}
+    assert medians[23 - 0.35] == pytest.approx((1e-2 + 1) / 2)
+    assert medians[30 - 0.35] == lost
