@@ -29,7 +29,7 @@ FIGURES = {
         {"first": [0.0, 1.0], "second": torch.tensor([0.5, 2.0])}, ["a", "b"], label="change"
     ),
     "errors_by_bit": lambda: figures.errors_by_bit(
-        {0: [0.0, 1e-3], 23: [1e-2, 1.0], 30: [np.inf, np.nan], 31: [1.0, 2.0]}, label="first"
+        {0: [0.0, 1e-3], 23: [1e-2, 1.0], 30: [np.inf, np.nan], 31: [1000.0, 1001.0]}, label="first"
     ),
 }
 
@@ -63,14 +63,13 @@ def test_all_panels_of_changes_reach_as_high_as_the_largest_change():
     assert all(axes.get_ylim()[1] > 2 for axes in figure.axes)
 
 
-def test_flips_without_effect_lie_below_the_others_and_those_without_a_number_above():
-    lines = {line.get_label(): line.get_xydata() for line in FIGURES["errors_by_bit"]().axes[0].get_lines()}
-    (zero, small), (_, one) = lines["mantissa"], lines["exponent"][:2]
-    assert zero[0] == small[0] == 0
-    assert 0 < zero[1] < small[1] == 1e-3
-    (bit, lost), (other, also_lost) = lines["exponent"][2:]
-    assert bit == other == 30
-    assert lost == also_lost > lines["sign"][:, 1].max() > one[1]
-    medians = {line.get_xdata()[0]: line.get_ydata()[0] for line in FIGURES["errors_by_bit"]().axes[0].get_lines()}
-    assert medians[23 - 0.35] == pytest.approx((1e-2 + 1) / 2)
-    assert medians[30 - 0.35] == lost
+def test_flips_without_effect_lie_below_the_others_and_those_beyond_the_limit_above():
+    axes = FIGURES["errors_by_bit"]().axes[0]
+    lines = [line.get_xydata() for line in axes.get_lines()]
+    dots = {int(line[0, 0]): line[:, 1] for line in lines if line[0, 0] == line[-1, 0]}
+    medians = {round(line[:, 0].mean()): line[0, 1] for line in lines if line[-1, 0] - line[0, 0] == pytest.approx(0.7)}
+    assert 0 < dots[0][0] < dots[0][1] == 1e-3
+    assert dots[30][0] == dots[30][1] == dots[31][1] > dots[31][0] == 1000
+    np.testing.assert_allclose([medians[23], medians[30]], [0.505, dots[30][0]])
+    assert {"mantissa", "exponent", "sign", "exactly 0", "above 1,000"} <= texts(FIGURES["errors_by_bit"]())
+    assert axes.get_ylim()[0] < dots[0][0] and axes.get_ylim()[1] > dots[30][0]

@@ -187,39 +187,39 @@ def changes_by_channel(
     return figure
 
 
-def errors_by_bit(errors: Mapping[int, ArrayLike], *, label: str) -> BookFigure:
+def errors_by_bit(errors: Mapping[int, ArrayLike], *, label: str, limit: float = 1e3) -> BookFigure:
     """What flipping one bit of a 32-bit float does: a dot a flip, a black bar for the median, a colour a part.
 
-    Errors of zero lie on a line of their own below the logarithmic scale, those that are not finite on one above it.
+    Errors of zero lie on a line of their own below the logarithmic scale; those above the limit, and those that are
+    no number, on one above it.
 
     Args:
         errors: number of the bit, 0 to 31 -> the error of every flip.
         label: of the vertical axis.
+        limit: the largest error that is told from larger ones.
     """
-    arrays = {bit: np.asarray(values, dtype=float) for bit, values in errors.items()}
-    everything = np.concatenate(list(arrays.values()))
-    positive = everything[np.isfinite(everything) & (everything > 0)]
-    low, high = positive.min() / 30, positive.max() * 30
+    raw = {bit: np.nan_to_num(np.asarray(values, dtype=float), nan=np.inf) for bit, values in errors.items()}
+    everything = np.concatenate(list(raw.values()))
+    low, high = everything[everything > 0].min() / 30, limit * 30
+    heights = {bit: np.where(values == 0, low, np.where(values > limit, high, values)) for bit, values in raw.items()}
     figure = new_figure(8, 3.4)
     axes = figure.add_subplot()
-    parts = {"mantissa": (range(23), BLUE), "exponent": (range(23, 31), ORANGE), "sign": (range(31, 32), GREEN)}
-    for name, (bits, color) in parts.items():
+    for name, bits, color in (
+        ("mantissa", range(23), BLUE),
+        ("exponent", range(23, 31), ORANGE),
+        ("sign", [31], GREEN),
+    ):
         axes.axvspan(bits[0] - 0.5, bits[-1] + 0.5, color=color, alpha=0.08, lw=0)
-        shown = [bit for bit in bits if bit in arrays]
-        places = np.concatenate([np.full(len(arrays[bit]), bit) for bit in shown] or [np.empty(0)])
-        values = np.concatenate([arrays[bit] for bit in shown] or [np.empty(0)])
-        heights = np.where(values == 0, low, np.where(np.isfinite(values), values, high))
-        axes.plot(places, heights, "o", color=color, markersize=3.5, alpha=0.5, label=name)
-        for bit in shown:
-            middle = np.median(np.nan_to_num(arrays[bit], nan=np.inf, posinf=np.inf))
-            middle = np.clip(middle, low, high)
+        axes.text((bits[0] + bits[-1]) / 2, high * 60, name, color=color, ha="center", va="bottom")
+        for bit in sorted(heights.keys() & set(bits)):
+            axes.plot(np.full(len(heights[bit]), bit), heights[bit], "o", color=color, markersize=3.5, alpha=0.5)
+            middle = np.median(heights[bit])
             axes.plot([bit - 0.35, bit + 0.35], [middle, middle], color="black", linewidth=1.6)
     axes.set_yscale("log")
-    axes.set_ylim(low / 8, high * 8)
-    for height, text in ((low, "exactly 0"), (high, "not finite")):
-        axes.axhline(height, color=GREY, linewidth=0.8, linestyle=":")
-        axes.text(-0.7, height, text, fontsize=8, color=GREY, ha="left", va="bottom")
-    axes.set(xlabel="bit that was flipped", ylabel=label, xlim=(-0.8, 31.8), xticks=[0, 5, 10, 15, 20, 23, 27, 30, 31])
+    axes.set_ylim(low / 10, high * 30)
+    for height, text in ((low, "exactly 0"), (high, f"above {limit:,.0f}")):
+        axes.axhline(height, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        axes.annotate(text, (1.005, height), xycoords=("axes fraction", "data"), fontsize=8, color=GREY, va="center")
+    axes.set(xlabel="bit that was flipped", ylabel=label, xlim=(-0.8, 31.8), xticks=[0, 5, 10, 15, 20, 23, 27, 30])
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False)
     return figure
