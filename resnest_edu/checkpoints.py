@@ -4,6 +4,7 @@ Everything about a file is checked before the first weight of the model changes.
 """
 
 import hashlib
+import pickle
 import re
 import zipfile
 from dataclasses import dataclass
@@ -159,15 +160,23 @@ def _check_hash(path: Path, sha256: str | None) -> None:
 
 
 def _read(path: Path) -> object:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    if zipfile.is_zipfile(path):
-        # PyTorch does not compare the checksums of what it reads.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"its part {damaged} is damaged")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if zipfile.is_zipfile(path):
+            # PyTorch does not compare the checksums of what it reads.
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"its part {damaged} is damaged")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except ValueError:
+        raise
+    except pickle.UnpicklingError as error:
+        # PyTorch's own words end in the advice to load it without this protection.
+        raise ValueError("it is damaged, or holds more than tensors and plain values and might run code") from error
+    except Exception as error:
+        raise ValueError(f"it cannot be read ({first_line(error)})") from error
 
 
 def _state_of(content: object) -> dict[str, Tensor]:

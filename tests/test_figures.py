@@ -34,6 +34,9 @@ FIGURES = {
     "changes_by_channel": lambda: figures.changes_by_channel(
         {"first": [0.0, 1.0], "second": torch.tensor([0.5, 2.0])}, ["a", "b"], label="change"
     ),
+    "errors_by_bit": lambda: figures.errors_by_bit(
+        {0: [0.0, 1e-3], 23: [1e-2, 1.0], 30: [np.inf, np.nan], 31: [1000.0, 1001.0]}, label="first"
+    ),
 }
 
 
@@ -86,3 +89,15 @@ def test_cells_that_are_not_zero_bear_their_numbers():
         (cells,) = axes.collections
         assert cells.norm(largest) == pytest.approx(1.45 / 2.65)
         assert axes.yaxis_inverted()  # the first row is on top
+
+
+def test_flips_without_effect_lie_below_the_others_and_those_beyond_the_limit_above():
+    axes = FIGURES["errors_by_bit"]().axes[0]
+    lines = [line.get_xydata() for line in axes.get_lines()]
+    dots = {int(line[0, 0]): line[:, 1] for line in lines if line[0, 0] == line[-1, 0]}
+    medians = {round(line[:, 0].mean()): line[0, 1] for line in lines if line[-1, 0] - line[0, 0] == pytest.approx(0.7)}
+    assert 0 < dots[0][0] < dots[0][1] == 1e-3
+    assert dots[30][0] == dots[30][1] == dots[31][1] > dots[31][0] == 1000
+    np.testing.assert_allclose([medians[23], medians[30]], [0.505, dots[30][0]])
+    assert {"mantissa", "exponent", "sign", "exactly 0", "above 1,000"} <= texts(FIGURES["errors_by_bit"]())
+    assert axes.get_ylim()[0] < dots[0][0] and axes.get_ylim()[1] > dots[30][0]
