@@ -109,9 +109,9 @@ def load_checkpoint(
     The file must hold a state dict with the model's names and shapes, bare or under
     the key ``state_dict``; those of the official release and of timm do for
     :func:`resnest_edu.create_model`'s networks. Nothing but tensors and plain values
-    is unpickled, so a file from a stranger cannot run code. Only ``.pth`` files of
-    PyTorch 1.6 and later carry checksums of their own: in other files a weight that
-    was changed to another number is found by ``sha256`` alone.
+    is unpickled, so a file from a stranger is given no means to run code. Only
+    ``.pth`` files of PyTorch 1.6 and later carry checksums of their own: in other
+    files a weight that was changed to another number is found by ``sha256`` alone.
 
     Args:
         model: what to load into.
@@ -154,9 +154,9 @@ def _check_hash(path: Path, sha256: str | None) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(expected):
-        found = found[: len(expected)]
-        message = f"path (={str(path)!r}) must have the SHA-256 {expected}"
-        raise ValueError(f"{message}; it has {found}")
+        why = "" if sha256 else ", the digits its name ends in"
+        message = f"path (={str(path)!r}) must have the SHA-256 {expected}{why}"
+        raise ValueError(f"{message}; it has {found[: len(expected)]}")
 
 
 def _read(path: Path) -> object:
