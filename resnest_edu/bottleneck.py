@@ -15,32 +15,39 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1×1 convolution, split attention, 1×1 convolution, around a shortcut (arXiv:2004.08955, figure 2).
+    """1×1 convolution, split attention, 1×1 convolution, around a shortcut
+    (arXiv:2004.08955, figure 2).
 
-    The shortcut is the identity where shapes agree; otherwise it averages before it projects, as in ResNet-D
-    (arXiv:1812.01187). A block with a stride pools by average, never by a strided convolution. The network that
-    is made of such blocks sets the last batch norm to zero at the start (arXiv:1706.02677).
+    The shortcut is the identity where shapes agree; otherwise it averages before it
+    projects, as in ResNet-D (arXiv:1812.01187). A block with a stride pools by
+    average, never by a strided convolution. The network that is made of such blocks
+    sets the last batch norm to zero at the start (arXiv:1706.02677).
 
-    Shape: (B, in_channels, H, W) -> (B, 4 · planes, ceil(H / stride), ceil(W / stride)).
+    Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W'), where
+    H' = ceil(H / stride).
 
     Args:
         in_channels: channels of the input.
-        planes: nominal width; the block's inner width is int(planes · base_width / 64) · cardinality.
+        planes: nominal width; the block's inner width is
+            int(planes · base_width / 64) · cardinality.
         stride: by how much the block shrinks its input.
         radix: R, splits a cardinal group.
         cardinality: K, cardinal groups.
         base_width: channels of one cardinal group where ``planes`` is 64.
         pool_first: average-pool before the split attention instead of after it.
         dilation: dilation of the split attention's convolution.
-        always_pool: average over 3×3 positions even where the stride is 1. The released network does so in the
-            first block of a stage whose stride was traded for dilation.
-        dropblock: probability of :class:`~resnest_edu.regularization.DropBlock`, which acts where the released
-            Gluon code has it: on ``bn1``, on the split attention's output, on ``bn3``.
-        stochastic_depth: probability that training skips the branch, and leaves the shortcut alone, for an image.
+        always_pool: average over 3×3 positions even where the stride is 1. The
+            released network does so in the first block of a stage whose stride was
+            traded for dilation.
+        dropblock: probability of :class:`~resnest_edu.regularization.DropBlock`,
+            which acts where the released Gluon code has it: on ``bn1``, on the split
+            attention's output, on ``bn3``.
+        stochastic_depth: probability that training skips the branch, and leaves the
+            shortcut alone, for an image.
 
     Raises:
-        ValueError: an argument is not a positive integer, the widths do not divide into R · K groups, or a
-            probability is not in [0, 1).
+        ValueError: an argument is not a positive integer, the widths do not divide
+            into R · K groups, or a probability is not in [0, 1).
     """
 
     def __init__(
@@ -71,7 +78,8 @@ class Bottleneck(nn.Module):
         require_probability(dropblock=dropblock, stochastic_depth=stochastic_depth)
         width = planes * base_width // 64 * cardinality
         if width < 1:
-            raise ValueError(f"planes (={planes}) * base_width (={base_width}) must be at least 64")
+            product = f"planes (={planes}) * base_width (={base_width})"
+            raise ValueError(f"{product} must be at least 64")
         out_channels = EXPANSION * planes
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -88,7 +96,9 @@ class Bottleneck(nn.Module):
         self.pool = nn.AvgPool2d(3, stride, padding=1) if pools else nn.Identity()
         self.pool_first = pool_first
         self.dropblock = DropBlock(dropblock) if dropblock else nn.Identity()
-        self.stochastic_depth = StochasticDepth(stochastic_depth, "row") if stochastic_depth else nn.Identity()
+        self.stochastic_depth: nn.Module = nn.Identity()
+        if stochastic_depth:
+            self.stochastic_depth = StochasticDepth(stochastic_depth, "row")
         self.downsample: nn.Module = nn.Identity()
         if stride > 1 or in_channels != out_channels:
             self.downsample = nn.Sequential(

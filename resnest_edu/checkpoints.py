@@ -4,6 +4,7 @@ Everything about a file is checked before the first weight of the model changes.
 """
 
 import hashlib
+import pickle
 import re
 import zipfile
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ AUTHORS = "https://github.com/zhanghang1989/ResNeSt/releases/download/weights_st
 TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
 
 HEAD = ("fc.weight", "fc.bias")
-_NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.[A-Za-z]+$")  # as in resnest50-<first digits of its SHA-256>.pth
+_NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.[A-Za-z]+$")  # as in resnest50-528c19ca.pth
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class PublishedFile:
 
     Attributes:
         file: its name, which ends in the first eight digits of its SHA-256.
-        image_size: side in pixels of the images that its published accuracy was measured on.
+        image_size: side in pixels of the images that its published accuracy was
+            measured on.
         release: the address of the folder that holds it.
         licence: of the repository that released it, as an SPDX identifier.
     """
@@ -64,19 +66,22 @@ PUBLISHED: dict[str, PublishedFile] = {
     "resnest50_fast_4s2x40d": PublishedFile("resnest50_fast_4s2x40d-41d14ed0.pth"),
     "resnest50_fast_1s4x24d": PublishedFile("resnest50_fast_1s4x24d-d4a4f76f.pth"),
 }
-"""The published file for each model's name. Names and hashes are those in the authors' and timm's code."""
+"""The published file for each model's name; names and hashes as in the authors' code and timm's."""
 
 
 def fetch(name: str, folder: str | Path | None = None) -> Path:
-    """Download the published weights of a model, unless they are there already, and return the file's path.
+    """Download the published weights of a model, unless they are there already, and
+    return the file's path.
 
     Args:
         name: a key of :data:`PUBLISHED`.
-        folder: where to keep the file; where it is not given, PyTorch's own cache for such files.
+        folder: where to keep the file; where it is not given, PyTorch's own cache for
+            such files.
 
     Raises:
         ValueError: nothing is published under ``name``.
-        OSError: the file cannot be downloaded, or what came is not what was published.
+        OSError: the file cannot be downloaded, or what came is not what was
+            published.
     """
     if name not in PUBLISHED:
         raise ValueError(f"name (={name!r}) must be one of {', '.join(PUBLISHED)}")
@@ -91,26 +96,39 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
     return path
 
 
-def load_checkpoint(model: nn.Module, path: str | Path, *, sha256: str | None = None, new_head: bool = False) -> None:
-    """Put the weights of a file into ``model``, all of them or, if anything is wrong with the file, none.
+def load_checkpoint(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    sha256: str | None = None,
+    new_head: bool = False,
+) -> None:
+    """Put the weights of a file into ``model``, all of them or, if anything is wrong
+    with the file, none.
 
-    The file must hold a state dict with the model's names and shapes, bare or under the key ``state_dict``; those of
-    the official release and of timm do for :func:`resnest_edu.create_model`'s networks. Nothing but tensors and plain
-    values is unpickled, so a file from a stranger cannot run code. Only ``.pth`` files of PyTorch 1.6 and later carry
-    checksums of their own: in other files a weight that was changed to another number is found by ``sha256`` alone.
+    The file must hold a state dict with the model's names and shapes, bare or under
+    the key ``state_dict``; those of the official release and of timm do for
+    :func:`resnest_edu.create_model`'s networks. Nothing but tensors and plain values
+    is unpickled, so a file from a stranger is given no means to run code. Only
+    ``.pth`` files of PyTorch 1.6 and later carry checksums of their own: in other
+    files a weight that was changed to another number is found by ``sha256`` alone.
 
     Args:
         model: what to load into.
-        path: a file that ends in ``.safetensors``, or one that :func:`torch.save` wrote.
-        sha256: the file's SHA-256 in hexadecimal digits, or at least its first eight. Where it is not given but the
-            file's name carries it, as those of published files do (``resnest50-528c19ca.pth``), the name's is checked.
-        new_head: leave the model's last layer (``fc``) as it is, for another number of classes. A model without one,
-            such as a :class:`~resnest_edu.Backbone`, needs none of the file's.
+        path: a file that ends in ``.safetensors``, or one that :func:`torch.save`
+            wrote.
+        sha256: the file's SHA-256 in hexadecimal digits, or at least its first eight.
+            Where it is not given but the file's name carries it, as those of
+            published files do (``resnest50-528c19ca.pth``), the name's is checked.
+        new_head: leave the model's last layer (``fc``) as it is, for another number
+            of classes. A model without one, such as a :class:`~resnest_edu.Backbone`,
+            needs none of the file's.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the hash is not the file's; the file cannot be read, is damaged, or would run code; or what it holds
-            does not fit: names are missing or unknown, shapes differ, a value is not finite, a variance is negative.
+        ValueError: the hash is not the file's; the file cannot be read, is damaged,
+            or would run code; or what it holds does not fit: names are missing or
+            unknown, shapes differ, a value is not finite, a variance is negative.
     """
     path = Path(path)
     if not path.is_file():
@@ -120,13 +138,15 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, sha256: str | None = 
         state = _state_of(_read(path))
         chosen = _fitting(model, state, new_head)
     except Exception as error:
-        raise ValueError(f"path (={str(path)!r}) must be a checkpoint for this model: {first_line(error)}") from error
+        message = f"path (={str(path)!r}) must be a checkpoint for this model"
+        raise ValueError(f"{message}: {first_line(error)}") from error
     model.load_state_dict(chosen, strict=not new_head)
 
 
 def _check_hash(path: Path, sha256: str | None) -> None:
     if sha256 is not None and not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
-        raise ValueError(f"sha256 (={sha256!r}) must be 8 to 64 digits, 0 to 9 and a to f")
+        digits = "8 to 64 digits, 0 to 9 and a to f"
+        raise ValueError(f"sha256 (={sha256!r}) must be {digits}")
     named = _NAMED_HASH.search(path.name)
     expected = sha256 or (named[1] if named else None)
     if expected is None:
@@ -134,18 +154,29 @@ def _check_hash(path: Path, sha256: str | None) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(expected):
-        raise ValueError(f"path (={str(path)!r}) must have the SHA-256 {expected}; it has {found[: len(expected)]}")
+        why = "" if sha256 else ", the digits its name ends in"
+        message = f"path (={str(path)!r}) must have the SHA-256 {expected}{why}"
+        raise ValueError(f"{message}; it has {found[: len(expected)]}")
 
 
 def _read(path: Path) -> object:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:  # PyTorch does not compare the checksums of what it reads
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(f"its part {damaged} is damaged")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if zipfile.is_zipfile(path):
+            # PyTorch does not compare the checksums of what it reads.
+            with zipfile.ZipFile(path) as archive:
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"its part {damaged} is damaged")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except ValueError:
+        raise
+    except pickle.UnpicklingError as error:
+        # PyTorch's own words end in the advice to load it without this protection.
+        raise ValueError("it is damaged, or holds more than tensors and plain values and might run code") from error
+    except Exception as error:
+        raise ValueError(f"it cannot be read ({first_line(error)})") from error
 
 
 def _state_of(content: object) -> dict[str, Tensor]:
@@ -155,27 +186,39 @@ def _state_of(content: object) -> dict[str, Tensor]:
         raise ValueError(f"it holds a {type(content).__name__} instead of a state dict")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(f"its entry {name!r} is a {type(value).__name__} instead of a tensor")
+            kind = type(value).__name__
+            raise ValueError(f"its entry {name!r} is a {kind} instead of a tensor")
     return content
 
 
-def _fitting(model: nn.Module, state: dict[str, Tensor], new_head: bool) -> dict[str, Tensor]:
+def _fitting(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    new_head: bool,
+) -> dict[str, Tensor]:
     """The entries to load, each checked against the model's."""
     wanted = model.state_dict()
     if new_head or not wanted.keys() & set(HEAD):
         wanted = {name: tensor for name, tensor in wanted.items() if name not in HEAD}
         state = {name: tensor for name, tensor in state.items() if name not in HEAD}
-    for kind, names in (("lacks", wanted.keys() - state.keys()), ("has the unknown", state.keys() - wanted.keys())):
+    for kind, names in (
+        ("lacks", wanted.keys() - state.keys()),
+        ("has the unknown", state.keys() - wanted.keys()),
+    ):
         if names:
             some = ", ".join(sorted(names)[:3])
-            raise ValueError(f"it {kind} {some}{f' and {len(names) - 3} more' if len(names) > 3 else ''}")
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise ValueError(f"it {kind} {some}{more}")
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
             shapes = f"{tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
-            hint = "; pass new_head=True to keep the model's own last layer" if name in HEAD else ""
+            hint = ""
+            if name in HEAD:
+                hint = "; pass new_head=True to keep the model's own last layer"
             raise ValueError(f"its {name} has the shape {shapes}{hint}")
         if tensor.is_floating_point() != wanted[name].is_floating_point():
-            raise ValueError(f"its {name} is {tensor.dtype} instead of {wanted[name].dtype}")
+            types = f"{tensor.dtype} instead of {wanted[name].dtype}"
+            raise ValueError(f"its {name} is {types}")
         if not tensor.isfinite().all():
             raise ValueError(f"its {name} has values that are not finite")
         if name.endswith("running_var") and (tensor < 0).any():

@@ -23,10 +23,13 @@ class Variant:
         planes: the stages' nominal widths; a stage emits 4 times as many channels.
         radix: R, splits a cardinal group.
         cardinality: K, cardinal groups.
-        base_width: channels of one cardinal group where ``planes`` is 64 (the "d" of 2s1x64d).
-        stem_width: channels of the stem's first two convolutions; the third emits twice as many.
-        pool_first: average-pool before the 3×3 convolution of a down-sampling block instead of after it: the
-            paper's "fast" setting, cheaper and less accurate.
+        base_width: channels of one cardinal group where ``planes`` is 64 (the "d" of
+            2s1x64d).
+        stem_width: channels of the stem's first two convolutions; the third emits
+            twice as many.
+        pool_first: average-pool before the 3×3 convolution of a down-sampling block
+            instead of after it: the paper's "fast" setting, cheaper and less
+            accurate.
     """
 
     blocks: tuple[int, ...]
@@ -60,7 +63,8 @@ VARIANTS: dict[str, Variant] = {
 
 
 def _strides_and_dilations(stages: int, output_stride: int) -> list[tuple[int, int]]:
-    """Each stage's stride and dilation: the stem has shrunk the image by 4, and ``output_stride`` is the limit."""
+    """Each stage's stride and dilation: the stem has shrunk the image by 4, and
+    ``output_stride`` is the limit."""
     plan = [(1, 1)]
     total_stride, dilation = 4, 1
     for _ in range(1, stages):
@@ -74,16 +78,20 @@ def _strides_and_dilations(stages: int, output_stride: int) -> list[tuple[int, i
 
 
 class Trunk(nn.Module):
-    """Stem and stages, what :class:`ResNeSt` and :class:`Backbone` share. Build one of those instead.
+    """Stem and stages, what :class:`ResNeSt` and :class:`Backbone` share. Build one
+    of those instead.
 
-    A deep stem (three 3×3 convolutions and a max-pool) shrinks the image by 4; each stage but the first halves the
-    size again, until ``output_stride`` is reached. Later stages then keep the size, and their convolutions
-    spread out instead: dilation 2 in the first such stage, 4 in the next, and half of that in each one's first block,
-    as in the released PyTorch code.
+    A deep stem (three 3×3 convolutions and a max-pool) shrinks the image by 4; each
+    stage but the first halves the size again, until ``output_stride`` is reached.
+    Later stages then keep the size, and their convolutions spread out instead:
+    dilation 2 in the first such stage, 4 in the next, and half of that in each one's
+    first block, as in the released PyTorch code.
 
     Attributes:
-        channels: how many channels each stage emits, by its name: ``layer1``, ``layer2``, ….
-        strides: how many pixels of the image one position of a stage's output stands for, by its name.
+        channels: how many channels each stage emits, by its name: ``layer1``,
+            ``layer2``, ….
+        strides: how many pixels of the image one position of a stage's output stands
+            for, by its name.
     """
 
     def __init__(
@@ -97,11 +105,11 @@ class Trunk(nn.Module):
         super().__init__()
         stages = len(variant.blocks)
         if not variant.blocks or stages != len(variant.planes):
-            raise ValueError(
-                f"blocks (={variant.blocks}) and planes (={variant.planes}) must name the same stages, at least one"
-            )
+            pair = f"blocks (={variant.blocks}) and planes (={variant.planes})"
+            raise ValueError(f"{pair} must name the same stages, at least one")
         if any(count < 1 for count in variant.blocks):
-            raise ValueError(f"blocks (={variant.blocks}) must be integers of at least 1")
+            blocks = f"blocks (={variant.blocks})"
+            raise ValueError(f"{blocks} must be integers of at least 1")
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride (={output_stride!r}) must be 8, 16 or 32")
         require_probability(dropblock=dropblock, stochastic_depth=stochastic_depth)
@@ -117,12 +125,14 @@ class Trunk(nn.Module):
             nn.Conv2d(stem_width, channels, 3, padding=1, bias=False),
         )
         self.bn1 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU()  # a layer, for torchvision's IntermediateLayerGetter runs the layers one by one
+        # A layer, because torchvision's IntermediateLayerGetter runs layer by layer.
+        self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.channels: dict[str, int] = {}
         self.strides: dict[str, int] = {}
         total_stride, built = 4, 0
-        for i, (stride, dilation) in enumerate(_strides_and_dilations(stages, output_stride)):
+        plan = _strides_and_dilations(stages, output_stride)
+        for i, (stride, dilation) in enumerate(plan):
             total_stride *= stride
             stage = nn.Sequential()
             for j in range(variant.blocks[i]):
@@ -152,8 +162,10 @@ class Trunk(nn.Module):
     def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        # Only now: set any earlier, a loop over all batch norms would undo it, as it does in the released code.
+                weight = module.weight
+                nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+        # Only now: set any earlier, a loop over all batch norms would undo it, as it
+        # does in the released code.
         for module in self.modules():
             if isinstance(module, Bottleneck):
                 nn.init.zeros_(module.bn3.weight)
@@ -164,23 +176,28 @@ class Trunk(nn.Module):
 
 
 class ResNeSt(Trunk):
-    """Split-attention network for image classification (arXiv:2004.08955): stem, stages, the mean over all
-    positions, a dense layer.
+    """Split-attention network for image classification (arXiv:2004.08955): stem,
+    stages, the mean over all positions, a dense layer.
 
     Shape: (B, 3, H, W) -> (B, num_classes) logits.
 
     Args:
         variant: the row of the table to build.
         num_classes: outputs of the last layer.
-        output_stride: 32, or for dense prediction 16 or 8: by how much the stages shrink the image at most.
-        dropout: probability of dropout before the last layer; 0.2 in the released recipe of 200 and 269.
-        dropblock: probability of :class:`~resnest_edu.regularization.DropBlock` in the last two stages.
-        stochastic_depth: probability that training skips the last block's branch for an image; earlier blocks' is
-            less, in proportion to their place (Huang et al., arXiv:1603.09382).
+        output_stride: 32, or for dense prediction 16 or 8: by how much the stages
+            shrink the image at most.
+        dropout: probability of dropout before the last layer; 0.2 in the released
+            recipe of 200 and 269.
+        dropblock: probability of :class:`~resnest_edu.regularization.DropBlock` in
+            the last two stages.
+        stochastic_depth: probability that training skips the last block's branch for
+            an image; earlier blocks' is less, in proportion to their place (Huang et
+            al., arXiv:1603.09382).
 
     Raises:
-        ValueError: ``num_classes`` is not a positive integer, ``output_stride`` is none of the three, a probability
-            is not in [0, 1), or the variant's numbers do not fit together.
+        ValueError: ``num_classes`` is not a positive integer, ``output_stride`` is
+            none of the three, a probability is not in [0, 1), or the variant's
+            numbers do not fit together.
     """
 
     def __init__(
@@ -213,12 +230,13 @@ class ResNeSt(Trunk):
 
 
 class Backbone(Trunk):
-    """The same network without its head, for detection and segmentation: what every stage emits, by its name.
+    """The same network without its head, for detection and segmentation: what every
+    stage emits, by its name.
 
     Its state dict is that of :class:`ResNeSt` without ``fc``.
 
-    Shape: (B, 3, H, W) -> {"layer1": (B, C₁, H/4, W/4), "layer2": (B, C₂, H/8, W/8), …}; the attributes ``channels``
-    and ``strides`` hold the numbers.
+    Shape: (B, 3, H, W) -> {"layer1": (B, C₁, H/4, W/4), "layer2": …}; the attributes
+    ``channels`` and ``strides`` hold the numbers.
 
     Args:
         variant: the row of the table to build.
@@ -240,13 +258,18 @@ class Backbone(Trunk):
 
 
 def list_models() -> list[str]:
-    """The names that :func:`create_model` knows, smallest first within each part of the family."""
+    """The names that :func:`create_model` knows, smallest first within each part of
+    the family."""
     return list(VARIANTS)
 
 
 @overload
 def create_model(
-    name: str, num_classes: int = ..., *, features_only: Literal[False] = ..., **options: Any
+    name: str,
+    num_classes: int = ...,
+    *,
+    features_only: Literal[False] = ...,
+    **options: Any,
 ) -> ResNeSt: ...
 @overload
 def create_model(name: str, *, features_only: Literal[True], **options: Any) -> Backbone: ...
@@ -258,8 +281,10 @@ def create_model(
     Args:
         name: one of :func:`list_models`.
         num_classes: outputs of the last layer.
-        features_only: build a :class:`Backbone`, which has no last layer and returns what every stage emits.
-        options: ``output_stride``, ``dropout``, ``dropblock``, ``stochastic_depth`` of :class:`ResNeSt`.
+        features_only: build a :class:`Backbone`, which has no last layer and returns
+            what every stage emits.
+        options: ``output_stride``, ``dropout``, ``dropblock``, ``stochastic_depth``
+            of :class:`ResNeSt`.
 
     Raises:
         ValueError: ``name`` is unknown, or an argument is not as it must be.

@@ -15,6 +15,12 @@ FIGURES = {
         [figures.Arrow("a", "b", "down"), figures.Arrow("a", "b", via=-2)],
     ),
     "channel_strips": lambda: figures.channel_strips({"first": SEGMENTS, "second": SEGMENTS[::-1]}, [2, 6]),
+    "network_map": lambda: figures.network_map(
+        [figures.MapStage("first", 16, 64), figures.MapStage("second", 64, 16, "blue")]
+    ),
+    "cell_maps": lambda: figures.cell_maps(
+        {"first": np.array([[0, 2.25], [1.5, 0]]), "second": torch.eye(3)}, columns=1, numbers=True
+    ),
     "image_grid": lambda: figures.image_grid(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), ["first", "second", "c"]),
     "heat_maps": lambda: figures.heat_maps({"first": torch.rand(4, 4), "second": torch.rand(4, 4)}),
     "mean_and_spread": lambda: figures.mean_and_spread(RUNS, label="first"),
@@ -27,6 +33,9 @@ FIGURES = {
     "shares": lambda: figures.shares({"first": [[0.2, 0.7], [0.8, 0.3]]}),
     "changes_by_channel": lambda: figures.changes_by_channel(
         {"first": [0.0, 1.0], "second": torch.tensor([0.5, 2.0])}, ["a", "b"], label="change"
+    ),
+    "errors_by_bit": lambda: figures.errors_by_bit(
+        {0: [0.0, 1e-3], 23: [1e-2, 1.0], 30: [np.inf, np.nan], 31: [1000.0, 1001.0]}, label="first"
     ),
 }
 
@@ -58,3 +67,37 @@ def test_the_mark_of_a_channel_bears_its_number_and_lies_on_it():
 def test_all_panels_of_changes_reach_as_high_as_the_largest_change():
     figure = FIGURES["changes_by_channel"]()
     assert all(axes.get_ylim()[1] > 2 for axes in figure.axes)
+
+
+def test_the_map_draws_roots_of_channels_and_sizes_and_names_both():
+    figure = FIGURES["network_map"]()
+    assert {"first", "16 × 64 × 64", "64 × 16 × 16"} <= texts(figure)
+    few, many = (patch for patch in figure.axes[0].patches if hasattr(patch, "get_width"))
+    assert many.get_width() / few.get_width() == pytest.approx(2)
+    assert few.get_height() / many.get_height() == pytest.approx(2)
+    assert few.get_y() > many.get_y() + many.get_height()
+    assert few.get_x() + few.get_width() / 2 == pytest.approx(many.get_x() + many.get_width() / 2)
+
+
+def test_cells_that_are_not_zero_bear_their_numbers():
+    figure = FIGURES["cell_maps"]()
+    assert {"2.25", "1.5", "1"} <= texts(figure)
+    assert "0" not in texts(figure)
+    first, second = figure.axes
+    assert first.get_position().y0 > second.get_position().y0  # one column
+    for axes, largest in ((first, 2.25), (second, 1)):
+        (cells,) = axes.collections
+        assert cells.norm(largest) == pytest.approx(1.45 / 2.65)
+        assert axes.yaxis_inverted()  # the first row is on top
+
+
+def test_flips_without_effect_lie_below_the_others_and_those_beyond_the_limit_above():
+    axes = FIGURES["errors_by_bit"]().axes[0]
+    lines = [line.get_xydata() for line in axes.get_lines()]
+    dots = {int(line[0, 0]): line[:, 1] for line in lines if line[0, 0] == line[-1, 0]}
+    medians = {round(line[:, 0].mean()): line[0, 1] for line in lines if line[-1, 0] - line[0, 0] == pytest.approx(0.7)}
+    assert 0 < dots[0][0] < dots[0][1] == 1e-3
+    assert dots[30][0] == dots[30][1] == dots[31][1] > dots[31][0] == 1000
+    np.testing.assert_allclose([medians[23], medians[30]], [0.505, dots[30][0]])
+    assert {"mantissa", "exponent", "sign", "exactly 0", "above 1,000"} <= texts(FIGURES["errors_by_bit"]())
+    assert axes.get_ylim()[0] < dots[0][0] and axes.get_ylim()[1] > dots[30][0]

@@ -6,29 +6,34 @@ from resnest_edu.figures.charts import (
     changes_by_channel,
     confusion_matrix,
     curve,
+    errors_by_bit,
     lines_with_band,
     mean_and_spread,
     shares,
     training_curves,
 )
-from resnest_edu.figures.diagrams import Arrow, Box, Segment, channel_strips, flow_diagram
-from resnest_edu.figures.pictures import heat_maps, image_grid
+from resnest_edu.figures.diagrams import Arrow, Box, MapStage, Segment, channel_strips, flow_diagram, network_map
+from resnest_edu.figures.pictures import cell_maps, heat_maps, image_grid
 
 __all__ = [
     "Arrow",
     "BookFigure",
     "Box",
+    "MapStage",
     "Segment",
     "attention_over_splits",
+    "cell_maps",
     "changes_by_channel",
     "channel_strips",
     "confusion_matrix",
     "curve",
+    "errors_by_bit",
     "flow_diagram",
     "heat_maps",
     "image_grid",
     "lines_with_band",
     "mean_and_spread",
+    "network_map",
     "shares",
     "training_curves",
 ]

@@ -185,3 +185,41 @@ def changes_by_channel(
             axes.set_ylabel(label)
             axes.legend(frameon=False, fontsize=8)
     return figure
+
+
+def errors_by_bit(errors: Mapping[int, ArrayLike], *, label: str, limit: float = 1e3) -> BookFigure:
+    """What flipping one bit of a 32-bit float does: a dot a flip, a black bar for the median, a colour a part.
+
+    Errors of zero lie on a line of their own below the logarithmic scale; those above the limit, and those that are
+    no number, on one above it.
+
+    Args:
+        errors: number of the bit, 0 to 31 -> the error of every flip.
+        label: of the vertical axis.
+        limit: the largest error that is told from larger ones.
+    """
+    raw = {bit: np.nan_to_num(np.asarray(values, dtype=float), nan=np.inf) for bit, values in errors.items()}
+    everything = np.concatenate(list(raw.values()))
+    low, high = everything[everything > 0].min() / 30, limit * 30
+    heights = {bit: np.where(values == 0, low, np.where(values > limit, high, values)) for bit, values in raw.items()}
+    figure = new_figure(8, 3.4)
+    axes = figure.add_subplot()
+    for name, bits, color in (
+        ("mantissa", range(23), BLUE),
+        ("exponent", range(23, 31), ORANGE),
+        ("sign", [31], GREEN),
+    ):
+        axes.axvspan(bits[0] - 0.5, bits[-1] + 0.5, color=color, alpha=0.08, lw=0)
+        axes.text((bits[0] + bits[-1]) / 2, high * 60, name, color=color, ha="center", va="bottom")
+        for bit in sorted(heights.keys() & set(bits)):
+            axes.plot(np.full(len(heights[bit]), bit), heights[bit], "o", color=color, markersize=3.5, alpha=0.5)
+            middle = np.median(heights[bit])
+            axes.plot([bit - 0.35, bit + 0.35], [middle, middle], color="black", linewidth=1.6)
+    axes.set_yscale("log")
+    axes.set_ylim(low / 10, high * 30)
+    for height, text in ((low, "exactly 0"), (high, f"above {limit:,.0f}")):
+        axes.axhline(height, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        axes.annotate(text, (1.005, height), xycoords=("axes fraction", "data"), fontsize=8, color=GREY, va="center")
+    axes.set(xlabel="bit that was flipped", ylabel=label, xlim=(-0.8, 31.8), xticks=[0, 5, 10, 15, 20, 23, 27, 30])
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

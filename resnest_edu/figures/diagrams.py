@@ -129,3 +129,45 @@ def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int |
                 (here[0], there[0]), (here[1] - half, there[1] + half), color="black", linewidth=0.9, linestyle=":"
             )
     return figure
+
+
+@dataclass(frozen=True)
+class MapStage:
+    """One row of :func:`network_map`: what the part is called and what it emits, ``channels`` maps of ``size`` by
+    ``size`` positions."""
+
+    name: str
+    channels: int
+    size: int
+    fill: str = "plain"
+
+
+def network_map(stages: Sequence[MapStage]) -> BookFigure:
+    """What the parts of a network emit, from top to bottom: a block as wide as the root of its channels and as high as
+    the root of its size, so that the narrowest and the widest can both be seen."""
+    wide = 2.0 / max(stage.channels for stage in stages) ** 0.5  # inches for the root of one channel
+    high = 0.62 / max(stage.size for stage in stages) ** 0.5
+    left, gap = 2.75, 0.2  # where the blocks' axis lies, right of the names; inches between blocks
+    heights = [max(high * stage.size**0.5, 0.36) for stage in stages]  # a row has room for its two lines of text
+    total = sum(heights) + gap * len(stages)
+    figure = new_figure(4.0, total + 0.1)
+    axes = figure.add_subplot()
+    axes.set(xlim=(0, 4.0), ylim=(-total, 0.05), aspect="equal")
+    axes.axis("off")
+    y = -gap / 2
+    centres = []
+    for stage, height in zip(stages, heights, strict=True):
+        middle = y - height / 2
+        width, thick = wide * stage.channels**0.5, high * stage.size**0.5
+        shape = Rectangle((left - width / 2, middle - thick / 2), width, thick, zorder=1)
+        shape.set(facecolor=FILLS[stage.fill], edgecolor=GREY)
+        axes.add_patch(shape)
+        axes.text(0.02, middle + 0.1, stage.name, ha="left", va="center", fontsize=10, weight="bold")
+        shown = f"{stage.channels} × {stage.size} × {stage.size}"
+        axes.text(0.02, middle - 0.1, shown, ha="left", va="center", fontsize=10, color=GREY)
+        centres.append((middle + thick / 2, middle - thick / 2))
+        y -= height + gap
+    for (_, above), (below, _) in pairwise(centres):
+        head = {"arrowstyle": "-|>", "color": GREY, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", xy=(left, below), xytext=(left, above), arrowprops=head, zorder=0)
+    return figure

@@ -36,3 +36,31 @@ def heat_maps(maps: Mapping[str, Tensor | np.ndarray]) -> BookFigure:
         axes.set_yticks([])
     figure.colorbar(picture, ax=list(panels), shrink=0.85)
     return figure
+
+
+def cell_maps(maps: Mapping[str, Tensor | np.ndarray], *, columns: int = 3, numbers: bool = False) -> BookFigure:
+    """Small maps (H, W) of values of at least zero with a line around every cell, each on a scale of its own: zero is
+    white, and the larger the darker.
+
+    Args:
+        maps: title -> values.
+        columns: panels in a row.
+        numbers: write the value into every cell that is not zero.
+    """
+    columns = min(columns, len(maps))
+    rows = -(-len(maps) // columns)
+    figure = new_figure(2.2 * columns, 2.6 * rows)
+    for i, (name, values) in enumerate((name, np.asarray(values)) for name, values in maps.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        shown = np.ma.masked_equal(values, 0)
+        # The least of the colours for a positive value is far enough from white to be seen.
+        scale = {"vmin": -0.45 * values.max(), "vmax": 2.2 * values.max()}
+        axes.pcolormesh(shown, cmap="Blues", edgecolors="#C3CAD2", linewidth=0.6, **scale)
+        axes.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0), aspect="equal", xticks=[], yticks=[])
+        axes.spines[:].set_color("#C3CAD2")
+        axes.set_title(name, fontsize=11)
+        if numbers:
+            for (row, column), value in np.ndenumerate(values):
+                if value:
+                    axes.text(column + 0.5, row + 0.5, f"{value:g}", ha="center", va="center", fontsize=9)
+    return figure
