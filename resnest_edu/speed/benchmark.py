@@ -20,7 +20,7 @@ import torch
 
 from resnest_edu.results import record
 from resnest_edu.speed.fast import PerSplitBottleneck
-from resnest_edu.speed.networks import OURS, PEER, TASKS, Case, all_cases, build, make_step
+from resnest_edu.speed.networks import CHOSEN, OURS, PEER, TASKS, Case, all_cases, build, make_step
 from resnest_edu.speed.targets import judge_networks
 from resnest_edu.speed.timing import Call, Timing, by_kind, fast_convolutions, interleave, kernel_seconds, kind_of, wait
 
@@ -146,7 +146,9 @@ def describe(results: Mapping[str, Any]) -> str:
     lines += [f"skipped: {case}: {reason}" for case, reason in results["skipped"].items()]
     for target in results["targets"]:
         verdict, sign = "met" if target["met"] else "missed", "≤" if target["at_most"] else "≥"
-        lines.append(f"{target['target']}: {target['ratio']:.3f}, {verdict} ({sign} {target['limit']:g})")
+        lines.append(
+            f"{target['network']}, {target['target']}: {target['ratio']:.3f}, {verdict} ({sign} {target['limit']:g})"
+        )
     return "\n".join(lines)
 
 
@@ -166,7 +168,11 @@ def run(cases: Sequence[Case], device: torch.device, **options: Any) -> dict[str
         found = compare(members, device, seconds=end - time.monotonic(), **options)
         rows += found["rows"]
         skipped |= found["skipped"]
-    targets = judge_networks(rows, device.type, ours=OURS, peer=PEER)
+    targets = [
+        {"network": ours, **target}
+        for ours in (OURS, CHOSEN)
+        for target in judge_networks(rows, device.type, ours=ours, peer=PEER)
+    ]
     return {**environment(device), "rows": rows, "skipped": skipped, "targets": targets}
 
 
