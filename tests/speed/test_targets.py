@@ -41,7 +41,7 @@ def test_ours_over_the_peers():
 def test_the_better_way_of_each_counts():
     rows = [row("a", speed=3.0), row("a", speed=4.0), row("b", speed=5.0), row("b", speed=2.0)]
     rows += [
-        row(name, execution="compiled", peak=peak) for name, peak in (("a", 4.0), ("a", 3.0), ("b", 6.0), ("b", 8.0))
+        row(name, execution="compiled", peak=peak) for name, peak in (("a", 4.0), ("a", 3.0), ("b", 6.0), ("b", 7.0))
     ]
     assert [target["ratio"] for target in judge_networks(rows, "cuda", ours="a", peer="b")] == [0.8, 0.5]
 
