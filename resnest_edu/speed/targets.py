@@ -55,7 +55,7 @@ def judge_networks(
         best = {}
         for name in (ours, peer):
             key = {"network": name, "task": task, "execution": execution}
-            values = [row[quantity] for row in rows if key.items() <= row.items() and row[quantity] is not None]
+            values = [row[quantity] for row in rows if key.items() <= row.items()]
             if values:
                 best[name] = min(values) if target.at_most else max(values)
         if len(best) == 2:
