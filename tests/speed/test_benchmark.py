@@ -164,6 +164,12 @@ def test_groups_of_one_task_and_one_execution_take_turns_and_are_judged(toys, cl
     json.dumps(results)
 
 
+def test_what_any_group_skipped_is_told(monkeypatch, clock):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    cases = [Case(PEER, task, "eager", 2, 32) for task in ("training", "inference")]
+    assert list(run(cases, CPU, **FEW)["skipped"]) == [str(case) for case in cases]
+
+
 def test_groups_share_the_time(monkeypatch):
     left = []
     now = iter([0.0, 10.0, 70.0])
