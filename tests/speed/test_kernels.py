@@ -28,6 +28,8 @@ KERNELS = programs is not None and (CUDA or programs.INTERPRETED)
 
 with_kernels = pytest.mark.skipif(not KERNELS, reason="neither CUDA nor Triton's interpreter")
 in_both = pytest.mark.parametrize("with_kernels", [False, pytest.param(True, marks=with_kernels)])
+# A GPU rounds to the nearest number, the interpreter cuts off.
+BFLOAT16_ROUNDING = 2**-8 if CUDA else 2**-7
 
 
 def run(*command: str, **environment: str) -> str:
@@ -41,7 +43,7 @@ def run(*command: str, **environment: str) -> str:
 @pytest.mark.skipif(KERNELS or programs is None, reason="the kernels run here")
 def test_the_kernels_in_the_interpreter():
     output = run("-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", __file__, TRITON_INTERPRET="1")
-    assert output.count("SKIPPED") == 2  # this test and the one for large tensors
+    assert output.count("SKIPPED") == 3, output  # this test, the one without kernels, and the one for large tensors
 
 
 def test_without_triton():
@@ -101,6 +103,7 @@ SIZES = [(2, 1, 7, 5), (3, 3, 5, 7), (1, 32, 9, 5), (2, 64, 7, 7), (2, 65, 5, 5)
 @with_kernels
 @pytest.mark.parametrize("radix", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("cut", ["many strips", "one strip"], indirect=True)
 def test_results_and_gradients_in_float32(radix, size, cut):
     splits = made(radix, *size, torch.float32)
     assert kernels_apply(splits)
@@ -151,7 +154,7 @@ def test_the_whole_tail_in_float32(radix, size, cut):
 
 
 @with_kernels
-@pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, BFLOAT16_ROUNDING), (torch.float16, 2**-11)])
 @pytest.mark.parametrize("weights_dtype", [torch.float32, None])
 @pytest.mark.parametrize("size", [(3, 3, 5, 7), (2, 65, 15, 17), (1, 96, 3, 7)])
 def test_lower_precision_is_rounded_once(dtype, rounding, weights_dtype, size):
@@ -172,7 +175,7 @@ def test_lower_precision_is_rounded_once(dtype, rounding, weights_dtype, size):
     for one, other, precision in zip((out, *gradients), (expected, *wanted), precisions, strict=True):
         assert one.dtype == precision
         tolerance = 1e-5 if precision == torch.float32 else rounding
-        torch.testing.assert_close(one.double(), other, rtol=tolerance, atol=1e-5 * float(other.abs().max()))
+        torch.testing.assert_close(one.double(), other, rtol=tolerance, atol=1e-5 * float(other.detach().abs().max()))
 
     def fixed(context: Tensor) -> Tensor:  # ∂s = weight · ∂a, which is exact in neither
         return weights.detach() + context[:, None] * 0.5
@@ -190,7 +193,11 @@ def test_memory_as_autograd_and_einops_leave_it():
     splits = made(2, 2, 6, 5, 3, torch.float32)
     exact = doubled(splits)
     weights = numbers(2, 6, 2).transpose(1, 2).requires_grad_()
-    for upstream in (torch.ones((), device=DEVICE).expand(2, 6, 5, 3), numbers(2, 6, 5, 3), numbers(3, 5, 6, 2).mT.T):
+    for upstream in (
+        torch.ones((), device=DEVICE).expand(2, 6, 5, 3),
+        numbers(2, 6, 5, 3),
+        numbers(3, 5, 6, 2).permute(3, 2, 1, 0),
+    ):
         found = torch.autograd.grad(weigh_splits(splits, weights), [weights, *splits], upstream)
         leaf = weights.detach().double().requires_grad_()
         expected = torch.autograd.grad(plain_sum(exact, leaf), [leaf, *exact], upstream.double())
@@ -217,8 +224,9 @@ class Traffic(TorchDispatchMode):
         out = operator(*args, **(kwargs or {}))
         tensors = [leaf for leaf in torch.utils._pytree.tree_leaves((args, out)) if isinstance(leaf, Tensor)]
         large = [tensor for tensor in tensors if tensor.numel() >= self.size and 0 not in tensor.stride()]
-        if large and not operator.is_view:
-            self.operators.append(str(operator).split(".")[1])
+        name = str(operator).split(".")[1]
+        if large and not operator.is_view and name != "new_empty":
+            self.operators.append(name)
         return out
 
 
@@ -379,16 +387,16 @@ def test_an_accelerated_network_is_the_reference(training):
     reference = randomize_norms(resnest_edu.create_model("resnest11_small", 5)).train(training).to(DEVICE)
     reference = reference.to(memory_format=torch.channels_last)
     fast = accelerate(copy.deepcopy(reference))
-    x = torch.randn(4, 3, 32, 32).to(DEVICE).to(memory_format=torch.channels_last)
+    x = torch.randn(16, 3, 32, 32).to(DEVICE).to(memory_format=torch.channels_last)
     with Traffic(1) as traffic:
         output, input_gradient, gradients = differentiate(fast, x)
     assert {"pool_splits", "weigh_splits", "gradient_of_weights", "gradient_of_splits"} <= set(traffic.operators)
     expected, expected_input_gradient, expected_gradients = differentiate(reference, x)
-    close(output, expected)
-    close(input_gradient, expected_input_gradient)
-    wanted = dict(expected_gradients.named_parameters())
-    for name, found in gradients.named_parameters():
-        close(found, wanted[name])
+    vectors = [
+        torch.cat([tensor.flatten() for tensor in part.parameters()]) for part in (gradients, expected_gradients)
+    ]
+    for one, other in ((output, expected), (input_gradient, expected_input_gradient), vectors):
+        assert (one - other).norm() < 1e-5 * other.norm()
 
 
 @with_kernels
