@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnest_edu.bottleneck import Bottleneck
+from resnest_edu.speed.kernels import attend, kernels_apply, pool_splits
 from resnest_edu.split_attention import RadixMajorSplitAttention
 
 
@@ -94,15 +95,17 @@ def _convolve(x: Tensor, weight: Tensor, norm: nn.BatchNorm2d, r: int = 0, *geom
 
 def _weighted_sum(attention: RadixMajorSplitAttention, splits: list[Tensor]) -> Tensor:
     """V, the weighted sum over splits."""
-    # The context is the mean of the sum, and so the sum of the means: no tensor of the full size for the sum.
-    means = torch.stack([split.mean(dim=(2, 3), keepdim=True) for split in splits], dim=1)
-    weights = attention.attention(means)
-    if len(splits) == 2:  # two weights that sum to one: a single kernel, in place of a product, a product and a sum
-        return torch.lerp(splits[1], splits[0], weights[:, 0])
-    out = weights[:, 0] * splits[0]
-    for r in range(1, len(splits)):
-        out = torch.addcmul(out, weights[:, r], splits[r])
-    return out
+
+    def weigh(context: Tensor) -> Tensor:
+        # The context is the mean of the sum already: one split of one position, for the attention.
+        return attention.attention(context[:, None, :, None, None]).flatten(2)  # b r c
+
+    if len(splits) == 2 and not kernels_apply(splits):
+        # Two weights that sum to one: one operation, in place of a product, a product and a sum. It wants one dtype,
+        # and under autocast the softmax may have returned another.
+        weights = weigh(pool_splits(splits)).to(splits[0].dtype)
+        return torch.lerp(splits[1], splits[0], weights[:, 0, :, None, None])
+    return attend(splits, weigh)
 
 
 def accelerate(model: nn.Module, images: Tensor | None = None) -> nn.Module:

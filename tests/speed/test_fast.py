@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import resnest_edu
 from resnest_edu import Bottleneck, rectify, to_cardinality_major
 from resnest_edu.speed import PerSplitBottleneck, accelerate, restore
-from resnest_edu.split_attention import record_attention
+from resnest_edu.split_attention import RadixMajorSplitAttention, record_attention
 from tests.differentiate import differentiate
 from tests.randomize import randomize, randomize_norms
 
@@ -81,6 +81,18 @@ def test_lower_precision(training, dtype):
         expected, found = reference(x), fast(x)
     assert found.dtype == expected.dtype
     assert (found - expected).norm() < (1e-5 if dtype == torch.float32 else 0.05) * expected.norm()
+
+
+def test_weights_in_float32_for_splits_in_bfloat16(monkeypatch):
+    """As CUDA's autocast makes them, whose softmax returns float32."""
+    torch.manual_seed(0)
+    model = accelerate(randomize_norms(resnest_edu.resnest14(5)).bfloat16().eval())
+    x = torch.randn(2, 3, 64, 64, dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected = model(x)
+        attention = RadixMajorSplitAttention.attention
+        monkeypatch.setattr(RadixMajorSplitAttention, "attention", lambda self, splits: attention(self, splits).float())
+        assert torch.equal(model(x), expected)
 
 
 def test_a_whole_model_in_bfloat16():
