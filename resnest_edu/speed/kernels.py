@@ -41,8 +41,9 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 def kernels_apply(splits: list[Tensor]) -> bool:
     """Whether the Triton kernels can work on these tensors, or plain PyTorch has to.
 
-    They need CUDA (or Triton's interpreter: ``TRITON_INTERPRET=1`` before the import), one to four tensors of one shape
-    and one of ``DTYPES``, each without gaps in channels-last memory. What is exported is to run without Triton.
+    They need CUDA (or Triton's interpreter: ``TRITON_INTERPRET=1`` before the import), and one to four tensors of one
+    shape (B, C, H, W) and one of ``DTYPES``, each without gaps in channels-last memory. What is exported is to run
+    without Triton.
     """
     first = splits[0]
     return (
@@ -51,7 +52,6 @@ def kernels_apply(splits: list[Tensor]) -> bool:
         and not (torch.compiler.is_exporting() or torch.jit.is_tracing())
         and len(splits) <= MOST_SPLITS
         and first.dtype in DTYPES
-        and first.dim() == 4
         and first.numel() > 0
         and all(
             (split.shape, split.dtype, split.device) == (first.shape, first.dtype, first.device)
