@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnest_edu.arguments import require_divisible, require_positive_int
-from resnest_edu.speed.fast import _weighted_sum
+from resnest_edu.speed.fast import weighted_sum
 from resnest_edu.speed.timing import Call, Timing, captured, fast_convolutions, interleave
 from resnest_edu.split_attention import RadixMajorSplitAttention
 
@@ -145,7 +145,7 @@ def tail(
         return (attention.attention(stacked) * stacked).sum(dim=1)
 
     def accelerated(*parts: Tensor) -> Tensor:
-        return _weighted_sum(attention, list(parts))
+        return weighted_sum(attention, list(parts))
 
     forms = {"reference": Form(reference, [splits], dense), "accelerated": Form(accelerated, parts, dense)}
     if compiled:

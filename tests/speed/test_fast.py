@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import resnest_edu
 from resnest_edu import Bottleneck, rectify, to_cardinality_major
 from resnest_edu.speed import PerSplitBottleneck, accelerate, restore
+from resnest_edu.speed.fast import _average_by_convolution
 from resnest_edu.split_attention import RadixMajorSplitAttention, record_attention
 from tests.differentiate import differentiate
 from tests.randomize import randomize, randomize_norms
@@ -195,6 +196,26 @@ def test_it_compiles_and_exports():
     program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     with torch.no_grad():
         torch.testing.assert_close(program.module()(x[:3]), model(x[:3]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_pool_as_a_convolution(stride):
+    pool = Bottleneck(24, 48, stride=stride, always_pool=True).pool
+    x = torch.randn(2, 5, 7, 6, dtype=torch.float64)
+    close(_average_by_convolution(pool, x), pool(x))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_on_cuda_in_half_precision():
+    torch.manual_seed(0)
+    reference = randomize_norms(resnest_edu.resnest14(5)).cuda().to(memory_format=torch.channels_last)
+    fast = accelerate(copy.deepcopy(reference))
+    x = torch.randn(8, 3, 96, 96, device="cuda").to(memory_format=torch.channels_last)
+    with torch.autocast("cuda", torch.bfloat16):
+        for mode in (True, False):
+            expected, found = reference.train(mode)(x), fast.train(mode)(x)
+            assert (found - expected).norm() < 0.05 * expected.norm()
+            found.sum().backward()
 
 
 def test_nothing_to_accelerate():

@@ -95,7 +95,7 @@ def test_tail(timed):
 
 def test_the_tail_infers_forward_and_trains_backward(monkeypatch):
     modes = []
-    monkeypatch.setattr(layers, "_weighted_sum", lambda attention, parts: modes.append(attention.training) or sum(
+    monkeypatch.setattr(layers, "weighted_sum", lambda attention, parts: modes.append(attention.training) or sum(
         [*parts, *(p.sum() for p in attention.parameters())]
     ))  # fmt: skip
     tail(4, 5, batch=2, bandwidth=1.0, compiled=False, **OPTIONS)
