@@ -54,7 +54,8 @@ import sys
 others = "matplotlib IPython jupyter_book sphinx nbval timm onnx onnxscript onnxruntime pytest triton"
 for name in others.split():
     sys.modules[name] = None
-import resnest_edu, resnest_edu.data, resnest_edu.training.__main__, resnest_edu.experiments.__main__, resnest_edu.speed.benchmark
+import resnest_edu, resnest_edu.data, resnest_edu.speed.benchmark
+import resnest_edu.training.__main__, resnest_edu.experiments.__main__
 import torch
 source, model = (resnest_edu.resnest14(5).eval() for _ in range(2))
 torch.save(source.state_dict(), sys.argv[1])

