@@ -1,8 +1,10 @@
 import pytest
 import torch
+from timm.models.resnest import ResNestBottleneck
 from torch import nn
 
 from resnest_edu import Bottleneck
+from tests.randomize import randomize
 
 
 def test_a_silent_branch_passes_the_shortcut_on():
@@ -10,6 +12,52 @@ def test_a_silent_branch_passes_the_shortcut_on():
     nn.init.zeros_(block.bn3.weight)
     x = torch.rand(2, 64, 5, 5)
     torch.testing.assert_close(block(x), x)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"stride": 2},
+        {"stride": 2, "pool_first": True, "radix": 1, "cardinality": 4, "base_width": 24},
+        {"radix": 4, "cardinality": 2, "base_width": 40},
+        {"dilation": 2, "always_pool": True},
+    ],
+)
+def test_equals_timms_block_at_an_odd_size(options):
+    ours = randomize(Bottleneck(48, 64, **options)).double().eval()
+    stride = options.get("stride", 1)
+    theirs = ResNestBottleneck(
+        48,
+        64,
+        stride=stride,
+        downsample=nn.Sequential(
+            nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False),
+            nn.Conv2d(48, 256, 1, bias=False),
+            nn.BatchNorm2d(256),
+        ),
+        radix=options.get("radix", 2),
+        cardinality=options.get("cardinality", 1),
+        base_width=options.get("base_width", 64),
+        dilation=options.get("dilation", 1),
+        is_first=options.get("always_pool", False),
+        avd=True,
+        avd_first=options.get("pool_first", False),
+    )
+    theirs.double().eval().load_state_dict(ours.state_dict(), strict=True)
+    x = torch.randn(2, 48, 9, 7, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=1e-10, atol=1e-10)
+
+
+def test_nothing_is_there_that_was_not_asked_for():
+    block = Bottleneck(64, 16)
+    for part in (block.pool, block.dropblock, block.stochastic_depth, block.downsample):
+        assert isinstance(part, nn.Identity)
+    assert block.pool_first is False
+
+
+def test_the_narrowest_block():
+    assert Bottleneck(4, 1, radix=1).conv1.out_channels == 1
 
 
 @pytest.mark.parametrize("pool_first", [False, True])
@@ -71,6 +119,9 @@ def test_stochastic_depth_drops_the_branch_and_keeps_the_shortcut():
     [
         ({"planes": 0}, r"planes \(=0\) must be an integer of at least 1"),
         ({"stride": 0}, r"stride \(=0\) must be an integer of at least 1"),
+        ({"in_channels": 0}, r"in_channels \(=0\) must be an integer of at least 1"),
+        ({"cardinality": 0}, r"cardinality \(=0\) must be an integer of at least 1"),
+        ({"base_width": 0}, r"base_width \(=0\) must be an integer of at least 1"),
         ({"radix": 0}, r"radix \(=0\) must be an integer of at least 1"),
         ({"dilation": 0}, r"dilation \(=0\) must be an integer of at least 1"),
         ({"dropblock": 1.0}, r"dropblock \(=1\) must be below 1"),

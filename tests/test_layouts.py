@@ -20,7 +20,7 @@ from resnest_edu import (
 )
 from resnest_edu.layouts import cardinality_major_order, radix_major_order
 from tests.differentiate import differentiate
-from tests.randomize import randomize, randomize_norms
+from tests.randomize import randomize
 
 ALL = list(itertools.product((1, 2, 3, 4), (1, 2, 3, 4)))
 
@@ -229,17 +229,6 @@ def test_split_attention_outside_a_bottleneck():
         match=r"^split attention head\.0, tail must be inside a Bottleneck$",
     ):
         to_cardinality_major(module)
-
-
-def test_the_full_network_in_both_layouts_gives_the_same_logits():
-    for name in ("resnest50", "resnest50_fast_4s2x40d"):
-        network = randomize_norms(create_model(name)).double().eval()
-        x = torch.randn(1, 3, 224, 224, dtype=torch.float64)
-        with torch.no_grad():
-            expected = network(x)
-            found = to_cardinality_major(network)(x)
-        assert (found - expected).norm() < 1e-12 * expected.norm()
-        assert expected.std() > 0.1  # not all the same, which would hide a wrong order
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), [(2, 1), (1, 2), (2, 2)])

@@ -128,12 +128,15 @@ def test_rectify_replaces_the_padded_convolutions_and_nothing_else():
     assert dict(rectify(model).named_modules()) == once  # a second call finds nothing left to do
 
 
-@pytest.mark.parametrize("make", [lambda: nn.Conv2d(2, 2, 3, padding="same"), lambda: nn.Conv2d(2, 3, 3, padding=1)])
-def test_rectify_keeps_the_settings(make):
-    conv = make()
-    x = torch.randn(1, 2, 6, 6)
+@pytest.mark.parametrize(
+    "options",
+    [{"padding": "same"}, {"padding": 1}, {"padding": 1, "stride": 2, "bias": False}, {"padding": 2, "dilation": 2}],
+)
+def test_rectify_keeps_the_settings(options):
+    conv = nn.Conv2d(2, 2, 3, groups=2, **options)
+    x = torch.randn(1, 2, 9, 9)
     rectified = rectify(nn.Sequential(conv))[0]
-    torch.testing.assert_close(rectified(x)[..., 1:-1, 1:-1], conv(x)[..., 1:-1, 1:-1])
+    torch.testing.assert_close(rectified(x)[..., 2:-2, 2:-2], conv(x)[..., 2:-2, 2:-2])
     assert repr(rectified) == repr(conv).replace("Conv2d", "RectifiedConv2d")
 
 
@@ -146,6 +149,7 @@ def test_rectify_works_in_the_cardinality_major_layout():
     ("make", "message"),
     [
         (lambda: nn.Conv2d(1, 1, 3, padding=1), r"module \(=Conv2d\) must contain convolutions, not be one"),
+        (lambda: nn.Sequential(nn.Conv2d(1, 1, 3, padding="valid")), r"module \(=Sequential\) must contain a padded"),
         (lambda: nn.Sequential(nn.Conv2d(1, 1, 3)), r"module \(=Sequential\) must contain a padded convolution"),
         (
             lambda: nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")),

@@ -98,6 +98,17 @@ def test_equals_timm_both_ways_in_training_and_evaluation(name):
     theirs.load_state_dict(ours.state_dict(), strict=True)
 
 
+def test_the_full_network_in_both_layouts_gives_the_same_logits():
+    for name in ("resnest50", "resnest50_fast_4s2x40d"):
+        network = randomize_norms(resnest_edu.create_model(name)).double().eval()
+        x = torch.randn(1, 3, 224, 224, dtype=torch.float64)
+        with torch.no_grad():
+            expected = network(x)
+            found = resnest_edu.to_cardinality_major(network)(x)
+        assert (found - expected).norm() < 1e-12 * expected.norm()
+        assert expected.std() > 0.1  # not all the same, which would hide a wrong order
+
+
 # What the released PyTorch code builds (`resnet.py`, `_make_layer`): for every stage the stride of its first block,
 # the dilation of its first and of its other blocks, and the stride of its one 3×3 average pool, if it has one.
 DILATED = {
