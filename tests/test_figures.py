@@ -37,6 +37,15 @@ FIGURES = {
     "errors_by_bit": lambda: figures.errors_by_bit(
         {0: [0.0, 1e-3], 23: [1e-2, 1.0], 30: [np.inf, np.nan], 31: [1000.0, 1001.0]}, label="first"
     ),
+    "quartile_bars": lambda: figures.quartile_bars(
+        {"first": {"a": (1.0, 2.0, 4.0), "b": (3.0, 5.0, 5.5)}, "second": {"c": (1, 1, 1)}, "third": {"d": (1, 2, 3)}},
+        label="ms",
+    ),
+    "roofline": lambda: figures.roofline(
+        {"first": {"a": [(100.0, 100.0), (100.0, 400.0)], "b": [(9000.0, 100.0)]}, "second": {"c": [(1.0, 2.0)]}},
+        peak=4e12,
+        bandwidth=1e12,
+    ),
 }
 
 
@@ -101,3 +110,41 @@ def test_flips_without_effect_lie_below_the_others_and_those_beyond_the_limit_ab
     np.testing.assert_allclose([medians[23], medians[30]], [0.505, dots[30][0]])
     assert {"mantissa", "exponent", "sign", "exactly 0", "above 1,000"} <= texts(FIGURES["errors_by_bit"]())
     assert axes.get_ylim()[0] < dots[0][0] and axes.get_ylim()[1] > dots[30][0]
+
+
+def test_a_bar_ends_at_the_median_and_its_line_at_the_quartiles():
+    figure = FIGURES["quartile_bars"]()
+    assert {"first", "second", "third", "a", "b", "c", "d", "ms"} <= texts(figure)
+    axes = figure.axes[0]
+    assert [(bar.get_x(), bar.get_width()) for bar in axes.patches] == [(0, 2), (0, 5)]
+    assert [list(line.get_xdata()) for line in axes.lines] == [[1, 4], [3, 5.5]]
+    assert axes.get_xlim()[0] == 0
+    assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first row is on top
+    assert figure.axes[2].get_position().y0 < axes.get_position().y0  # two panels side by side
+
+
+def test_dots_lie_on_the_roof_and_are_as_large_as_their_share_of_the_time():
+    figure = FIGURES["roofline"]()
+    assert {"first", "second", "a", "b", "c"} <= texts(figure)
+    first, second = figure.axes
+    slow, fast = first.collections
+    np.testing.assert_allclose(slow.get_offsets(), [[1, 1], [0.25, 0.25]])  # below the ridge: the bandwidth decides
+    np.testing.assert_allclose(fast.get_offsets(), [[90, 4]])  # above it: the peak
+    seconds = np.array([100, 400, 2250])
+    sizes = np.concatenate([slow.get_sizes(), fast.get_sizes()])
+    np.testing.assert_allclose(sizes, 4000 * seconds / seconds.sum())
+    np.testing.assert_allclose(second.collections[0].get_sizes(), [4000])
+    roof, ridge = first.lines
+    np.testing.assert_allclose(ridge.get_xdata(), [4, 4])
+    x, y = roof.get_data()
+    np.testing.assert_allclose(y, np.minimum(4, x))
+    assert min(x) < 0.25 and max(x) > 90 and 4 in x
+
+
+def test_a_kind_of_operations_looks_the_same_in_every_panel():
+    pairs = [(1.0, 2.0)]
+    figure = figures.roofline({"one": {"b": pairs}, "two": {"a": pairs, "b": pairs}}, peak=1.0, bandwidth=1.0)
+    (alone,), (other, beside) = (axes.collections for axes in figure.axes)
+    assert (alone.get_facecolor() == beside.get_facecolor()).all()
+    assert not (alone.get_facecolor() == other.get_facecolor()).all()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["b", "a"]

@@ -9,6 +9,8 @@ from resnest_edu.figures.charts import (
     errors_by_bit,
     lines_with_band,
     mean_and_spread,
+    quartile_bars,
+    roofline,
     shares,
     training_curves,
 )
@@ -34,6 +36,8 @@ __all__ = [
     "lines_with_band",
     "mean_and_spread",
     "network_map",
+    "quartile_bars",
+    "roofline",
     "shares",
     "training_curves",
 ]

@@ -223,3 +223,86 @@ def errors_by_bit(errors: Mapping[int, ArrayLike], *, label: str, limit: float =
     axes.set(xlabel="bit that was flipped", ylabel=label, xlim=(-0.8, 31.8), xticks=[0, 5, 10, 15, 20, 23, 27, 30])
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def quartile_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], *, label: str, columns: int = 2) -> BookFigure:
+    """How long each of several things took: a panel a case, in it a row a thing.
+
+    A bar reaches from zero to the median, a black line from the lower to the upper quartile.
+
+    Args:
+        panels: title -> name of a row -> lower quartile, median, upper quartile.
+        label: of the horizontal axes; every panel has its own scale.
+        columns: panels side by side.
+    """
+    rows = -(-len(panels) // columns)
+    most = max(len(bars) for bars in panels.values())
+    figure = new_figure(3.9 * columns, rows * (0.75 + 0.3 * most))
+    for i, (title, bars) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        colors = cycle((GREY, BLUE, ORANGE, GREEN, PINK))
+        for row, ((low, median, high), color) in enumerate(zip(bars.values(), colors, strict=False)):
+            axes.barh(row, median, color=color, alpha=0.45, height=0.7)
+            axes.plot([low, high], [row, row], color="black", linewidth=2, solid_capstyle="butt")
+        axes.set_yticks(range(len(bars)), list(bars))
+        axes.invert_yaxis()
+        axes.set(title=title, xlabel=label)
+        axes.set_xlim(left=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def roofline(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *, peak: float, bandwidth: float
+) -> BookFigure:
+    """What a device can do at most, by operations a byte, and where operations lie under that roof.
+
+    Every dot lies on the roof, for the roof is what is predicted of it; its area is its share of the panel's time.
+
+    Args:
+        panels: title -> kind -> operations and bytes of each of its dots.
+        peak: operations a second.
+        bandwidth: bytes a second.
+    """
+    dots = [(n / b) for kinds in panels.values() for pairs in kinds.values() for n, b in pairs]
+    ends = np.array([min(dots) / 3, peak / bandwidth, max(*dots, peak / bandwidth) * 4])
+    figure = new_figure(4.1 * len(panels), 3.7)
+    first = None
+    kinds_in_order = dict.fromkeys(kind for kinds in panels.values() for kind in kinds)
+    looks = zip((BLUE, PINK, GREEN, GREY, "black", ORANGE), "osD^vP", strict=True)
+    styles = dict(zip(kinds_in_order, cycle(looks), strict=False))
+    for i, (title, kinds) in enumerate(panels.items()):
+        axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
+        axes.loglog(ends, np.minimum(peak, bandwidth * ends) / 1e12, color="black", linewidth=1, zorder=1)
+        axes.axvline(peak / bandwidth, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        total = sum(max(n / peak, b / bandwidth) for pairs in kinds.values() for n, b in pairs)
+        for kind, pairs in kinds.items():
+            color, marker = styles[kind]
+            operations, size = np.array(pairs, dtype=float).T
+            seconds = np.maximum(operations / peak, size / bandwidth)
+            axes.scatter(
+                operations / size,
+                operations / seconds / 1e12,
+                s=4000 * seconds / total,
+                color=color,
+                marker=marker,
+                alpha=0.55,
+                linewidth=0.5,
+                edgecolor="white",
+                label=kind,
+                zorder=2,
+            )
+        axes.set(title=title, xlabel="operations a byte")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        if i == 0:
+            axes.set_ylabel("attainable, 10¹² operations a second")
+    found = {
+        name: handle for axes in figure.axes for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    handles = {kind: found[kind] for kind in styles}
+    legend = figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False)
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])  # type: ignore[union-attr]
+    return figure
