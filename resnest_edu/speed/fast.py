@@ -23,10 +23,12 @@ from resnest_edu.split_attention import RadixMajorSplitAttention
 
 
 class PerSplitBottleneck(Bottleneck):
-    """A :class:`~resnest_edu.Bottleneck` that computes the same function one split at a time.
+    """A :class:`~resnest_edu.Bottleneck` that computes the same function one split at
+    a time.
 
-    Made by :func:`accelerate`. Where a part has been replaced by something that cannot be sliced, say a synchronised
-    batch norm, or somebody listens to the split attention through a hook, the reference is executed instead.
+    Made by :func:`accelerate`. Where a part has been replaced by something that
+    cannot be sliced, say a synchronised batch norm, or somebody listens to the split
+    attention through a hook, the reference is executed instead.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,16 +47,19 @@ class PerSplitBottleneck(Bottleneck):
 
 def _can_be_sliced(block: Bottleneck) -> bool:
     attention = block.conv2
-    if not isinstance(attention, RadixMajorSplitAttention) or attention._forward_pre_hooks or attention._forward_hooks:
+    if not isinstance(attention, RadixMajorSplitAttention):
         return False
-    if any(type(conv) is not nn.Conv2d for conv in (block.conv1, attention.conv, block.conv3)):
+    if attention._forward_pre_hooks or attention._forward_hooks:
+        return False
+    convolutions = block.conv1, attention.conv, block.conv3
+    if any(type(conv) is not nn.Conv2d for conv in convolutions):
         return False
     if block.training and not isinstance(block.dropblock, nn.Identity):
         return False
-    return all(
-        type(norm) is nn.BatchNorm2d and norm.track_running_stats and norm.momentum is not None
-        for norm in (block.bn1, attention.bn0, block.bn3)
-    )
+    norms = block.bn1, attention.bn0, block.bn3
+    if any(type(norm) is not nn.BatchNorm2d for norm in norms):
+        return False
+    return all(norm.track_running_stats and norm.momentum is not None for norm in norms)
 
 
 def _count_batch(norm: nn.BatchNorm2d) -> None:
@@ -77,16 +82,26 @@ def _splits(block: Bottleneck, x: Tensor) -> list[Tensor]:
     return splits
 
 
-def _convolve(x: Tensor, weight: Tensor, norm: nn.BatchNorm2d, r: int = 0, *geometry: Any) -> Tensor:
-    """Convolution with ``weight`` and the ``r``-th slice of the batch norm as large as its output."""
+def _convolve(
+    x: Tensor,
+    weight: Tensor,
+    norm: nn.BatchNorm2d,
+    r: int = 0,
+    *geometry: Any,
+) -> Tensor:
+    """Convolution with ``weight`` and the ``r``-th slice of the batch norm as large
+    as its output."""
     channels = slice(r * len(weight), (r + 1) * len(weight))
     tensors = norm.running_mean, norm.running_var, norm.weight, norm.bias
-    mean, variance, scale, shift = (tensor[channels] for tensor in tensors)  # type: ignore[index]
+    parts = (tensor[channels] for tensor in tensors)  # type: ignore[index]
+    mean, variance, scale, shift = parts
     if norm.training or torch.is_grad_enabled():
         out = F.conv2d(x, weight, None, *geometry)
         momentum: float = norm.momentum  # type: ignore[assignment]
-        return F.batch_norm(out, mean, variance, scale, shift, norm.training, momentum, norm.eps)
-    # For inference the norm goes into the weights: to scale them takes less than to scale what they make.
+        norms = mean, variance, scale, shift
+        return F.batch_norm(out, *norms, norm.training, momentum, norm.eps)
+    # For inference the norm goes into the weights: to scale them takes less than to
+    # scale what they make.
     precise = torch.promote_types(weight.dtype, torch.float32)
     factor = scale.to(precise) * (variance.to(precise) + norm.eps).rsqrt()
     weight, bias = weight * factor.view(-1, 1, 1, 1), shift - mean * factor
@@ -94,8 +109,9 @@ def _convolve(x: Tensor, weight: Tensor, norm: nn.BatchNorm2d, r: int = 0, *geom
 
 
 def _average(pool: nn.Module, x: Tensor) -> Tensor:
-    """What the block's pool computes. In half precision on CUDA a depthwise convolution takes a fraction of the time
-    of PyTorch's pooling (the benchmark's layer tables have both); compiled, pooling has a kernel of its own.
+    """What the block's pool computes. In half precision on CUDA a depthwise
+    convolution takes a fraction of the time of PyTorch's pooling (the benchmark's
+    layer tables have both); compiled, pooling has a kernel of its own.
     """
     half = x.dtype in (torch.bfloat16, torch.float16)
     if isinstance(pool, nn.AvgPool2d) and x.is_cuda and half and not torch.compiler.is_compiling():
@@ -104,36 +120,46 @@ def _average(pool: nn.Module, x: Tensor) -> Tensor:
 
 
 def _average_by_convolution(pool: nn.AvgPool2d, x: Tensor) -> Tensor:
-    """The same average: a depthwise convolution with ones, which half precision holds exactly, and a division."""
+    """The same average: a depthwise convolution with ones, which half precision holds
+    exactly, and a division."""
     channels = x.shape[1]
     ones = x.new_ones(channels, 1, 3, 3)
     return F.conv2d(x, ones, None, pool.stride, pool.padding, groups=channels) / 9
 
 
 def weighted_sum(attention: RadixMajorSplitAttention, splits: list[Tensor]) -> Tensor:
-    """V, the weighted sum over splits."""
-
-    def weigh(context: Tensor) -> Tensor:
-        # The context is the mean of the sum already: one split of one position, for the attention.
-        return attention.attention(context[:, None, :, None, None]).flatten(2)  # b r c
-
+    """V, the weighted sum over splits: (B, C, H', W')."""
     if len(splits) == 2 and not kernels_apply(splits):
-        # Two weights that sum to one: one operation, in place of a product, a product and a sum. It wants one dtype,
-        # and under autocast the softmax may have returned another.
-        weights = weigh(pool_splits(splits)).to(splits[0].dtype)
-        return torch.lerp(splits[1], splits[0], weights[:, 0, :, None, None])
-    return attend(splits, weigh)
+        return interpolate(attention, splits)
+    return attend(splits, lambda context: _weights(attention, context))
+
+
+def interpolate(attention: RadixMajorSplitAttention, splits: list[Tensor]) -> Tensor:
+    """V for R = 2, in plain PyTorch: two weights that sum to one make one operation,
+    in place of a product, a product and a sum."""
+    # Under autocast the softmax may return another dtype, and all three must have one.
+    weights = _weights(attention, pool_splits(splits)).to(splits[0].dtype)
+    return torch.lerp(splits[1], splits[0], weights[:, 0, :, None, None])
+
+
+def _weights(attention: RadixMajorSplitAttention, context: Tensor) -> Tensor:
+    """The context (B, C) -> the weights (B, R, C)."""
+    # It is a sum and a mean already: to the attention, one split of one position.
+    return attention.attention(context[:, None, :, None, None]).flatten(2)
 
 
 def accelerate(model: nn.Module, images: Tensor | None = None) -> nn.Module:
-    """Make the bottlenecks inside ``model`` run one split at a time, in place, and return the model.
+    """Make the bottlenecks inside ``model`` run one split at a time, in place, and
+    return the model.
 
-    Parameters, names and state dict stay, and so does what is computed, up to rounding; training, export and
-    ``torch.compile`` work as before. Blocks with radix 1 have nothing to gain and stay as they are.
+    Parameters, names and state dict stay, and so does what is computed, up to
+    rounding; training, export and ``torch.compile`` work as before. Blocks with radix
+    1 have nothing to gain and stay as they are.
 
-    Which form is faster depends on the device, the sizes and the memory format (see :func:`restore`, which undoes it).
-    Given ``images``, each block is timed both ways on what reaches it, in the mode the model is in (training: forward
-    and backward), and changed only where that is faster. Channels-last memory gains most.
+    Which form is faster depends on the device, the sizes and the memory format (see
+    :func:`restore`, which undoes it). Given ``images``, each block is timed both ways
+    on what reaches it, in the mode the model is in (training: forward and backward),
+    and changed only where that is faster. Channels-last memory gains most.
 
     Args:
         model: a network, or whatever contains bottlenecks.
@@ -142,14 +168,16 @@ def accelerate(model: nn.Module, images: Tensor | None = None) -> nn.Module:
     Raises:
         ValueError: ``model`` contains no bottleneck.
     """
-    blocks = {name: part for name, part in model.named_modules() if isinstance(part, Bottleneck)}
+    parts = dict(model.named_modules())
+    blocks = {name: p for name, p in parts.items() if isinstance(p, Bottleneck)}
     if not blocks:
         raise ValueError(f"model (={type(model).__name__}) must contain a Bottleneck")
     inputs = {} if images is None else _inputs(model, blocks, images)
     for name, block in blocks.items():
         if block.conv2.radix == 1:
             continue
-        # The class alone decides how a block is executed: changing it keeps every tensor, name, hook and reference.
+        # The class alone decides how a block is executed: changing it keeps every
+        # tensor, name, hook and reference.
         if images is None or _is_faster(block, inputs[name]):
             block.__class__ = PerSplitBottleneck
     return model
@@ -177,7 +205,8 @@ def _inputs(model: nn.Module, blocks: dict[str, Bottleneck], images: Tensor) -> 
 
 
 def _is_faster(block: Bottleneck, x: Tensor, repeats: int = 5) -> bool:
-    """Whether running ``block`` one split at a time beats the reference on ``x``: medians, the two in turns."""
+    """Whether running ``block`` one split at a time beats the reference on ``x``:
+    medians, the two in turns."""
     kinds = (Bottleneck, PerSplitBottleneck)
     trials = {kind: copy.deepcopy(block) for kind in kinds}
     seconds: dict[type[Bottleneck], list[float]] = {kind: [] for kind in kinds}

@@ -41,9 +41,10 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 def kernels_apply(splits: list[Tensor]) -> bool:
     """Whether the Triton kernels can work on these tensors, or plain PyTorch has to.
 
-    They need CUDA (or Triton's interpreter: ``TRITON_INTERPRET=1`` before the import), and one to four tensors of one
-    shape (B, C, H, W) and one of ``DTYPES``, each without gaps in channels-last memory. What is exported is to run
-    without Triton.
+    They need CUDA (or Triton's interpreter: ``TRITON_INTERPRET=1`` before the
+    import), and one to four tensors of one shape (B, C, H, W) and one of ``DTYPES``,
+    each without gaps in channels-last memory. What is exported is to run without
+    Triton.
     """
     first = splits[0]
     return (
@@ -64,8 +65,9 @@ def kernels_apply(splits: list[Tensor]) -> bool:
 def pool_splits(splits: list[Tensor]) -> Tensor:
     """s, the mean over positions of the sum of the splits.
 
-    Reads every split once, adds up in float32 and always in the same order, and returns the splits' dtype. Its
-    gradient ∂s / HW is the same at every position of every split: a view of B · C numbers.
+    Reads every split once, adds up in float32 and always in the same order, and
+    returns the splits' dtype. Its gradient ∂s / HW is the same at every position of
+    every split: a view of B · C numbers.
 
     Shape: R times (B, C, H, W) -> (B, C).
     """
@@ -94,10 +96,12 @@ def weigh_splits(splits: list[Tensor], weights: Tensor) -> Tensor:
 
 
 def attend(splits: list[Tensor], attention: Callable[[Tensor], Tensor]) -> Tensor:
-    """V, the sum of the splits, weighted by what ``attention`` makes of their context.
+    """V, the sum of the splits, weighted by what ``attention`` makes of their
+    context.
 
-    ``weigh_splits(splits, attention(pool_splits(splits)))``, except that the gradient of the splits is written once.
-    Autograd would get one part of it from each of the two, and read and write 2R units more to add them.
+    ``weigh_splits(splits, attention(pool_splits(splits)))``, except that the gradient
+    of the splits is written once. Autograd would get one part of it from each of the
+    two, and read and write 2R units more to add them.
 
     Shape: R times (B, C, H, W) -> (B, C, H, W).
 
@@ -117,7 +121,10 @@ def attend(splits: list[Tensor], attention: Callable[[Tensor], Tensor]) -> Tenso
 
 
 def _require_weights(splits: list[Tensor], weights: Tensor) -> None:
-    shape, expected = tuple(weights.shape), (len(splits[0]), len(splits), splits[0].shape[1])
+    shape, expected = (
+        tuple(weights.shape),
+        (len(splits[0]), len(splits), splits[0].shape[1]),
+    )
     if shape != expected:  # the kernels would read beyond its end
         raise ValueError(f"weights (of shape {shape}) must have the shape (B, R, C) (={expected})")
 
@@ -143,7 +150,15 @@ def _(splits: list[Tensor]) -> Tensor:
 def _weigh(splits: list[Tensor], weights: Tensor) -> Tensor:
     out = _empty_like(splits[0])
     cut = programs.plan(out.shape)
-    _launch(programs.weigh, cut, out, out, *_four(splits), weights.contiguous(), R=len(splits))
+    _launch(
+        programs.weigh,
+        cut,
+        out,
+        out,
+        *_four(splits),
+        weights.contiguous(),
+        R=len(splits),
+    )
     return out
 
 
@@ -157,7 +172,15 @@ def _gradient_of_weights(grad: Tensor, splits: list[Tensor], dtype: torch.dtype)
     """∂a_r = Σ_hw ∂V · u_r, (B, R, C)."""
     cut = programs.plan(grad.shape)
     partial = _partial_sums(grad, cut, len(splits))
-    _launch(programs.weights_gradient, cut, grad, partial, _channels_last(grad), *_four(splits), R=len(splits))
+    _launch(
+        programs.weights_gradient,
+        cut,
+        grad,
+        partial,
+        _channels_last(grad),
+        *_four(splits),
+        R=len(splits),
+    )
     return _add_up(partial, dtype)
 
 
@@ -172,9 +195,22 @@ def _gradient_of_splits(grad: Tensor, weights: Tensor, context: Tensor | None) -
     radix = weights.shape[1]
     out = [_empty_like(grad) for _ in range(radix)]
     shift = weights if context is None else context.contiguous()
-    arguments = _channels_last(grad), weights.contiguous(), shift, 1 / grad[0, 0].numel()
+    arguments = (
+        _channels_last(grad),
+        weights.contiguous(),
+        shift,
+        1 / grad[0, 0].numel(),
+    )
     cut = programs.plan(grad.shape)
-    _launch(programs.splits_gradient, cut, grad, *_four(out), *arguments, R=radix, SHIFTED=context is not None)
+    _launch(
+        programs.splits_gradient,
+        cut,
+        grad,
+        *_four(out),
+        *arguments,
+        R=radix,
+        SHIFTED=context is not None,
+    )
     return out
 
 
@@ -187,7 +223,14 @@ def _launch(program: Any, cut: "programs.Cut", like: Tensor, *arguments: Any, **
     images, channels, height, width = like.shape
     with torch.cuda.device_of(like):
         program[images * cut.strips, cut.blocks](
-            *arguments, cut.strips, cut.tiles, height * width, channels, ROWS=cut.rows, COLUMNS=cut.columns, **constants
+            *arguments,
+            cut.strips,
+            cut.tiles,
+            height * width,
+            channels,
+            ROWS=cut.rows,
+            COLUMNS=cut.columns,
+            **constants,
         )
 
 

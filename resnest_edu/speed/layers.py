@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnest_edu.arguments import require_divisible, require_positive_int
-from resnest_edu.speed.fast import weighted_sum
+from resnest_edu.speed.fast import interpolate, weighted_sum
 from resnest_edu.speed.timing import Call, Timing, captured, fast_convolutions, interleave
 from resnest_edu.split_attention import RadixMajorSplitAttention
 
@@ -64,10 +64,15 @@ def convolutions(channels: int, size: int, *, batch: int, device: torch.device, 
     def on_slices(x: Tensor) -> tuple[Tensor, ...]:
         return on_halves(x[:, :half], x[:, half:])
 
+    # Zeros outside the two blocks: one dense convolution, of twice the operations.
+    diagonal = torch.zeros(2 * channels, channels, 3, 3, dtype=x.dtype, device=device)
+    diagonal[:channels, :half], diagonal[channels:, half:] = weights[0].detach(), weights[1].detach()
+    diagonal.requires_grad_()
     forms: dict[str, Form] = {
         "grouped": Form(lambda x: F.conv2d(x, weight, padding=1, groups=2), [x], [weight]),
         "per split, on slices": Form(on_slices, [x], weights),
         "per split, on separate halves": Form(on_halves, halves, weights),
+        "block-diagonal dense": Form(lambda x: F.conv2d(x, diagonal, padding=1), [x], [diagonal]),
         "plain, C to C": Form(lambda x: F.conv2d(x, plain, padding=1), [x], [plain]),
     }
     return _rows(forms, device, {"channels": channels, "size": size, "batch": batch}, options)
@@ -123,7 +128,7 @@ def tail(
         batch: B.
         device: where.
         bandwidth: bytes a second of a copy, :func:`copy_bandwidth`.
-        compiled: time what ``torch.compile`` makes of both forms, too.
+        compiled: time what ``torch.compile`` makes of all forms, too.
         options: as in :func:`convolutions`.
 
     Returns:
@@ -147,7 +152,14 @@ def tail(
     def accelerated(*parts: Tensor) -> Tensor:
         return weighted_sum(attention, list(parts))
 
-    forms = {"reference": Form(reference, [splits], dense), "accelerated": Form(accelerated, parts, dense)}
+    def interpolated(*parts: Tensor) -> Tensor:
+        return interpolate(attention, list(parts))
+
+    forms = {
+        "reference": Form(reference, [splits], dense),
+        "interpolation": Form(interpolated, parts, dense),
+        "accelerated": Form(accelerated, parts, dense),
+    }
     if compiled:
         for name, form in list(forms.items()):
             function = torch.compile(form.function, fullgraph=True, dynamic=False)

@@ -42,7 +42,13 @@ def assert_times(rows):
 def test_convolutions(timed):
     torch.manual_seed(0)
     rows = convolutions(8, 5, batch=3, **OPTIONS)
-    names = ["grouped", "per split, on slices", "per split, on separate halves", "plain, C to C"]
+    names = [
+        "grouped",
+        "per split, on slices",
+        "per split, on separate halves",
+        "block-diagonal dense",
+        "plain, C to C",
+    ]
     assert [row["form"] for row in rows] == names
     assert_times(rows)
     assert all((row["channels"], row["size"], row["batch"]) == (8, 5, 3) for row in rows)
@@ -50,7 +56,7 @@ def test_convolutions(timed):
     grouped = forward["grouped"]
     assert grouped.shape == (3, 16, 5, 5) and not grouped.requires_grad
     assert grouped.is_contiguous(memory_format=torch.channels_last)
-    for name in names[1:3]:
+    for name in names[1:4]:
         torch.testing.assert_close(joined(forward[name]), grouped)
     assert forward["plain, C to C"].shape == (3, 8, 5, 5)
     shapes = {name: [tuple(gradient.shape) for gradient in both[name]] for name in names}
@@ -58,7 +64,13 @@ def test_convolutions(timed):
     assert shapes == dict(
         zip(
             names,
-            ([x, (16, 4, 3, 3)], [x, weight, weight], [half, half, weight, weight], [x, (8, 8, 3, 3)]),
+            (
+                [x, (16, 4, 3, 3)],
+                [x, weight, weight],
+                [half, half, weight, weight],
+                [x, (16, 8, 3, 3)],
+                [x, (8, 8, 3, 3)],
+            ),
             strict=True,
         )
     )
@@ -77,7 +89,7 @@ def test_pools(timed):
 
 def test_tail(timed):
     rows = tail(4, 5, batch=3, bandwidth=1200.0, compiled=False, **OPTIONS)
-    assert [row["form"] for row in rows] == ["reference", "accelerated"]
+    assert [row["form"] for row in rows] == ["reference", "interpolation", "accelerated"]
     assert_times(rows)
     unit = 3 * 4 * 5 * 5 * 4  # bytes of one feature map
     for row in rows:
@@ -86,11 +98,13 @@ def test_tail(timed):
         assert row["both_share"] == pytest.approx(11 * unit / 1200 / 2)
     forward, both = timed
     assert forward["reference"].shape == (3, 4, 5, 5)
-    torch.testing.assert_close(*forward.values())
+    for name in ("interpolation", "accelerated"):
+        torch.testing.assert_close(forward[name], forward["reference"])
     # splits, and the dense layers: fc1, bn1, fc2
     dense = [(32, 4, 1, 1), (32,), (32,), (32,), (8, 32, 1, 1), (8,)]
     shapes = {name: [tuple(gradient.shape) for gradient in gradients] for name, gradients in both.items()}
-    assert shapes == {"reference": [(3, 8, 5, 5), *dense], "accelerated": [(3, 4, 5, 5), (3, 4, 5, 5), *dense]}
+    parts = [(3, 4, 5, 5), (3, 4, 5, 5), *dense]
+    assert shapes == {"reference": [(3, 8, 5, 5), *dense], "interpolation": parts, "accelerated": parts}
 
 
 def test_the_tail_infers_forward_and_trains_backward(monkeypatch):
@@ -108,11 +122,13 @@ def test_what_the_compiler_makes_of_the_tail_is_timed_unless_told_otherwise(time
     rows = tail(4, 5, batch=3, bandwidth=1200.0, **OPTIONS)
     assert [row["form"] for row in rows] == [
         "reference",
+        "interpolation",
         "accelerated",
         "reference, compiled",
+        "interpolation, compiled",
         "accelerated, compiled",
     ]
-    assert compiled == [{"fullgraph": True, "dynamic": False}] * 2
+    assert compiled == [{"fullgraph": True, "dynamic": False}] * 3
 
 
 def test_a_copy_reads_and_writes(timed):
