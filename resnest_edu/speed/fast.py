@@ -9,8 +9,7 @@ batch norm. The weights are the reference's, sliced where they lie, so state dic
 """
 
 import copy
-import time
-from statistics import median
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from resnest_edu.bottleneck import Bottleneck
 from resnest_edu.speed.kernels import attend, kernels_apply, pool_splits
+from resnest_edu.speed.timing import interleave
 from resnest_edu.split_attention import RadixMajorSplitAttention
 
 
@@ -204,32 +204,19 @@ def _inputs(model: nn.Module, blocks: dict[str, Bottleneck], images: Tensor) -> 
     return inputs
 
 
-def _is_faster(block: Bottleneck, x: Tensor, repeats: int = 5) -> bool:
-    """Whether running ``block`` one split at a time beats the reference on ``x``:
-    medians, the two in turns."""
-    kinds = (Bottleneck, PerSplitBottleneck)
-    trials = {kind: copy.deepcopy(block) for kind in kinds}
-    seconds: dict[type[Bottleneck], list[float]] = {kind: [] for kind in kinds}
-    for kind in kinds:
-        trials[kind].__class__ = kind
-    for _ in range(1 + repeats):  # the first one warms up
-        for kind in kinds:
-            seconds[kind].append(_seconds(trials[kind], x))
-    return median(seconds[PerSplitBottleneck][1:]) < median(seconds[Bottleneck][1:])
+def _is_faster(block: Bottleneck, x: Tensor) -> bool:
+    """Whether running ``block`` one split at a time beats the reference on ``x``."""
+    calls = {}
+    for kind in (Bottleneck, PerSplitBottleneck):
+        trial = copy.deepcopy(block)
+        trial.__class__ = kind
+        calls[kind.__name__] = partial(_step, trial, x)
+    timings = interleave(calls, x.device, rounds=5, repeats=1)
+    return timings["PerSplitBottleneck"].median < timings["Bottleneck"].median
 
 
-def _seconds(block: Bottleneck, x: Tensor) -> float:
-    x = x.requires_grad_(block.training)
-    _wait(x)
-    start = time.perf_counter()
+def _step(block: Bottleneck, x: Tensor) -> None:
     with torch.set_grad_enabled(block.training):
-        out = block(x)
-    if block.training:
-        out.sum().backward()
-    _wait(x)
-    return time.perf_counter() - start
-
-
-def _wait(x: Tensor) -> None:
-    if x.is_cuda:
-        torch.cuda.synchronize(x.device)
+        out = block(x.requires_grad_(block.training))
+        if block.training:
+            out.sum().backward()

@@ -112,7 +112,8 @@ def attend(splits: list[Tensor], attention: Callable[[Tensor], Tensor]) -> Tenso
     Raises:
         ValueError: the weights have another shape.
     """
-    if kernels_apply(splits) and torch.is_grad_enabled() and any(split.requires_grad for split in splits):
+    learns = torch.is_grad_enabled() and any(split.requires_grad for split in splits)
+    if learns and kernels_apply(splits):
         context, *edges = _Fork.apply(*splits)
         weights = attention(context)
         _require_weights(splits, weights)
@@ -295,7 +296,8 @@ class _Fork(torch.autograd.Function):
     def forward(*splits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         batch, channels = splits[0].shape[:2]
         product = splits[0].new_empty(()).expand_as(splits[0])
-        factor = splits[0].new_empty((), dtype=torch.float32).expand(batch, len(splits), channels)
+        factor = splits[0].new_empty((), dtype=torch.float32)
+        factor = factor.expand(batch, len(splits), channels)
         return _pool(list(splits)), product, factor
 
     @staticmethod
@@ -312,7 +314,12 @@ class _Join(torch.autograd.Function):
     """V from a, the ends of the two edges, and u."""
 
     @staticmethod
-    def forward(weights: Tensor, product: Tensor, factor: Tensor, *splits: Tensor) -> Tensor:
+    def forward(
+        weights: Tensor,
+        product: Tensor,
+        factor: Tensor,
+        *splits: Tensor,
+    ) -> Tensor:
         return _weigh(list(splits), weights)
 
     @staticmethod

@@ -11,6 +11,7 @@ import resnest_edu
 from resnest_edu import Bottleneck, rectify, to_cardinality_major
 from resnest_edu.speed import PerSplitBottleneck, accelerate, restore
 from resnest_edu.speed.fast import _average_by_convolution
+from resnest_edu.speed.timing import Timing
 from resnest_edu.split_attention import RadixMajorSplitAttention, record_attention
 from tests.differentiate import differentiate
 from tests.randomize import randomize, randomize_norms
@@ -162,12 +163,15 @@ def test_blocks_are_chosen_by_measurement(training, monkeypatch):
     before = copy.deepcopy(model.state_dict())
     seen = []
 
-    def seconds(block: Bottleneck, x: Tensor) -> float:
-        seen.append((type(block), tuple(x.shape), block.training))
-        slower = x.shape[1] != 512
-        return float((type(block) is Bottleneck) == slower)
+    def timings(calls, device, **options):
+        for name, call in calls.items():
+            assert type(call.args[0]).__name__ == name
+            call()
+        seen.extend((name, call.args[1].shape, call.args[0].training) for name, call in calls.items())
+        slower = "PerSplitBottleneck" if call.args[1].shape[1] == 512 else "Bottleneck"
+        return {name: Timing(float(name == slower), 0, 1, 5) for name in calls}
 
-    monkeypatch.setattr("resnest_edu.speed.fast._seconds", seconds)
+    monkeypatch.setattr("resnest_edu.speed.fast.interleave", timings)
     accelerate(model, torch.randn(2, 3, 64, 64))
     fast = [isinstance(model.get_submodule(f"layer{i}")[0], PerSplitBottleneck) for i in (1, 2, 3, 4)]
     assert fast == [True, True, False, True]
