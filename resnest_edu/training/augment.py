@@ -1,10 +1,20 @@
-"""What happens to a batch of images between the data set and the network, on the network's device.
+"""What happens to images between the data set and the network: to whole batches on the network's device where the data
+fit in memory, or to one image at a time where they are read from disk.
 
-Legend: B batch, H height, W width.
+Legend: B batch, H height, W width, S side of a square.
 """
 
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, get_args
+
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode, v2
+
+from resnest_edu.arguments import require_in_range, require_positive_int
+
+Policy = Literal["none", "autoaugment", "randaugment"]
 
 # Statistics of ImageNet's training images, the convention of every published checkpoint.
 MEAN = (0.485, 0.456, 0.406)
@@ -42,3 +52,160 @@ def flip_and_shift(images: Tensor, *, flip: bool, shift: int, generator: torch.G
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     which = torch.arange(batch, device=images.device)[:, None, None]
     return images.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def apply_policy(images: Tensor, policy: Policy, *, generator: torch.Generator, group: int = 8) -> Tensor:
+    """Distort a batch of small images by AutoAugment (arXiv:1805.09501, as learnt on CIFAR-10) or RandAugment
+    (arXiv:1909.13719, two operations of magnitude 9 of 30), both torchvision's.
+
+    torchvision draws once for a tensor, however many images it holds. One draw a batch would make every step's
+    gradient that of one distortion; one draw an image would start a dozen tiny operations for each. So groups of
+    images, neighbours in a shuffled batch, share a draw.
+
+    Shape: uint8 (B, 3, H, W) -> the same.
+
+    Args:
+        images: bytes, on any device.
+        policy: ``"none"`` returns the images as they are.
+        generator: of the CPU, so that a seed means the same on every device. The global generator, from which
+            torchvision draws, is left as it was.
+        group: images that share a draw.
+
+    Raises:
+        ValueError: an argument is not as above.
+    """
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images (={images.dtype}, {tuple(images.shape)}) must be uint8 of shape (B, 3, H, W)")
+    require_positive_int(group=group)
+    distort = _policy(policy, v2.AutoAugmentPolicy.CIFAR10)
+    if not distort:
+        return images
+    start = int(torch.randint(2**63 - 1, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):  # torchvision draws on the CPU alone
+        torch.default_generator.manual_seed(start)  # torch.manual_seed would seed every GPU too
+        return torch.cat([distort[0](chunk) for chunk in images.split(group)])
+
+
+def _policy(policy: Policy, learnt_on: v2.AutoAugmentPolicy) -> list[nn.Module]:
+    """The policy's transform in a list, which is empty for ``"none"``."""
+    # What a rotation or a shear uncovers becomes the mean colour, which the network sees as zero.
+    settings: dict[str, Any] = {
+        "interpolation": InterpolationMode.BILINEAR,
+        "fill": [round(255 * mean) for mean in MEAN],
+    }
+    match policy:
+        case "none":
+            return []
+        case "autoaugment":
+            return [v2.AutoAugment(learnt_on, **settings)]
+        case "randaugment":
+            return [v2.RandAugment(**settings)]
+    raise ValueError(f"policy (={policy!r}) must be one of {', '.join(get_args(Policy))}")
+
+
+class Lighting(nn.Module):
+    """Move all of an image's colours together, as a change of the light would: add a random multiple of each principal
+    component of ImageNet's colours (Krizhevsky, Sutskever and Hinton, ImageNet Classification with Deep Convolutional
+    Neural Networks, NIPS 2012, section 4.1). torchvision has no such transform.
+
+    The multiples are normal with standard deviation ``deviation`` times the component's eigenvalue, and drawn from the
+    global generator, like torchvision's transforms.
+
+    Shape: uint8 (3, H, W) -> uint8 (3, H, W).
+
+    Args:
+        deviation: at least 0; 0.1 in the paper, and ever since.
+
+    Raises:
+        ValueError: ``deviation`` is not as above.
+    """
+
+    # For colours between 0 and 1. The paper does not print them; these are those of fb.resnet.torch, passed on ever
+    # since.
+    EIGENVALUES = (0.2175, 0.0188, 0.0045)
+    EIGENVECTORS = (  # a column a component, its rows red, green, blue
+        (-0.5675, 0.7192, 0.4009),
+        (-0.5808, -0.0045, -0.8140),
+        (-0.5836, -0.6948, 0.4203),
+    )
+
+    def __init__(self, deviation: float = 0.1) -> None:
+        super().__init__()
+        require_in_range("deviation", deviation, 0)
+        self.deviation = deviation
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Shape: uint8 (3, H, W) -> uint8 (3, H, W)."""
+        if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
+            raise ValueError(f"image (={image.dtype}, {tuple(image.shape)}) must be uint8 of shape (3, H, W)")
+        multiples = self.deviation * torch.randn(3) * torch.tensor(self.EIGENVALUES)
+        shift = (torch.tensor(self.EIGENVECTORS) @ multiples).to(image.device)
+        return (image + 255 * shift[:, None, None]).round().clamp(0, 255).to(torch.uint8)
+
+    def extra_repr(self) -> str:
+        return f"deviation={self.deviation}"
+
+
+class Transforms(Protocol):
+    """The fields of a recipe that say what happens to one image read from disk."""
+
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def flip(self) -> bool: ...
+    @property
+    def crop(self) -> float: ...
+    @property
+    def policy(self) -> Policy: ...
+    @property
+    def color_jitter(self) -> float: ...
+    @property
+    def lighting(self) -> float: ...
+
+
+def train_transform(recipe: Transforms) -> Callable[[Image.Image], Tensor]:
+    """What a training image goes through by the recipe, from PIL's RGB image of any size to uint8 (3, S, S) with
+    S = ``image_size``: a random-size crop, mirror, AutoAugment (as learnt on ImageNet) or RandAugment, colour jitter
+    of brightness, contrast and saturation, lighting.
+
+    All but :class:`Lighting` are torchvision's, and all draw from the global generator, so that a DataLoader's workers
+    each draw their own. Without a crop (0) the image is cut as for testing; what is 0, ``False`` or ``"none"`` is left
+    out.
+
+    Args:
+        recipe: its fields ``image_size``, ``crop``, ``flip``, ``policy``, ``color_jitter`` and ``lighting`` count.
+
+    Raises:
+        ValueError: ``policy`` is unknown.
+    """
+    steps: list[Any] = _centre(recipe.image_size)
+    if recipe.crop:
+        steps = [
+            v2.RandomResizedCrop(recipe.image_size, scale=(recipe.crop, 1), interpolation=InterpolationMode.BICUBIC)
+        ]
+    if recipe.flip:
+        steps.append(v2.RandomHorizontalFlip())
+    steps += _policy(recipe.policy, v2.AutoAugmentPolicy.IMAGENET)
+    if recipe.color_jitter:
+        strength = recipe.color_jitter
+        steps.append(v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength))
+    steps.append(v2.PILToTensor())
+    if recipe.lighting:
+        steps.append(Lighting(recipe.lighting))
+    return v2.Compose(steps)
+
+
+def test_transform(recipe: Transforms) -> Callable[[Image.Image], Tensor]:
+    """What a test image goes through, from PIL's RGB image of any size to uint8 (3, S, S) with S = ``image_size``: the
+    shorter side is made S / 0.875, rounded, and the centre cropped; bicubic from 320 pixels on, else bilinear, as
+    ResNeSt's authors do."""
+    return v2.Compose([*_centre(recipe.image_size), v2.PILToTensor()])
+
+
+test_transform.__test__ = False  # type: ignore[attr-defined]  # its name looks like a test's to pytest
+
+
+def _centre(size: int) -> list[nn.Module]:
+    fine = size >= 320
+    interpolation = InterpolationMode.BICUBIC if fine else InterpolationMode.BILINEAR
+    return [v2.Resize(round(size / 0.875), interpolation=interpolation), v2.CenterCrop(size)]

@@ -1,0 +1,280 @@
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from resnest_edu.training.mixing import cutmix, cutmix_box, equivalent_epsilon, mixup, smooth
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(count: int, *, classes: int = 5, size: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    images = torch.rand(count, 3, size, size + 2, generator=seeded(7))
+    return images, smooth(torch.arange(count) % classes, classes, 0.1)
+
+
+def raises(message: str):
+    return pytest.raises(ValueError, match=f"^{re.escape(message)}$")
+
+
+# Label smoothing
+
+
+def test_smooth_puts_epsilon_on_all_or_on_the_others():
+    labels = torch.tensor([2, 0])
+    torch.testing.assert_close(
+        smooth(labels, 4, 0.2), torch.tensor([[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]])
+    )
+    torch.testing.assert_close(
+        smooth(labels, 5, 0.2, definition="others"),
+        torch.tensor([[0.05, 0.05, 0.8, 0.05, 0.05], [0.8, 0.05, 0.05, 0.05, 0.05]]),
+    )
+
+
+@pytest.mark.parametrize("definition", ["all", "others"])
+@pytest.mark.parametrize("epsilon", [0, 0.1, 1])
+def test_smoothed_targets_are_distributions(definition, epsilon):
+    targets = smooth(torch.arange(7), 7, epsilon, definition=definition)
+    assert targets.dtype == torch.float32
+    assert targets.shape == (7, 7)
+    torch.testing.assert_close(targets.sum(1), torch.ones(7))
+    assert (targets >= 0).all()
+
+
+def test_all_is_what_pytorch_does():
+    logits = torch.randn(6, 9, generator=seeded())
+    labels = torch.tensor([0, 8, 3, 3, 1, 7])
+    ours = F.cross_entropy(logits, smooth(labels, 9, 0.3))
+    torch.testing.assert_close(ours, F.cross_entropy(logits, labels, label_smoothing=0.3))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
+@pytest.mark.parametrize("epsilon", [0, 0.1, 0.5])
+def test_equivalent_epsilon_turns_others_into_all(classes, epsilon):
+    labels = torch.arange(classes)[:3]
+    torch.testing.assert_close(
+        smooth(labels, classes, equivalent_epsilon(epsilon, classes)),
+        smooth(labels, classes, epsilon, definition="others"),
+    )
+    logits = torch.randn(len(labels), classes, generator=seeded())
+    torch.testing.assert_close(
+        F.cross_entropy(logits, labels, label_smoothing=equivalent_epsilon(epsilon, classes)),
+        F.cross_entropy(logits, smooth(labels, classes, epsilon, definition="others")),
+    )
+
+
+@pytest.mark.parametrize("classes", range(2, 2000, 37))
+def test_equivalent_epsilon_is_never_beyond_one(classes):
+    assert equivalent_epsilon((classes - 1) / classes, classes) <= 1
+    assert equivalent_epsilon((classes - 1) / classes, classes) == pytest.approx(1)
+
+
+def test_smooth_names_what_is_wrong():
+    labels = torch.zeros(3, dtype=torch.int64)
+    with raises("labels (=torch.int32, (3,)) must be int64 of shape (B,)"):
+        smooth(labels.int(), 5, 0.1)
+    with raises("labels (=torch.int64, (3, 1)) must be int64 of shape (B,)"):
+        smooth(labels[:, None], 5, 0.1)
+    for classes in (1, 0, 2.5):
+        with pytest.raises(ValueError, match=r"^classes \(=.*\) must be"):
+            smooth(labels, classes, 0.1)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"^classes \(=.*\) must be"):
+            equivalent_epsilon(0.1, classes)  # type: ignore[arg-type]
+    with raises("classes (=1) must be at least 2"):
+        smooth(labels, 1, 0.1)
+    for epsilon in (-0.1, 1.01):
+        with raises(f"epsilon (={epsilon}) must be a finite number at least 0 and at most 1"):
+            smooth(labels, 5, epsilon)
+    with raises("definition (='paper') must be one of all, others"):
+        smooth(labels, 5, 0.1, definition="paper")  # type: ignore[arg-type]
+    with raises("epsilon (=0.81) must be a finite number at least 0 and at most 0.8"):
+        equivalent_epsilon(0.81, 5)
+
+
+# mixup
+
+
+@pytest.mark.parametrize("per", ["batch", "example"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.uint8])
+def test_mixup_blends_images_and_targets_alike(per, dtype):
+    images, targets = batch(5)
+    images = (255 * images).to(dtype)
+    mixed, mixed_targets = mixup(images, targets, 0.8, per=per, generator=seeded())
+    assert mixed.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert mixed.shape == images.shape
+    assert mixed_targets.shape == targets.shape
+    assert mixed_targets.dtype == torch.float32
+    torch.testing.assert_close(mixed_targets.sum(1), torch.ones(5))
+
+    images, other = images.to(mixed.dtype), images.flip(0).to(mixed.dtype)
+    own = []
+    for i in range(5):
+        if i == 2:  # the middle one meets itself
+            torch.testing.assert_close(mixed[i], images[i])
+            continue
+        share = ((mixed[i] - other[i]) / (images[i] - other[i]))[images[i] != other[i]].median().item()
+        torch.testing.assert_close(mixed[i], share * images[i] + (1 - share) * other[i], rtol=1e-4, atol=1e-2)
+        torch.testing.assert_close(
+            mixed_targets[i], share * targets[i] + (1 - share) * targets[4 - i], rtol=1e-3, atol=1e-3
+        )
+        assert 0 < share < 1
+        own.append(share)
+    assert (max(own) - min(own) < 1e-3) == (per == "batch")
+
+
+def shares(alpha: float, per: str, runs: int, count: int) -> torch.Tensor:
+    """λ of every example, read off targets."""
+    images, targets = torch.zeros(count, 1, 1, 1), torch.zeros(count, 2)
+    targets[: count // 2, 0] = 1  # everyone's partner is of the other class
+    targets[count // 2 :, 1] = 1
+    generator = seeded()
+    drawn = [mixup(images, targets, alpha, per=per, generator=generator)[1][: count // 2, 0] for _ in range(runs)]  # type: ignore[arg-type]
+    return torch.stack(drawn)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1, 4])
+@pytest.mark.parametrize("per", ["batch", "example"])
+def test_mixup_draws_from_beta(alpha, per):
+    drawn = shares(alpha, per, 2000, 2) if per == "batch" else shares(alpha, per, 10, 400)
+    assert drawn.mean().item() == pytest.approx(0.5, abs=0.04)
+    assert drawn.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.12)
+
+
+def test_mixup_is_per_batch_unless_told_otherwise():
+    images, targets = batch(6)
+    default = mixup(images, targets, 0.5, generator=seeded())
+    named = mixup(images, targets, 0.5, per="batch", generator=seeded())
+    assert default[0].equal(named[0])
+    assert default[1].equal(named[1])
+
+
+# CutMix
+
+
+def test_cutmix_pastes_a_box_of_the_partner_and_mixes_targets_by_its_area():
+    generator = seeded()
+    seen = set()
+    for _ in range(50):
+        images, targets = batch(4, size=8)
+        before, targets_before = images.clone(), targets.clone()
+        mixed, mixed_targets = cutmix(images, targets, 1, generator=generator)
+        assert images.equal(before)
+        assert targets.equal(targets_before)
+        foreign = (mixed != images).any(1)  # b h w
+        assert (foreign == foreign[0]).all()  # one box a batch
+        rows, columns = foreign[0].any(1), foreign[0].any(0)
+        assert foreign[0].equal(rows[:, None] & columns[None, :])  # a rectangle
+        assert mixed.equal(torch.where(foreign[:, None], images.flip(0), images))
+        own = 1 - foreign[0].float().mean()
+        torch.testing.assert_close(mixed_targets, own * targets + (1 - own) * targets.flip(0))
+        torch.testing.assert_close(mixed_targets.sum(1), torch.ones(4))
+        seen.add(int(foreign[0].sum()))
+    assert len(seen) > 15
+
+
+def test_cutmix_keeps_the_type_of_the_images():
+    images, targets = batch(4)
+    for dtype in (torch.uint8, torch.float64):
+        assert cutmix((255 * images).to(dtype), targets, 1, generator=seeded())[0].dtype == dtype
+
+
+def test_cutmix_box_has_the_proportions_of_the_image_and_is_cut_at_its_border():
+    height, width, own = 40, 60, 0.75  # a box of 20 by 30
+    generator = seeded()
+    boxes = [cutmix_box(height, width, own, generator=generator) for _ in range(2000)]
+    for top, bottom, left, right in boxes:
+        assert 0 <= top < bottom <= height
+        assert 0 <= left < right <= width
+        assert bottom - top == 20 or (bottom - top < 20 and (top == 0 or bottom == height))
+        assert right - left == 30 or (right - left < 30 and (left == 0 or right == width))
+    # The centre is any pixel: the box begins at row 0 for the centres 0 … 10, of 40, and ends in row 40 for 30 … 39.
+    for edge, share in ((0, 11 / 40), (1, 10 / 40)):
+        found = sum(box[edge] == (0, height)[edge] for box in boxes) / len(boxes)
+        assert found == pytest.approx(share, abs=0.035)
+    for edge, share in ((2, 16 / 60), (3, 15 / 60)):
+        found = sum(box[edge] == (0, width)[edge - 2] for box in boxes) / len(boxes)
+        assert found == pytest.approx(share, abs=0.035)
+    uncut = [box for box in boxes if box[1] - box[0] == 20 and box[3] - box[2] == 30]
+    assert min(box[0] for box in uncut) == 0
+    assert max(box[1] for box in uncut) in (39, 40)
+
+
+def test_cutmix_box_is_as_large_as_the_share_asks():
+    def largest(own: float) -> int:
+        boxes = [cutmix_box(9, 11, own, generator=seeded(seed)) for seed in range(30)]
+        return max((bottom - top) * (right - left) for top, bottom, left, right in boxes)
+
+    assert [largest(own) for own in (1, 0.75, 0.5)] == [0, 4 * 6, 6 * 8]
+
+
+def test_cutmix_box_may_cover_everything():
+    boxes = {cutmix_box(4, 4, 0, generator=seeded(seed)) for seed in range(80)}
+    assert (0, 4, 0, 4) in boxes
+
+
+def test_cutmix_shares_follow_alpha():
+    images, targets = torch.zeros(2, 1, 32, 32), torch.eye(2)
+    generator = seeded()
+    few, many = (
+        torch.stack([cutmix(images, targets, alpha, generator=generator)[1][0, 0] for _ in range(600)])
+        for alpha in (0.1, 100)
+    )
+    # For a large α every box has half the area, before the border cuts it.
+    assert many.min() > 0.4
+    assert many.std() < 0.2
+    assert few.std() > 0.24
+    # The mean area that stays inside is (1 - s/4)² of the box's, s = √½ its side.
+    assert 1 - many.mean().item() == pytest.approx(0.5 * (1 - 0.5**0.5 / 4) ** 2, abs=0.03)
+
+
+# Both
+
+
+@pytest.mark.parametrize("mix", [mixup, cutmix])
+def test_the_generator_alone_decides(mix):
+    images, targets = batch(6, size=16)
+    state = torch.get_rng_state()
+    runs = [mix(images, targets, 1, generator=seeded(seed)) for seed in (1, 1, 2)]
+    assert runs[0][0].equal(runs[1][0])
+    assert runs[0][1].equal(runs[1][1])
+    assert not runs[0][1].equal(runs[2][1])
+    assert torch.get_rng_state().equal(state)
+    generator = seeded(1)
+    first, second = (mix(images, targets, 1, generator=generator)[1] for _ in range(2))
+    assert not first.equal(second)
+
+
+@pytest.mark.parametrize("mix", [mixup, cutmix])
+def test_mixing_names_what_is_wrong(mix):
+    images, targets = batch(4)
+    form = "must be bytes or floating point of shape (B, C, H, W)"
+    with raises(f"images (=torch.int64, (4, 3, 6, 8)) {form}"):
+        mix(images.long(), targets, 1, generator=seeded())
+    with raises(f"images (=torch.float32, (3, 6, 8)) {form}"):
+        mix(images[0], targets, 1, generator=seeded())
+    form = "must be floating point of shape (B, classes) with B = 4"
+    with raises(f"targets (=torch.int64, (4, 5)) {form}"):
+        mix(images, targets.long(), 1, generator=seeded())
+    with raises(f"targets (=torch.float32, (3, 5)) {form}"):
+        mix(images, targets[:3], 1, generator=seeded())
+    with raises(f"targets (=torch.float32, (4,)) {form}"):
+        mix(images, targets[:, 0], 1, generator=seeded())
+    for alpha in (0, -1.0):
+        with raises(f"alpha (={alpha}) must be a finite number greater than 0"):
+            mix(images, targets, alpha, generator=seeded())
+
+
+def test_mixup_and_the_box_name_what_is_wrong():
+    images, targets = batch(4)
+    with raises("per (='image') must be one of batch, example"):
+        mixup(images, targets, 1, per="image", generator=seeded())  # type: ignore[arg-type]
+    with raises("height (=0) must be an integer of at least 1"):
+        cutmix_box(0, 4, 0.5, generator=seeded())
+    with raises("width (=0) must be an integer of at least 1"):
+        cutmix_box(4, 0, 0.5, generator=seeded())
+    for own in (-0.1, 1.1):
+        with raises(f"own (={own}) must be a finite number at least 0 and at most 1"):
+            cutmix_box(4, 4, own, generator=seeded())
