@@ -151,7 +151,7 @@ class Run:
         """Images of the step that comes, of all processes."""
         return min(self.plan.batch_size, self.plan.images - self.seen)
 
-    def take_step(self, network: nn.Module, images: Tensor, labels: Tensor) -> None:
+    def take_step(self, network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> None:
         """One step of gradient descent. ``network`` is the model, or a compiled or distributed form of it.
 
         Every random number of the step follows from the seed, the step and the process alone.
@@ -230,7 +230,7 @@ class Run:
         return metrics
 
 
-def compile_ahead(model: nn.Module, images: Tensor) -> nn.Module:
+def compile_ahead(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
     """The model compiled for batches like ``images``, on CUDA into graphs; its weights and statistics stay as they are.
 
     Gradients that are averaged over processes stay out of the graphs.
@@ -303,7 +303,7 @@ def train(
     """
     plan = Plan(len(train_data), recipe.batch_size, recipe.epochs, seed, group)  # type: ignore[arg-type]
     device = device or default_device()
-    model.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model.to(device).to(memory_format=torch.channels_last).train()
     if device.type == "cuda":
         accelerate(model)
         train_data, test_data = (
@@ -320,7 +320,7 @@ def train(
             run.classes = model.eval()(normalize(first_image[None].to(device))).shape[1]
         model.train()
     network = group.wrap(model, device)
-    full = network
+    full: Callable[[Tensor], Tensor] = network
     if compile and run.step < plan.steps:
         mine = len(group.share(torch.arange(recipe.batch_size)))
         full = compile_ahead(network, first_image.to(device).expand(mine, -1, -1, -1))

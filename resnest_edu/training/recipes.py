@@ -1,12 +1,13 @@
 """The recipes by name. Each states its command, its cost and what to expect of it.
 
-The defaults of the paper's recipe are written out here once, in :class:`ImageNet`; what its text leaves open follows the
-released code.
+The paper's recipe is written out once, in :class:`ImageNet`; what its text leaves open follows the released code.
 """
 
 from dataclasses import dataclass
 
-from resnest_edu.training.recipe import MixPer, Policy, Recipe, Smoothing
+from resnest_edu.training.augment import Policy
+from resnest_edu.training.mixing import Definition, Per
+from resnest_edu.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +82,9 @@ class ImageNet(Recipe):
     warmup_epochs: float = 5.0
     weight_decay: float = 1e-4
     label_smoothing: float = 0.1
-    smoothing: Smoothing = "others"
+    smoothing: Definition = "others"
     mixup: float = 0.2
-    mix_per: MixPer = "example"
+    mix_per: Per = "example"
     crop: float = 0.08
     policy: Policy = "autoaugment"
     color_jitter: float = 0.4
