@@ -4,11 +4,11 @@ The clock of a run starts with its first step. It does not count reading the ima
 which is ``preparation_seconds``; it does count augmentation and the measurement after every epoch.
 """
 
+import atexit
 import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -56,22 +56,22 @@ def run_jobs(
     names: Iterable[str], jobs: Mapping[str, Job], device: torch.device, data: Path, *, processes: int
 ) -> Iterator[tuple[str, Figures]]:
     """Run the jobs of these names, up to ``processes`` side by side on CUDA and one after another on the CPU."""
-    with _decoded(data) as file:
-        run = functools.partial(run_job, file=file, device=device)
-        for alone, group in groupby((jobs[name] for name in names), key=lambda job: job.alone):
-            count = processes if device.type == "cuda" and not alone else 1
-            for job, figures in side_by_side(run, group, processes=count):
-                yield job.name, figures
+    run = functools.partial(run_job, file=_decoded(data), device=device)
+    for alone, group in groupby((jobs[name] for name in names), key=lambda job: job.alone):
+        count = processes if device.type == "cuda" and not alone else 1
+        for job, figures in side_by_side(run, group, processes=count):
+            yield job.name, figures
 
 
-@contextmanager
-def _decoded(folder: Path) -> Iterator[Path]:
-    """A file with all images decoded, which processes can share; it lasts as long as the context."""
+@functools.cache
+def _decoded(folder: Path) -> Path:
+    """A file with all images decoded, for several experiments and their processes; it goes when this process ends."""
     splits = _cifar10.open_folder(folder)
-    with tempfile.TemporaryDirectory() as temporary:
-        file = Path(temporary, "images.pt")
-        torch.save([decode(split) for split in (splits.train, splits.test)], file)
-        yield file
+    temporary = tempfile.TemporaryDirectory()
+    atexit.register(temporary.cleanup)
+    file = Path(temporary.name, "images.pt")
+    torch.save([decode(split) for split in (splits.train, splits.test)], file)
+    return file
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 from resnest_edu.experiments import _runs, best, time_to_907
 from resnest_edu.experiments._runs import Job, run_job, run_jobs
 from resnest_edu.training import get_recipe
+from resnest_edu.training.side_by_side import side_by_side
 
 CPU = torch.device("cpu")
 SMALL = replace(get_recipe("shapes"), epochs=2, batch_size=8, warmup_epochs=0.5)
@@ -91,14 +93,9 @@ def test_on_cuda_all_but_those_that_must_be_alone_run_side_by_side(tiny_cifar10,
 
 
 def test_a_job_runs_in_another_process(tiny_cifar10):
-    from functools import partial
-
-    from resnest_edu.training.side_by_side import side_by_side
-
-    with _runs._decoded(tiny_cifar10) as file:
-        function = partial(run_job, file=file, device=CPU)
-        ((_, there),) = side_by_side(function, [job("a")], processes=2)
-        here = function(job("a"))
+    function = partial(run_job, file=_runs._decoded(tiny_cifar10), device=CPU)
+    ((_, there),) = side_by_side(function, [job("a")], processes=2)
+    here = function(job("a"))
     assert losses(there) == pytest.approx(losses(here), rel=1e-3)
 
 
