@@ -117,6 +117,7 @@ def test_speed_is_that_of_epochs_but_the_first(tiny_cifar10, monkeypatch):
 
 
 def test_the_warm_up_meets_every_size_of_batch(tiny_cifar10, monkeypatch):
+    _runs._warm_up.cache_clear()
     trained, train = [], _runs.train
 
     def note(model, train_data, test_data, recipe, **options):
