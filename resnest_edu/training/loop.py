@@ -269,9 +269,10 @@ def train(
     """Train ``model`` in place by the recipe and measure it after every epoch.
 
     Stochastic gradient descent with Nesterov momentum, linear warm-up and a cosine. The seed decides order,
-    augmentation and dropping; the model's weights are the caller's to seed. The memory format is channels-last; on CUDA
-    the network runs in bfloat16 autocast, its blocks one split at a time (:func:`resnest_edu.speed.accelerate`), and
-    data in memory is kept on the device. Where the recipe averages the weights, the model ends with the average.
+    augmentation and dropping; the model's weights are the caller's to seed. The memory format is channels-last, and
+    split-attention blocks run one split at a time (:func:`resnest_edu.speed.accelerate`); on CUDA the network runs in
+    bfloat16 autocast, and data in memory is kept on the device. Where the recipe averages the weights, the model ends
+    with the average.
 
     With ``checkpoints`` the run goes on from what its folder holds, and ends with the same bits as if it had never been
     interrupted. Ctrl-C then saves before it stops.
@@ -304,8 +305,8 @@ def train(
     plan = Plan(len(train_data), recipe.batch_size, recipe.epochs, seed, group)  # type: ignore[arg-type]
     device = device or default_device()
     model.to(device).to(memory_format=torch.channels_last).train()
+    accelerate(model)
     if device.type == "cuda":
-        accelerate(model)
         train_data, test_data = (
             data.to(device) if isinstance(data, TensorImages) else data for data in (train_data, test_data)
         )
