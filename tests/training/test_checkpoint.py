@@ -149,6 +149,16 @@ def interrupted(folder: Path) -> None:
         )
 
 
+def test_the_metrics_of_an_interrupted_epoch_are_those_of_the_whole(tmp_path):
+    interrupted(tmp_path / "stormy")
+    lines = []
+    for name in ("stormy", "calm"):
+        run(tmp_path / name)
+        found = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        lines.append([{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in found])
+    assert lines[0] == lines[1]
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "missing"])
 def test_a_damaged_last_checkpoint_is_passed_over_aloud(damage, tmp_path, undisturbed):
     interrupted(tmp_path)
