@@ -290,9 +290,9 @@ def train(
     bfloat16 autocast, and data in memory is kept on the device. Where the recipe averages the weights, the model ends
     with the average.
 
-    With ``checkpoints`` the run goes on from what its folder holds. On the CPU, with the same number of threads, it ends
-    with the same bits as if it had never been interrupted; on CUDA so too if ``torch.use_deterministic_algorithms`` is
-    on. Ctrl-C then saves before it stops.
+    With ``checkpoints`` the run goes on from what its folder holds. On the CPU, with the same number of threads, it
+    ends with the same bits as if it had never been interrupted; on CUDA so too if
+    ``torch.use_deterministic_algorithms`` is on. Ctrl-C then saves before it stops.
 
     Args:
         model: maps (B, 3, H, W) to (B, classes).
