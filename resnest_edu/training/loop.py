@@ -78,7 +78,16 @@ def smoothed_loss(logits: Tensor, targets: Tensor, recipe: Recipe, count: int) -
     epsilon = recipe.label_smoothing
     if recipe.smoothing == "others":
         epsilon = equivalent_epsilon(epsilon, logits.shape[1])
-    return F.cross_entropy(logits.float(), targets, label_smoothing=epsilon, reduction="sum") / count
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # from half precision
+    return (
+        F.cross_entropy(
+            logits,
+            targets.to(logits) if targets.is_floating_point() else targets,
+            label_smoothing=epsilon,
+            reduction="sum",
+        )
+        / count
+    )
 
 
 class Run:
