@@ -103,7 +103,10 @@ class Trunk(nn.Module):
             ``layer2``, ….
         strides: how many pixels of the image one position of a stage's output stands
             for, by its name.
+        block: the class of the blocks.
     """
+
+    block: type[Bottleneck] = Bottleneck
 
     def __init__(
         self,
@@ -173,10 +176,6 @@ class Trunk(nn.Module):
             self.channels[name] = channels
             self.strides[name] = total_stride
         self._initialize()
-
-    def block(self, in_channels: int, planes: int, **options: Any) -> Bottleneck:
-        """What stages are made of; a subclass may put something else there."""
-        return Bottleneck(in_channels, planes, **options)
 
     def _initialize(self) -> None:
         for module in self.modules():

@@ -79,6 +79,7 @@ CHAPTER_ORDER = [
     "bottleneck",
     "layouts",
     "resnest",
+    "contenders",
     "checkpoints",
     "results",
     "statistics",

@@ -78,7 +78,16 @@ def smoothed_loss(logits: Tensor, targets: Tensor, recipe: Recipe, count: int) -
     epsilon = recipe.label_smoothing
     if recipe.smoothing == "others":
         epsilon = equivalent_epsilon(epsilon, logits.shape[1])
-    return F.cross_entropy(logits.float(), targets, label_smoothing=epsilon, reduction="sum") / count
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # from half precision
+    return (
+        F.cross_entropy(
+            logits,
+            targets.to(logits) if targets.is_floating_point() else targets,
+            label_smoothing=epsilon,
+            reduction="sum",
+        )
+        / count
+    )
 
 
 class Run:
@@ -290,8 +299,9 @@ def train(
     bfloat16 autocast, and data in memory is kept on the device. Where the recipe averages the weights, the model ends
     with the average.
 
-    With ``checkpoints`` the run goes on from what its folder holds, and ends with the same bits as if it had never been
-    interrupted. Ctrl-C then saves before it stops.
+    With ``checkpoints`` the run goes on from what its folder holds. On the CPU, with the same number of threads, it
+    ends with the same bits as if it had never been interrupted; on CUDA so too if
+    ``torch.use_deterministic_algorithms`` is on. Ctrl-C then saves before it stops.
 
     Args:
         model: maps (B, 3, H, W) to (B, classes).

@@ -37,11 +37,11 @@ class Cifar10Quick(Recipe):
     Cost and result: ``book/results/time_to_907.json``, once it is recorded.
     """
 
-    model: str = "resnest11_small"
+    model: str = "resnest29_cifar"
     image_size: int = 32
     epochs: int = 15
     batch_size: int = 512
-    base_rate: float = 0.3
+    base_rate: float = 0.2
     warmup_epochs: float = 3.0
     weight_decay: float = 5e-4
     shift: int = 4
@@ -56,7 +56,7 @@ class Cifar10(Recipe):
     Cost and result: ``book/results/best.json``, once it is recorded.
     """
 
-    model: str = "resnest11_small"
+    model: str = "resnest29_cifar"
     image_size: int = 32
     epochs: int = 60
     batch_size: int = 512
