@@ -63,6 +63,10 @@ def _spread(
     executor = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(waiting, threads))
     running: dict[Future[Result], Argument] = {}
     try:
+        # An executor starts a process when it is given something to do, and watches over those that it had when it was
+        # last given something. So all start before the first call: none can die unnoticed.
+        for _ in range(processes):
+            executor.submit(int)
         while True:
             for argument in islice(arguments, processes - len(running)):
                 running[executor.submit(function, argument)] = argument

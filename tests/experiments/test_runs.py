@@ -66,6 +66,22 @@ def test_the_seed_decides(tiny_cifar10):
     assert losses(found["a"]) == losses(found["b"]) == losses(found["alone"]) != losses(found["other"])
 
 
+def test_the_seed_decides_the_weights_too(tiny_cifar10, monkeypatch):
+    weights = []
+
+    def train(model, *images, seed, **options):
+        weights.append((seed, model.fc.weight.detach().clone()))
+        raise InterruptedError
+
+    monkeypatch.setattr(_runs, "train", train)
+    for seed in (0, 0, 1):
+        with pytest.raises(InterruptedError):
+            run(tiny_cifar10, job("a", seed=seed))
+    assert [seed for seed, _ in weights] == [0, 0, 1]
+    first, second, other = (tensor for _, tensor in weights)
+    assert first.equal(second) and not first.equal(other)
+
+
 def test_names_are_taken_when_they_are_run(tiny_cifar10):
     jobs = {name: job(name, alone=name == "b") for name in "abc"}
     taken = []

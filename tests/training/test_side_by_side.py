@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from resnest_edu.training.side_by_side import side_by_side
 
 ROOT = Path(__file__).resolve().parents[2]
 # `eval` can be pickled, so a call is written as an expression.
-SLOW = "__import__('time').sleep(60)"
+SLOW = "__import__('time').sleep(200)"
 
 
 @pytest.fixture(autouse=True)
@@ -24,12 +24,14 @@ def no_process_stays():
     assert multiprocessing.active_children() == []
 
 
-def test_results_come_as_they_are_finished():
-    calls = ["__import__('time').sleep(1) or 1", "2", "3", "__import__('os').getpid()"]
+def test_results_come_as_they_are_finished(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    threads = "__import__('torch').get_num_threads(), __import__('os').environ['TORCHINDUCTOR_COMPILE_THREADS']"
+    calls = ["__import__('time').sleep(1) or 1", "2", threads, "__import__('os').getpid()"]
     results = list(side_by_side(eval, calls, processes=2))
     assert [argument for argument, _ in results][-1] == calls[0]
     found = dict(results)
-    assert [found[call] for call in calls[:3]] == [1, 2, 3]
+    assert [found[call] for call in calls[:3]] == [1, 2, (3, "3")]  # two processes share seven cores
     assert found[calls[3]] != os.getpid()
 
 
@@ -39,22 +41,18 @@ def test_one_process_is_this_one():
     ]
 
 
-def test_the_cores_are_shared(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
-    call = "__import__('torch').get_num_threads(), __import__('os').environ['TORCHINDUCTOR_COMPILE_THREADS']"
-    ((_, (threads, compilers)),) = side_by_side(eval, [call], processes=2)
-    assert threads == int(compilers) == 3
-
-
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_argument_is_taken_when_a_process_is_free_for_it(processes):
     taken = []
-    arguments = (str(taken.append(number) or number) for number in count())
+    # From the fourth on, calls take long.
+    arguments = (str(taken.append(number) or number) if number < 3 else SLOW for number in count())
     results = side_by_side(eval, arguments, processes=processes)
     for finished in range(1, 4):
         next(results)
         assert len(taken) <= finished + processes - 1
-    results.close()
+    start = time.monotonic()
+    results.close()  # whoever takes no more results ends all
+    assert time.monotonic() - start < 100
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -66,7 +64,7 @@ def test_an_error_has_its_traceback_and_ends_the_others(processes):
         list(results)
     if processes == 2:
         assert 'File "<string>", line 1' in str(caught.value.__cause__)
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 100
 
 
 def test_a_killed_process_ends_the_others():
@@ -74,13 +72,7 @@ def test_a_killed_process_ends_the_others():
     kill = "__import__('os').kill(__import__('os').getpid(), 9)"
     with pytest.raises(RuntimeError, match=r"a process was killed, perhaps .*, while these ran: .*getpid"):
         list(side_by_side(eval, [kill, SLOW], processes=2))
-    assert time.monotonic() - start < 30
-
-
-def test_whoever_takes_no_more_results_ends_all():
-    start = time.monotonic()
-    assert list(islice(side_by_side(eval, ["1", SLOW], processes=2), 1)) == [("1", 1)]
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 100
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
@@ -97,7 +89,7 @@ def test_no_process_outlives_one_that_is_interrupted_or_killed(end, tmp_path):
     parent = subprocess.Popen(
         [sys.executable, str(script), *calls], env=environment, start_new_session=True, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not all(mark.exists() and mark.read_text() for mark in marks):
         assert time.monotonic() < deadline and parent.poll() is None
         time.sleep(0.05)
@@ -106,7 +98,7 @@ def test_no_process_outlives_one_that_is_interrupted_or_killed(end, tmp_path):
         os.killpg(parent.pid, end)  # as a terminal does
     else:
         parent.kill()
-    errors = parent.communicate(timeout=30)[1].decode()
+    errors = parent.communicate(timeout=60)[1].decode()
     assert parent.returncode != 0
     if end == signal.SIGINT:
         assert errors.count("KeyboardInterrupt") == 1 and "Process" not in errors
