@@ -222,7 +222,7 @@ def test_one_split_has_no_distance():
     assert str(error.value) == "radix (=1) must be at least 2 for splits to differ"
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_size": 3}])
+@pytest.mark.parametrize("options", [{}, {"batch_size": 7}])
 def test_settling_moves_the_running_statistics_batch_by_batch_and_nothing_else(options):
     images = pictures(70)
     model, expected = network(), network()
