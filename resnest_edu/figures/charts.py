@@ -65,7 +65,7 @@ def lines_with_band(
         axes.grid(alpha=0.3)
         if i == 0:
             axes.set_ylabel(y_label)
-            axes.legend(frameon=False, fontsize=8, loc="upper left")
+            axes.legend(frameon=False, fontsize=8)
     return figure
 
 
