@@ -34,6 +34,9 @@ FIGURES = {
     "changes_by_channel": lambda: figures.changes_by_channel(
         {"first": [0.0, 1.0], "second": torch.tensor([0.5, 2.0])}, ["a", "b"], label="change"
     ),
+    "changes_by_class": lambda: figures.changes_by_class(
+        {"first": [[0.1, -0.3], [0.0, 0.2]], "second": torch.tensor([[0.0, 0.5], [-0.1, 0.0]])}, ["a", "b"], label="c"
+    ),
     "errors_by_bit": lambda: figures.errors_by_bit(
         {0: [0.0, 1e-3], 23: [1e-2, 1.0], 30: [np.inf, np.nan], 31: [1000.0, 1001.0]}, label="first"
     ),
@@ -76,6 +79,24 @@ def test_the_mark_of_a_channel_bears_its_number_and_lies_on_it():
 def test_all_panels_of_changes_reach_as_high_as_the_largest_change():
     figure = FIGURES["changes_by_channel"]()
     assert all(axes.get_ylim()[1] > 2 for axes in figure.axes)
+
+
+def test_values_of_either_sign_have_one_scale_around_white():
+    figure = FIGURES["changes_by_class"]()
+    assert {"first", "second", "a", "b", "c", "channel"} <= texts(figure)
+    for axes, value in zip(figure.axes[:2], (-0.3, 0.5), strict=True):
+        (picture,) = axes.images
+        assert picture.get_clim() == (-0.5, 0.5)
+        assert value in picture.get_array()
+    np.testing.assert_allclose(picture.cmap(picture.norm(0.0))[:3], 1, atol=0.05)
+    assert figure.axes[0].get_position().y0 > figure.axes[1].get_position().y1
+
+
+@pytest.mark.parametrize(("x", "ticks"), [([1, 2], [1, 2]), ([1.0, 2.0], None)])
+def test_whole_numbers_are_the_ticks_of_a_line(x, ticks):
+    figure = figures.lines_with_band(x, {"a": {"b": [[0.0, 1.0], [0.0, 2.0]]}}, x_label="x", y_label="y")
+    shown = list(figure.axes[0].get_xticks())
+    assert (shown == ticks) if ticks else (len(shown) > 2)
 
 
 def test_the_map_draws_roots_of_channels_and_sizes_and_names_both():

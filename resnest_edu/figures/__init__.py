@@ -4,6 +4,7 @@ from resnest_edu.figures.base import BookFigure
 from resnest_edu.figures.charts import (
     attention_over_splits,
     changes_by_channel,
+    changes_by_class,
     confusion_matrix,
     curve,
     errors_by_bit,
@@ -26,6 +27,7 @@ __all__ = [
     "attention_over_splits",
     "cell_maps",
     "changes_by_channel",
+    "changes_by_class",
     "channel_strips",
     "confusion_matrix",
     "curve",

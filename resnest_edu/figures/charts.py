@@ -41,7 +41,7 @@ def lines_with_band(
     """A panel a layer, in it a line a group: the mean of its runs, a band around it, every run a thin line.
 
     Args:
-        x: where the runs were measured, shape (N,).
+        x: where the runs were measured, shape (N,); integers are all ticks.
         panels: panel name -> group name -> runs, shape (runs, N).
         x_label: of every panel.
         y_label: of all panels together; they share the scale.
@@ -59,11 +59,13 @@ def lines_with_band(
             axes.plot(x, runs.T, color=color, linewidth=0.6, alpha=0.5)
             axes.plot(x, mean, color=color, linewidth=2, linestyle=style, label=name)
         axes.set(title=panel, xlabel=x_label)
+        if np.issubdtype(np.asarray(x).dtype, np.integer):
+            axes.set_xticks(x)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
         if i == 0:
             axes.set_ylabel(y_label)
-            axes.legend(frameon=False, fontsize=8, loc="upper left")
+            axes.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -132,6 +134,28 @@ def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> B
         if i == 0:
             axes.set_ylabel("attention on the first split")
             axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
+
+
+def changes_by_class(panels: Mapping[str, ArrayLike], classes: Sequence[str], *, label: str) -> BookFigure:
+    """Values of either sign, classes in rows and channels in columns, a panel a name, all on one scale around white.
+
+    Args:
+        panels: title -> values, shape (classes, C).
+        classes: the names of the rows.
+        label: of the scale.
+    """
+    arrays = {title: np.asarray(values, dtype=float) for title, values in panels.items()}
+    most = max(np.abs(values).max() for values in arrays.values())
+    figure = new_figure(8, 0.5 + 2 * len(arrays))
+    axes_of = figure.subplots(len(arrays), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, values) in zip(axes_of, arrays.items(), strict=True):
+        picture = axes.imshow(values, cmap="PuOr_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+        axes.set_yticks(range(len(classes)), classes, fontsize=8)
+        axes.set_xticks([])
+    axes_of[-1].set_xlabel("channel")
+    figure.colorbar(picture, ax=list(axes_of), label=label, shrink=0.85)
     return figure
 
 
