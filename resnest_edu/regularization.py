@@ -28,26 +28,39 @@ class DropBlock(nn.Module):
         ValueError: ``probability`` or ``block_size`` is not as above.
     """
 
+    rate: Tensor
+
     def __init__(self, probability: float, block_size: int = 3) -> None:
         super().__init__()
-        require_probability(probability=probability)
         require_positive_int(block_size=block_size)
         if block_size % 2 == 0:
             raise ValueError(f"block_size (={block_size}) must be odd, so that a block has a centre")
+        # What is in a tensor may change from step to step without anything being compiled anew. Not part of the state.
+        self.register_buffer("rate", torch.empty((), dtype=torch.float32), persistent=False)
         self.probability = probability
         self.block_size = block_size
 
+    @property
+    def probability(self) -> float:
+        return self._probability
+
+    @probability.setter
+    def probability(self, value: float) -> None:
+        require_probability(probability=value)
+        self._probability = value
+        self.rate.fill_(value)
+
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, C, H, W) -> (B, C, H, W)."""
-        if not self.training or self.probability == 0:
+        if not self.training:
             return x
         height, width = x.shape[2:]
         size = min(self.block_size, height - 1 + height % 2, width - 1 + width % 2)  # odd, and no larger than the map
         fits = (height - size + 1) * (width - size + 1)
-        gamma = self.probability / size**2 * height * width / fits
+        gamma = self.rate.float() / size**2 * height * width / fits
         # In single precision throughout: in half precision the sum below overflows, and nothing at all is kept.
-        centres = torch.empty(*x.shape[:2], height - size + 1, width - size + 1, dtype=torch.float32, device=x.device)
-        centres.bernoulli_(gamma)
+        draws = torch.rand(*x.shape[:2], height - size + 1, width - size + 1, dtype=torch.float32, device=x.device)
+        centres = (draws < gamma).float()
         dropped = F.max_pool2d(F.pad(centres, [size // 2] * 4), size, stride=1, padding=size // 2)
         kept = 1 - dropped
         scale = kept.numel() / kept.sum().clamp(min=1)

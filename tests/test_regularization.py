@@ -50,12 +50,24 @@ def test_dropblock_that_drops_everything_gives_zeros():
     assert DropBlock(0.999)(torch.ones(1, 1, 3, 3)).eq(0).all()
 
 
+def test_the_probability_may_change_and_is_no_part_of_the_state():
+    torch.manual_seed(0)
+    block, x = DropBlock(0.0), torch.ones(32, 16, 14, 14)
+    for probability in (0.3, 0.05):
+        block.probability = probability
+        assert block.probability == probability
+        assert 0.85 * probability < (block(x) == 0).float().mean().item() < 1.07 * probability
+    with pytest.raises(ValueError, match=r"probability \(=1.5\) must be"):
+        block.probability = 1.5
+    assert block.state_dict() == {}
+
+
 def test_dropblock_in_evaluation_and_at_zero_does_nothing():
     x = torch.randn(2, 3, 6, 6)
     assert DropBlock(0.5).eval()(x) is x
     block = DropBlock(0.5)
     block.probability = 0.0
-    assert block(x) is x
+    assert block(x).equal(x)
     assert repr(block) == "DropBlock(probability=0.0, block_size=3)"
 
 

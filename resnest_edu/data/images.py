@@ -1,7 +1,8 @@
 """Real images from disk: any folder of classes, or CIFAR-10, as square RGB byte tensors."""
 
+import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from torchvision.datasets import CIFAR10, ImageFolder
 from tqdm import tqdm
+
+Transform = Callable[[Image.Image], Tensor]
+"""From an upright RGB image to uint8 (3, size, size)."""
 
 _BLOCK = 256  # images for each task of a thread
 _HELD_OUT = ("test", "val", "valid", "validation")
@@ -72,8 +76,8 @@ class _Folder(ImageFolder):
     imgs: list[tuple[str, int]]
     targets: list[int]
 
-    def __init__(self, root: Path, size: int) -> None:
-        super().__init__(root, transform=partial(_square, size=size), loader=_load, allow_empty=True)
+    def __init__(self, root: Path, transform: Transform) -> None:
+        super().__init__(root, transform=transform, loader=_load, allow_empty=True)
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         names = _class_names(Path(directory))
@@ -125,15 +129,22 @@ def _held_out(labels: Sequence[int], fraction: float, seed: int) -> tuple[list[i
 
 
 def open_image_folder(
-    root: str | Path, *, size: int, skip_broken: bool = False, test_fraction: float = 0.1, seed: int = 0
+    root: str | Path,
+    *,
+    size: int,
+    skip_broken: bool = False,
+    test_fraction: float = 0.1,
+    seed: int = 0,
+    transforms: tuple[Transform, Transform] | None = None,
 ) -> ImageSplits:
     """Open `root/train/CLASS/*` with `root/test/CLASS/*` (or val, valid, validation), or else `root/CLASS/*`.
 
     In the second layout a share `test_fraction` of each class is held out for the test, chosen by `seed`.
     Every image becomes upright RGB, transparent parts white; then its shorter side is resized to `size`
-    pixels and the centre cut out. Files are read when an item is asked for; a broken one then raises
-    ValueError with its name. With `skip_broken` all files are read once now, the broken ones left out,
-    listed in `skipped`, and counted in a warning.
+    pixels and the centre cut out, unless `transforms`, for the training and for the test images, make something
+    else of it. Files are read when an item is asked for; a broken one then raises ValueError with its name. With
+    `skip_broken` all files are read once now, the broken ones left out, listed in `skipped`, and counted in a
+    warning.
 
     Raises ValueError if the folder is missing, is no folder, holds fewer than two classes or a class without
     images, if training and test have different classes, or if size, test_fraction or seed is out of range.
@@ -152,12 +163,13 @@ def open_image_folder(
 
     # A class may be called "train" (beside "ship"); a split of that name has classes of its own.
     split = (root / "train").is_dir() and bool(_class_names(root / "train"))
-    folders = [_Folder(root / "train" if split else root, size)]
+    train_transform, test_transform = transforms or [partial(_square, size=size)] * 2
+    folders = [_Folder(root / "train" if split else root, train_transform)]
     if split:
         test_roots = [root / name for name in _HELD_OUT if (root / name).is_dir()]
         if not test_roots:
             raise ValueError(f"root (={root}) must contain one of {', '.join(_HELD_OUT)} beside train")
-        folders.append(_Folder(test_roots[0], size))
+        folders.append(_Folder(test_roots[0], test_transform))
         missing, extra = (sorted(set(one.classes) - set(other.classes)) for one, other in (folders, reversed(folders)))
         if missing or extra:
             raise ValueError(
@@ -176,7 +188,9 @@ def open_image_folder(
     if split:
         return ImageSplits(folders[0], folders[1], classes, tuple(skipped))
     train, test = _held_out(folders[0].targets, test_fraction, seed)
-    return ImageSplits(Subset(folders[0], train), Subset(folders[0], test), classes, tuple(skipped))
+    held_out = copy.copy(folders[0])  # the same files
+    held_out.transform = test_transform
+    return ImageSplits(Subset(folders[0], train), Subset(held_out, test), classes, tuple(skipped))
 
 
 def cifar10(root: str | Path, *, size: int = 32) -> ImageSplits:

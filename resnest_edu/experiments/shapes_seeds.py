@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from resnest_edu.data import SHAPE_CLASSES
-from resnest_edu.resnest import create_model
 from resnest_edu.results import summarize
 from resnest_edu.training import RECIPES, shapes_data, train
 
@@ -23,7 +22,7 @@ def run(device: torch.device) -> dict[str, Any]:
     for seed in SEEDS:
         train_data, test_data = shapes_data(recipe, seed)
         torch.manual_seed(seed)
-        model = create_model(recipe.model, len(SHAPE_CLASSES))
+        model = recipe.build(len(SHAPE_CLASSES))
         history = train(model, train_data, test_data, recipe, seed=seed, device=device)
         runs.append([asdict(metrics) for metrics in history])
     return {

@@ -1,19 +1,25 @@
-"""Training: recipes, the learning-rate schedule, and one loop for every network in the book."""
+"""Training: recipes, the learning-rate schedule, one loop for every network in the book, and its checkpoints."""
 
-from resnest_edu.training.checkpoint import load_checkpoint, save_checkpoint
+from resnest_edu.training.average import MovingAverage
+from resnest_edu.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
 from resnest_edu.training.data import TensorImages, folder_data, shapes_data
-from resnest_edu.training.loop import EpochMetrics, evaluate, predict, train
-from resnest_edu.training.recipe import RECIPES, Recipe, get_recipe
+from resnest_edu.training.loop import EpochMetrics, train
+from resnest_edu.training.measure import evaluate, predict
+from resnest_edu.training.recipe import Recipe, parameter_groups
+from resnest_edu.training.recipes import RECIPES, get_recipe
 
 __all__ = [
     "RECIPES",
+    "Checkpoints",
     "EpochMetrics",
+    "MovingAverage",
     "Recipe",
     "TensorImages",
     "evaluate",
     "folder_data",
     "get_recipe",
     "load_checkpoint",
+    "parameter_groups",
     "predict",
     "save_checkpoint",
     "shapes_data",

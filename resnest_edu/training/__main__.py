@@ -1,24 +1,30 @@
-"""``python -m resnest_edu.training --recipe shapes --out runs/shapes``: train, measure, leave a checkpoint."""
+"""``python -m resnest_edu.training --recipe shapes --out runs/shapes``: train, measure, leave a checkpoint.
+
+Under ``torchrun`` the same command trains in several processes.
+"""
 
 import argparse
+import inspect
 import json
+import os
 import sys
-import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 from torch.utils.data import Dataset
 
 from resnest_edu.data import SHAPE_CLASSES
-from resnest_edu.resnest import create_model
-from resnest_edu.training.checkpoint import save_checkpoint
+from resnest_edu.training.checkpoint import LAST, NAMES, Checkpoints, require_writable
 from resnest_edu.training.data import folder_data, shapes_data
+from resnest_edu.training.distributed import Group, process_group
 from resnest_edu.training.loop import EpochMetrics, default_device, train
-from resnest_edu.training.recipe import RECIPES, get_recipe
+from resnest_edu.training.recipes import RECIPES, get_recipe
 
-RESULTS = ("recipe.json", "metrics.jsonl", "checkpoint.pt")
+RESULTS = ("recipe.json", "metrics.jsonl", *NAMES)
 OVERRIDES = ("model", "image_size", "epochs", "batch_size", "base_rate", "warmup_epochs")
 
 
@@ -26,10 +32,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m resnest_edu.training",
         description="Train a ResNeSt on the embedded shapes or on a folder of images.",
-        epilog="--out receives metrics.jsonl (one JSON object an epoch), recipe.json and checkpoint.pt.",
+        epilog="--out receives recipe.json, metrics.jsonl (one JSON object an epoch), checkpoint.pt (the last) with "
+        "previous.pt (the one before), and best.pt. Ctrl-C saves; the same command with --resume goes on.",
     )
     parser.add_argument("--recipe", default="shapes", help=f"one of: {', '.join(RECIPES)} (default: shapes)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--explain", action="store_true", help="print the recipe, its cost and what to expect; then end")
+    parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument(
         "--data",
         type=Path,
@@ -38,12 +46,23 @@ def build_parser() -> argparse.ArgumentParser:
         "or FOLDER/CLASS/*, of which a tenth is then held out as the test set",
     )
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
+    parser.add_argument("--resume", action="store_true", help="go on from what --out holds; begin if it holds nothing")
     parser.add_argument("--overwrite", action="store_true", help="replace the results that --out already holds")
     parser.add_argument(
         "--seed", type=int, default=0, help="of the weights, the data order and the shapes (default: 0)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
     parser.add_argument("--workers", type=int, default=2, help="processes that read images (default: 2)")
+    parser.add_argument("--compile", action="store_true", help="compile the network, on CUDA into graphs: worth it in long runs")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="on CUDA only algorithms whose results repeat bit by bit; slower"
+    )
+    parser.add_argument(
+        "--sync-bn", action="store_true", help="under torchrun on CUDA: batch norm over the images of all processes"
+    )
+    parser.add_argument(
+        "--save-minutes", type=float, default=5.0, help="between two checkpoints, besides each epoch's (default: 5)"
+    )
     group = parser.add_argument_group("replace one number of the recipe")
     group.add_argument("--model")
     group.add_argument("--image-size", type=int)
@@ -54,51 +73,82 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def check_out(out: Path, *, overwrite: bool) -> None:
-    """Make the folder and show that it can be written to, before any time is spent on training."""
-    if not overwrite and any((out / name).exists() for name in RESULTS):
-        raise ValueError(f"--out (={str(out)!r}) must not hold an earlier run; choose another or add --overwrite")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise ValueError(f"--out (={str(out)!r}) must be a folder that can be written to: {error.strerror}") from error
-
-
-def run(arguments: argparse.Namespace) -> None:
-    overrides = {name: getattr(arguments, name) for name in OVERRIDES if getattr(arguments, name) is not None}
-    recipe = replace(get_recipe(arguments.recipe), **overrides)
+def check(arguments: argparse.Namespace, group: Group) -> torch.device:
+    """Everything that can be known to be wrong before any time is spent; returns the device."""
+    if arguments.out is None:
+        raise ValueError("--out (=None) must be a folder for the results")
     if arguments.workers < 0:
         raise ValueError(f"--workers (={arguments.workers}) must be at least 0")
     if not 0 <= arguments.seed < 2**64:
         raise ValueError(f"--seed (={arguments.seed}) must be at least 0 and below 2**64")
+    if not arguments.save_minutes >= 0:
+        raise ValueError(f"--save-minutes (={arguments.save_minutes}) must be at least 0")
     try:
         device = torch.device(arguments.device) if arguments.device else default_device()
+        if group.size > 1 and device.type == "cuda":
+            device = torch.device("cuda", group.local_rank)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device (={arguments.device!r}) must be a device of this machine: {reason}") from error
-    check_out(arguments.out, overwrite=arguments.overwrite)
+    if arguments.sync_bn and device.type != "cuda":
+        raise ValueError(f"--sync-bn needs CUDA, not --device (={str(device)!r})")
+    out = arguments.out
+    if not (arguments.overwrite or arguments.resume) and any((out / name).exists() for name in RESULTS):
+        raise ValueError(
+            f"--out (={str(out)!r}) must not hold an earlier run; choose another, go on with it by --resume, or "
+            "--overwrite it"
+        )
+    if arguments.overwrite and arguments.resume:
+        raise ValueError("--overwrite must not be given with --resume, which needs what it would remove")
+    try:
+        require_writable(out)
+    except ValueError as error:
+        raise ValueError(f"--out: {error}") from error
+    return device
 
+
+def run(arguments: argparse.Namespace, group: Group) -> None:
+    overrides = {name: getattr(arguments, name) for name in OVERRIDES if getattr(arguments, name) is not None}
+    recipe = replace(get_recipe(arguments.recipe), **overrides)
+    if arguments.explain:
+        print(inspect.getdoc(type(recipe)), json.dumps(asdict(recipe), indent=2), sep="\n\n")
+        return
+    device = check(arguments, group)
     train_data: Dataset
     test_data: Dataset
     if arguments.data is None:
+        if recipe.crop:
+            raise ValueError(f"--data (=None) must be a folder of images for --recipe (={arguments.recipe!r})")
         (train_data, test_data), classes = shapes_data(recipe, arguments.seed), SHAPE_CLASSES
     else:
         train_data, test_data, classes = folder_data(
             arguments.data, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers
         )
-    for name in RESULTS:
-        (arguments.out / name).unlink(missing_ok=True)
-    (arguments.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
+    if group.writes:
+        if arguments.overwrite:
+            for name in RESULTS:
+                (arguments.out / name).unlink(missing_ok=True)
+        if not (arguments.out / "recipe.json").exists():
+            (arguments.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
+    if arguments.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = not arguments.deterministic
     torch.manual_seed(arguments.seed)
-    model = create_model(recipe.model, len(classes))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    print(
-        f"{recipe.model}, {parameters:,} parameters, on {device}: {len(train_data):,} training and "  # type: ignore[arg-type]
-        f"{len(test_data):,} test images of {len(classes)} classes, {recipe.epochs} epoch(s)"  # type: ignore[arg-type]
-    )
+    model: nn.Module = recipe.build(len(classes))
+    if arguments.sync_bn:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    checkpoints = Checkpoints(arguments.out, recipe, classes, arguments.seed, minutes=arguments.save_minutes)
+    if group.writes:
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        others = f" and in {group.size - 1} more process(es)" if group.size > 1 else ""
+        print(
+            f"{recipe.model}, {parameters:,} parameters, on {device}{others}: {len(train_data):,} training and "  # type: ignore[arg-type]
+            f"{len(test_data):,} test images of {len(classes)} classes, {recipe.epochs} epoch(s)"  # type: ignore[arg-type]
+        )
+        if arguments.resume and (arguments.out / LAST).exists():
+            print(f"going on from what {arguments.out} holds")
 
     def report(metrics: EpochMetrics) -> None:
         if not sys.stderr.isatty():  # on a terminal the progress bar says the same
@@ -116,26 +166,36 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         device=device,
         workers=arguments.workers,
-        metrics_file=arguments.out / "metrics.jsonl",
+        checkpoints=checkpoints,
+        compile=arguments.compile,
+        group=group,
         after_epoch=report,
     )
-    save_checkpoint(arguments.out / "checkpoint.pt", model, recipe, classes)
-    print(
-        f"test accuracy {100 * history[-1].test_accuracy:.2f} % after {sum(m.seconds for m in history):.1f} s; "
-        f"results in {arguments.out}"
-    )
+    if group.writes:
+        print(
+            f"test accuracy {100 * history[-1].test_accuracy:.2f} % after {sum(m.seconds for m in history):.1f} s; "
+            f"results in {arguments.out}"
+        )
+
+
+def warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: object) -> None:
+    """A warning of ours in one line, as an error is."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 2 for bad input."""
+    """Run the command line; returns the exit status: 2 for bad input or a run that failed, 130 for Ctrl-C."""
     arguments = build_parser().parse_args(argv)
     try:
-        run(arguments)
+        with warnings.catch_warnings(), process_group((arguments.device or default_device().type).split(":")[0]) as group:
+            warnings.showwarning = warn
+            run(arguments, group)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("error: interrupted; no checkpoint was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        where = str(interrupt) or "before the first step"
+        print(f"interrupted {where}; the same command with --resume goes on", file=sys.stderr)
         return 130
     return 0
 

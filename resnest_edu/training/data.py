@@ -1,16 +1,26 @@
 """Where training images come from, and how they come in batches.
 
 Legend: B batch, N images, H height, W width.
+
+What an epoch's order is, and what chance does to an image, depends on the seed, the epoch and the image alone: not on
+the number of workers, nor on where a run was interrupted.
 """
 
-from collections.abc import Iterator
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from resnest_edu.data import SceneConfig, ShapesDataset, cifar10, decode, open_image_folder
+from resnest_edu.training.augment import test_transform as evaluation_transform
+from resnest_edu.training.augment import train_transform
+from resnest_edu.training.distributed import ALONE, Group
 from resnest_edu.training.recipe import Recipe
 
 Batches = Iterator[tuple[Tensor, Tensor]]
@@ -37,23 +47,120 @@ class TensorImages(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.images[index], self.labels[index]
 
+    def to(self, device: torch.device) -> "TensorImages":
+        """The same images, kept on ``device``."""
+        return TensorImages(self.images.to(device), self.labels.to(device))
 
-def batches(data: Dataset, batch_size: int, *, generator: torch.Generator | None = None, workers: int = 0) -> Batches:
-    """Yield (images uint8 (B, 3, H, W), labels int64 (B,)), shuffled if there is a generator.
 
-    Images in memory are indexed a batch at a time; anything else goes through a DataLoader. A last batch
-    of one image is left out while shuffling: batch norm cannot train on it.
+def seed_of(*place: int | str) -> int:
+    """A seed for one place in a run, such as (seed, "order", epoch): places that differ anywhere have unrelated
+    seeds."""
+    return int.from_bytes(hashlib.sha256(repr(place).encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which images make up which step of a run.
+
+    A last batch that would leave a process fewer than two images is left out: batch norm cannot train on one.
+
+    Attributes:
+        images: how many there are, N.
+        batch_size: images a step, of all processes together.
+        epochs: passes over the images.
+        seed: decides their order.
+        group: the processes that share each batch.
+    """
+
+    images: int
+    batch_size: int
+    epochs: int
+    seed: int
+    group: Group = ALONE
+
+    def __post_init__(self) -> None:
+        least = 2 * self.group.size
+        for name in ("images", "batch_size"):
+            if getattr(self, name) < least:
+                per = "" if self.group.size == 1 else f", two for each of {self.group.size} processes"
+                raise ValueError(f"{name} (={getattr(self, name)}) must be at least {least}{per}")
+
+    @property
+    def epoch_steps(self) -> int:
+        last = self.images % self.batch_size
+        return math.ceil(self.images / self.batch_size) - (0 < last < 2 * self.group.size)
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.epoch_steps
+
+    def batches(self, first: int = 0) -> Iterator[tuple[int, Tensor]]:
+        """For each step from ``first`` on: its epoch, from 0, and the indices of its images, of all processes."""
+        for epoch in range(first // self.epoch_steps, self.epochs):
+            generator = torch.Generator().manual_seed(seed_of(self.seed, "order", epoch))
+            chunks = torch.randperm(self.images, generator=generator).split(self.batch_size)[: self.epoch_steps]
+            for chosen in chunks[max(0, first - epoch * self.epoch_steps) :]:
+                yield epoch, chosen
+
+
+class _Drawn(Dataset):
+    """A data set whose chances are decided by the epoch and the image; asked for with both."""
+
+    def __init__(self, data: Dataset, seed: int) -> None:
+        self.data, self.seed = data, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        epoch, index = key
+        torch.manual_seed(seed_of(self.seed, "image", epoch, index))
+        return self.data[index]
+
+
+def training_batches(
+    data: Dataset, plan: Plan, *, first: int = 0, workers: int = 0, pin_memory: bool = False
+) -> Batches:
+    """Yield this process's part of every step from ``first`` to the end of the run: (images uint8 (B, 3, H, W),
+    labels int64 (B,)).
+
+    Images in memory are indexed a batch at a time, where they lie; anything else is read by a DataLoader, whose workers
+    live until the end.
     """
     if isinstance(data, TensorImages):
-        order = torch.arange(len(data)) if generator is None else torch.randperm(len(data), generator=generator)
-        for chosen in order.to(data.images.device).split(batch_size):
-            if generator is None or len(chosen) > 1:
-                yield data.images[chosen], data.labels[chosen]
-    else:
-        loader = DataLoader(data, batch_size, shuffle=generator is not None, generator=generator, num_workers=workers)
-        for images, labels in loader:
-            if generator is None or len(images) > 1:
-                yield images, labels
+        for _, chosen in plan.batches(first):
+            mine = plan.group.share(chosen).to(data.images.device)
+            yield data.images[mine], data.labels[mine]
+        return
+    keys = _Keys(plan, first)
+    yield from DataLoader(
+        _Drawn(data, plan.seed),
+        batch_sampler=keys,
+        num_workers=workers,
+        pin_memory=pin_memory,
+    )
+
+
+class _Keys:
+    """For each step the (epoch, index) of this process's images."""
+
+    def __init__(self, plan: Plan, first: int) -> None:
+        self.plan, self.first = plan, first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for epoch, chosen in self.plan.batches(self.first):
+            yield [(epoch, index) for index in self.plan.group.share(chosen).tolist()]
+
+    def __len__(self) -> int:
+        return self.plan.steps - self.first
+
+
+def evaluation_batches(data: Dataset, batch_size: int, *, group: Group = ALONE, workers: int = 0) -> Batches:
+    """Yield this process's part of all images, in their order."""
+    indices = group.share(torch.arange(len(data)))  # type: ignore[arg-type]
+    if isinstance(data, TensorImages):
+        for chosen in indices.to(data.images.device).split(batch_size):
+            yield data.images[chosen], data.labels[chosen]
+    elif len(indices):
+        chunks: Sequence[list[int]] = [chunk.tolist() for chunk in indices.split(batch_size)]
+        yield from DataLoader(data, batch_sampler=chunks, num_workers=workers)
 
 
 def shapes_data(recipe: Recipe, seed: int) -> tuple[TensorImages, TensorImages]:
@@ -67,9 +174,18 @@ def shapes_data(recipe: Recipe, seed: int) -> tuple[TensorImages, TensorImages]:
 def folder_data(
     folder: Path, recipe: Recipe, *, skip_broken: bool, workers: int
 ) -> tuple[Dataset, Dataset, tuple[str, ...]]:
-    """An image folder, or CIFAR-10 as distributed: training images, test images, class names."""
+    """An image folder, or CIFAR-10 as distributed: training images, test images, class names.
+
+    What fits in memory is decoded once, unless the recipe crops: a crop is of the file, not of what is left of it.
+    """
     if (folder / "cifar-10-batches-py").is_dir():
+        if recipe.crop:
+            raise ValueError(f"crop (={recipe.crop}) must be 0 for CIFAR-10: its images are small already")
         splits = cifar10(folder, size=recipe.image_size)
+    elif recipe.crop:
+        transforms = train_transform(recipe), evaluation_transform(recipe)
+        splits = open_image_folder(folder, size=recipe.image_size, skip_broken=skip_broken, transforms=transforms)
+        return splits.train, splits.test, splits.classes
     else:
         splits = open_image_folder(folder, size=recipe.image_size, skip_broken=skip_broken)
     count = len(splits.train) + len(splits.test)  # type: ignore[arg-type]

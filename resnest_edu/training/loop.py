@@ -1,31 +1,39 @@
-"""One loop that trains, and one that measures.
+"""The loop that trains every network of the book.
 
-Legend: B batch, N images, H height, W width.
+Legend: B batch, H height, W width.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from resnest_edu.arguments import require_positive_int
-from resnest_edu.training.augment import flip_and_shift, normalize
-from resnest_edu.training.data import batches
+from resnest_edu.regularization import DropBlock
+from resnest_edu.speed import accelerate
+from resnest_edu.training.augment import apply_policy, flip_and_shift, normalize
+from resnest_edu.training.average import MovingAverage
+from resnest_edu.training.checkpoint import Checkpoints
+from resnest_edu.training.data import Plan, TensorImages, seed_of, training_batches
+from resnest_edu.training.distributed import ALONE, Group
+from resnest_edu.training.interruption import Interruption
+from resnest_edu.training.measure import evaluate
+from resnest_edu.training.mixing import cutmix, equivalent_epsilon, mixup
 from resnest_edu.training.recipe import Recipe, parameter_groups
-from resnest_edu.training.schedule import learning_rate
+from resnest_edu.training.schedule import learning_rate, ramp
 
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """One line of ``metrics.jsonl``: accuracies as fractions, losses in nats, the rate at the epoch's end."""
+    """One line of ``metrics.jsonl``: accuracies as fractions, losses in nats, the rate at the epoch's end. Where images
+    are mixed, the training accuracy counts the class that has the larger part."""
 
     epoch: int
     train_loss: float
@@ -42,33 +50,205 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
-    """Class probabilities in evaluation mode. Shape: uint8 (N, 3, H, W) -> float32 (N, classes), on the CPU."""
-    require_positive_int(batch_size=batch_size)
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        chunks = [model(normalize(chunk.to(device))).softmax(1).float().cpu() for chunk in images.split(batch_size)]
-    model.train(was_training)
-    return torch.cat(chunks)
+def prepare(
+    images: Tensor, labels: Tensor, recipe: Recipe, classes: int | None, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """What chance makes of a batch, as the recipe says: the network's input and its targets.
+
+    Images that the recipe crops come here cropped, mirrored and coloured already, one by one.
+
+    Shape: uint8 (B, 3, H, W), int64 (B,) -> float32 (B, 3, H, W); int64 (B,), or float32 (B, classes) if the recipe
+    mixes images.
+    """
+    if not recipe.crop:
+        images = flip_and_shift(images, flip=recipe.flip, shift=recipe.shift, generator=generator)
+        images = apply_policy(images, recipe.policy, generator=generator)
+    inputs = normalize(images).contiguous(memory_format=torch.channels_last)
+    if classes is None:
+        return inputs, labels
+    targets = F.one_hot(labels, classes).float()
+    mixes = recipe.mixup > 0 and not (recipe.cutmix > 0 and torch.rand((), generator=generator) < 0.5)
+    if mixes:
+        return mixup(inputs, targets, recipe.mixup, per=recipe.mix_per, generator=generator)
+    return cutmix(inputs, targets, recipe.cutmix, generator=generator)
 
 
-def evaluate(model: nn.Module, data: Dataset, *, batch_size: int = 256, workers: int = 0) -> tuple[float, float]:
-    """Mean cross-entropy in nats and accuracy as a fraction, in evaluation mode."""
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    loss = correct = count = 0.0
-    with torch.inference_mode():
-        for images, labels in batches(data, batch_size, workers=workers):
-            images, labels = images.to(device), labels.to(device)
-            logits = model(normalize(images)).float()
-            loss += F.cross_entropy(logits, labels, reduction="sum").item()
-            correct += (logits.argmax(1) == labels).sum().item()
-            count += len(labels)
-    model.train(was_training)
-    return loss / count, correct / count
+def smoothed_loss(logits: Tensor, targets: Tensor, recipe: Recipe, count: int) -> Tensor:
+    """Cross-entropy with the recipe's label smoothing, summed over the batch and divided by ``count``."""
+    epsilon = recipe.label_smoothing
+    if recipe.smoothing == "others":
+        epsilon = equivalent_epsilon(epsilon, logits.shape[1])
+    return F.cross_entropy(logits.float(), targets, label_smoothing=epsilon, reduction="sum") / count
+
+
+class Run:
+    """A training run between two steps: all that a step changes, to be saved and restored.
+
+    Attributes:
+        step: how many steps have been taken.
+        history: the metrics of every finished epoch.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, plan: Plan, device: torch.device) -> None:
+        self.model, self.recipe, self.plan, self.device = model, recipe, plan, device
+        self.optimizer = torch.optim.SGD(
+            parameter_groups(model, recipe.weight_decay),
+            lr=0.0,
+            momentum=recipe.momentum,
+            nesterov=recipe.momentum > 0,
+            fused=device.type in ("cpu", "cuda"),
+        )
+        self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
+        self.dropblocks = [module for module in model.modules() if isinstance(module, DropBlock)]
+        self.warmup_steps = min(round(recipe.warmup_epochs * plan.epoch_steps), plan.steps - 1)
+        self.generator = torch.Generator()
+        self.classes: int | None = None  # asked for only where targets are mixed
+        self.step = 0
+        self.sums = torch.zeros(3, device=device)  # of the epoch so far: loss, correct, images
+        self.seconds = 0.0
+        self.history: list[EpochMetrics] = []
+        self._unchecked: list[Tensor] = []
+
+    @property
+    def measured(self) -> nn.Module:
+        """The network whose accuracy counts: the average, where there is one."""
+        return self.average.model if self.average else self.model
+
+    @property
+    def best_accuracy(self) -> float:
+        return max((metrics.test_accuracy for metrics in self.history), default=-1.0)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.model.state_dict() if self.average else None,
+            "sums": self.sums,
+            "seconds": self.seconds,
+            "history": [asdict(metrics) for metrics in self.history],
+        }
+
+    def load(self, content: dict[str, Any]) -> None:
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        if self.average:
+            self.average.model.load_state_dict(content["average"])
+        self.step, self.seconds = content["step"], content["seconds"]
+        self.sums = content["sums"].to(self.device)
+        self.history = [EpochMetrics(**metrics) for metrics in content["history"]]
+
+    def rate(self, step: int) -> float:
+        peak, warmup, total = self.recipe.peak_rate, self.warmup_steps, self.plan.steps
+        return learning_rate(step, peak=peak, warmup_steps=warmup, total_steps=total)
+
+    @property
+    def seen(self) -> int:
+        """How many images the epoch's steps so far have had, of all processes."""
+        return self.step % self.plan.epoch_steps * self.plan.batch_size
+
+    @property
+    def batch_size(self) -> int:
+        """Images of the step that comes, of all processes."""
+        return min(self.plan.batch_size, self.plan.images - self.seen)
+
+    def take_step(self, network: nn.Module, images: Tensor, labels: Tensor) -> None:
+        """One step of gradient descent. ``network`` is the model, or a compiled or distributed form of it.
+
+        Every random number of the step follows from the seed, the step and the process alone.
+        """
+        place = self.plan.seed, self.step, self.plan.group.rank
+        torch.manual_seed(seed_of("network", *place))
+        self.generator.manual_seed(seed_of("batch", *place))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.step)
+        for block in self.dropblocks:
+            block.probability = ramp(self.step, end=self.recipe.dropblock, total_steps=self.plan.steps)
+
+        inputs, targets = prepare(images, labels, self.recipe, self.classes, self.generator)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            logits = network(inputs)
+        # The mean over all processes' images: gradients are averaged, and shares may differ by an image.
+        loss = smoothed_loss(logits, targets, self.recipe, self.batch_size) * self.plan.group.size
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average:
+            self.average.update()
+
+        with torch.no_grad():
+            right = targets.argmax(1) if targets.ndim == 2 else targets
+            self.sums[0] += loss * self.batch_size / self.plan.group.size
+            self.sums[1] += (logits.argmax(1) == right).sum()
+            self.sums[2] += len(labels)
+        self._unchecked.append(loss.detach())
+        self.step += 1
+
+    def require_finite(self, last_good: str, *, every: int = 1) -> None:
+        """Raise FloatingPointError if the loss of a step since the last check was not a finite number.
+
+        To look at a number on a GPU takes until it is there: hence only ``every`` so many steps.
+        """
+        if not self._unchecked or len(self._unchecked) < every:
+            return
+        losses = torch.stack(self._unchecked).tolist()
+        first = self.step - len(losses)
+        self._unchecked.clear()
+        for step, loss in enumerate(losses, start=first):
+            if not math.isfinite(loss):
+                raise FloatingPointError(
+                    f"the training loss is {loss} at step {step} (epoch {step // self.plan.epoch_steps + 1}), with the "
+                    f"learning rate at {self.rate(step):.4g}: lower base_rate (={self.recipe.base_rate}); {last_good}"
+                )
+
+    def require_finite_weights(self, last_good: str) -> None:
+        """Raise FloatingPointError if the steps so far, whose losses were finite, have left weights that are not."""
+        if not all(parameter.isfinite().all() for parameter in self.model.parameters()):
+            raise FloatingPointError(
+                f"a weight is not a finite number after step {self.step - 1}, with the learning rate at "
+                f"{self.rate(self.step - 1):.4g}: lower base_rate (={self.recipe.base_rate}); {last_good}"
+            )
+
+    def finish_epoch(self, test_data: Dataset, workers: int, started: float) -> EpochMetrics:
+        """Measure the network and note the epoch's metrics."""
+        group = self.plan.group
+        loss, correct, seen = group.sum(self.sums).tolist()
+        train_seconds = self.seconds + time.perf_counter() - started
+        group.copy_from_first(self.measured)
+        test_loss, test_accuracy = evaluate(self.measured, test_data, workers=workers, group=group)
+        metrics = EpochMetrics(
+            epoch=self.step // self.plan.epoch_steps,
+            train_loss=loss / seen,
+            train_accuracy=correct / seen,
+            test_loss=test_loss,
+            test_accuracy=test_accuracy,
+            learning_rate=self.rate(self.step - 1),
+            images_per_second=seen / train_seconds,
+            seconds=self.seconds + time.perf_counter() - started,
+        )
+        self.history.append(metrics)
+        self.sums, self.seconds = torch.zeros_like(self.sums), 0.0
+        return metrics
+
+
+def compile_ahead(model: nn.Module, images: Tensor) -> nn.Module:
+    """The model compiled for batches like ``images``, on CUDA into graphs; its weights and statistics stay as they are.
+
+    Gradients that are averaged over processes stay out of the graphs.
+    """
+    graphs = "reduce-overhead" if images.is_cuda and not isinstance(model, DistributedDataParallel) else None
+    compiled = torch.compile(model, mode=graphs, dynamic=False)
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    inputs = normalize(torch.zeros_like(images)).contiguous(memory_format=torch.channels_last)
+    for _ in range(3):  # to compile, to warm up, to record the graph
+        if graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
+            compiled(inputs).float().sum().backward()
+        model.zero_grad()
+    with torch.no_grad():
+        for buffer, earlier in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(earlier)
+    return compiled
 
 
 def train(
@@ -80,25 +260,34 @@ def train(
     seed: int = 0,
     device: torch.device | None = None,
     workers: int = 0,
-    metrics_file: Path | None = None,
+    checkpoints: Checkpoints | None = None,
+    compile: bool = False,
+    group: Group = ALONE,
     progress: bool | None = None,
     after_epoch: Callable[[EpochMetrics], None] | None = None,
 ) -> list[EpochMetrics]:
     """Train ``model`` in place by the recipe and measure it after every epoch.
 
     Stochastic gradient descent with Nesterov momentum, linear warm-up and a cosine. The seed decides order,
-    mirrors and shifts; the model's weights are the caller's to seed. On CUDA the network runs in bfloat16
-    autocast; everywhere its memory format is channels-last.
+    augmentation and dropping; the model's weights are the caller's to seed. The memory format is channels-last; on CUDA
+    the network runs in bfloat16 autocast, its blocks one split at a time (:func:`resnest_edu.speed.accelerate`), and
+    data in memory is kept on the device. Where the recipe averages the weights, the model ends with the average.
+
+    With ``checkpoints`` the run goes on from what its folder holds, and ends with the same bits as if it had never been
+    interrupted. Ctrl-C then saves before it stops.
 
     Args:
         model: maps (B, 3, H, W) to (B, classes).
         train_data: yields (uint8 image (3, H, W), label); see :class:`TensorImages` for data in memory.
         test_data: likewise.
         recipe: how to train; its ``model`` and ``image_size`` are not looked at.
-        seed: of the data order and the augmentation.
+        seed: of the data order, the augmentation and the dropping.
         device: where to train; CUDA where there is one if None.
         workers: processes that read data which is not in memory.
-        metrics_file: gets one JSON object a line, after every epoch.
+        checkpoints: where to save the run, and to look for its beginning.
+        compile: run a compiled form, on CUDA recorded as graphs: takes a minute at first, then a small network's steps
+            take a fraction of their time.
+        group: the processes that train together.
         progress: draw a progress bar; if None, only on a terminal.
         after_epoch: called with every epoch's metrics.
 
@@ -106,74 +295,86 @@ def train(
         The metrics of every epoch.
 
     Raises:
-        ValueError: there are fewer than two training images.
-        FloatingPointError: the loss stopped being a finite number; the message has the step and the rate.
+        ValueError: there are too few training images.
+        FloatingPointError: the loss stopped being a finite number; the message has the step, the rate and the last good
+            checkpoint.
+        KeyboardInterrupt: the run was interrupted, and saved if there are ``checkpoints``.
+        OSError: a checkpoint could not be written.
     """
-    count = len(train_data)  # type: ignore[arg-type]
-    if count < 2:
-        raise ValueError(f"train_data (={count} images) must have at least 2")
+    plan = Plan(len(train_data), recipe.batch_size, recipe.epochs, seed, group)  # type: ignore[arg-type]
     device = device or default_device()
-    model.to(device).to(memory_format=torch.channels_last).train()
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.SGD(
-        parameter_groups(model, recipe.weight_decay), lr=0.0, momentum=recipe.momentum, nesterov=recipe.momentum > 0
-    )
-    epoch_steps = math.ceil(count / recipe.batch_size) - (count % recipe.batch_size == 1)
-    total_steps = recipe.epochs * epoch_steps
-    warmup_steps = min(round(recipe.warmup_epochs * epoch_steps), total_steps - 1)
-    history = []
-    step = 0
-    bar = tqdm(
-        total=recipe.epochs * count, unit="img", unit_scale=True, disable=None if progress is None else not progress
-    )
-    for epoch in range(1, recipe.epochs + 1):
-        start = time.perf_counter()
-        total_loss = torch.zeros((), device=device)
-        correct = torch.zeros((), device=device)
-        seen = 0
-        for images, labels in batches(train_data, recipe.batch_size, generator=generator, workers=workers):
-            rate = learning_rate(step, peak=recipe.peak_rate, warmup_steps=warmup_steps, total_steps=total_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            images, labels = images.to(device), labels.to(device)
-            images = flip_and_shift(images, flip=recipe.flip, shift=recipe.shift, generator=generator)
-            inputs = normalize(images).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = model(inputs)
-                loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total_loss += loss.detach() * len(labels)
-            correct += (logits.detach().argmax(1) == labels).sum()
-            seen += len(labels)
-            step += 1
-            bar.update(len(labels))
-        train_loss = total_loss.item() / seen
-        if not math.isfinite(train_loss):
-            bar.close()
-            raise FloatingPointError(
-                f"the training loss is {train_loss} in epoch {epoch}, at step {step}, with the learning rate at "
-                f"{rate:.4g}: lower base_rate (={recipe.base_rate})"
-            )
-        train_seconds = time.perf_counter() - start
-        test_loss, test_accuracy = evaluate(model, test_data, workers=workers)
-        metrics = EpochMetrics(
-            epoch=epoch,
-            train_loss=train_loss,
-            train_accuracy=correct.item() / seen,
-            test_loss=test_loss,
-            test_accuracy=test_accuracy,
-            learning_rate=rate,
-            images_per_second=seen / train_seconds,
-            seconds=time.perf_counter() - start,
+    model.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    if device.type == "cuda":
+        accelerate(model)
+        train_data, test_data = (
+            data.to(device) if isinstance(data, TensorImages) else data for data in (train_data, test_data)
         )
-        history.append(metrics)
-        bar.set_postfix_str(f"epoch {epoch}/{recipe.epochs}, test accuracy {100 * test_accuracy:.1f} %")
-        if metrics_file is not None:
-            with metrics_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(metrics)) + "\n")
-        if after_epoch is not None:
-            after_epoch(metrics)
-    bar.close()
-    return history
+    run = Run(model, recipe, plan, device)
+    content = checkpoints.restore() if checkpoints else None
+    if content:
+        run.load(content)
+    group.require_same("step of the checkpoint", run.step, device)
+    first_image = train_data[0][0]
+    if recipe.mixup or recipe.cutmix:
+        with torch.inference_mode():
+            run.classes = model.eval()(normalize(first_image[None].to(device))).shape[1]
+        model.train()
+    network = group.wrap(model, device)
+    full = network
+    if compile and run.step < plan.steps:
+        mine = len(group.share(torch.arange(recipe.batch_size)))
+        full = compile_ahead(network, first_image.to(device).expand(mine, -1, -1, -1))
+
+    def save() -> None:
+        run.require_finite(describe())
+        run.require_finite_weights(describe())
+        if checkpoints and group.writes:
+            checkpoints.save(model, run.state())
+
+    def describe() -> str:
+        return checkpoints.describe_last() if checkpoints else "no checkpoints were kept"
+
+    bar = tqdm(
+        total=recipe.epochs * plan.images,
+        initial=run.step // plan.epoch_steps * plan.images + run.seen,
+        unit="img",
+        unit_scale=True,
+        disable=(None if progress is None else not progress) if group.writes else True,
+    )
+    cuda_devices = [device] if device.type == "cuda" else []
+    with bar, torch.random.fork_rng(cuda_devices), Interruption() as interruption:
+        started = time.perf_counter()
+        for images, labels in training_batches(
+            train_data, plan, first=run.step, workers=workers, pin_memory=device.type == "cuda"
+        ):
+            size = run.batch_size
+            images, labels = (one.to(device, non_blocking=True) for one in (images, labels))
+            if compile and device.type == "cuda":
+                torch.compiler.cudagraph_mark_step_begin()
+            run.take_step(full if size == recipe.batch_size else network, images, labels)
+            run.require_finite(describe(), every=50 if device.type == "cuda" else 1)
+            bar.update(size)
+            if run.step % plan.epoch_steps == 0:
+                run.require_finite(describe())
+                best = run.best_accuracy
+                metrics = run.finish_epoch(test_data, workers, started)
+                started = time.perf_counter()
+                bar.set_postfix_str(
+                    f"epoch {metrics.epoch}/{recipe.epochs}, test accuracy {100 * metrics.test_accuracy:.1f} %"
+                )
+                if checkpoints and group.writes:
+                    if metrics.test_accuracy > best:
+                        checkpoints.save_best(run.measured, metrics.test_accuracy, metrics.epoch)
+                    checkpoints.write_metrics([asdict(one) for one in run.history])
+                if group.writes and after_epoch is not None:
+                    after_epoch(metrics)
+                save()
+            elif interruption.requested or (checkpoints and checkpoints.due):
+                run.seconds += time.perf_counter() - started
+                started = time.perf_counter()
+                save()
+            if interruption.requested and run.step < plan.steps:
+                raise KeyboardInterrupt(f"after step {run.step} of {plan.steps}; {describe()}")
+    if run.average:
+        model.load_state_dict(run.average.model.state_dict())
+    return run.history

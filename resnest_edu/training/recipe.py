@@ -1,33 +1,53 @@
 """A recipe: every number that decides how a network is trained, in one typed, checked place."""
 
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from torch import nn
 
-from resnest_edu.arguments import require_in_range, require_positive_int
-from resnest_edu.resnest import VARIANTS
+from resnest_edu.arguments import require_in_range, require_positive_int, require_probability
+from resnest_edu.resnest import VARIANTS, ResNeSt, create_model
+
+Smoothing = Literal["all", "others"]
+MixPer = Literal["batch", "example"]
+Policy = Literal["none", "autoaugment", "randaugment"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train.
+    """How to train. What is 0 by default is off by default.
 
     Attributes:
         model: a name from :func:`resnest_edu.list_models`.
         image_size: side of the training images in pixels.
         epochs: passes over the training images.
-        batch_size: images a step, B.
+        batch_size: images a step, B; of all processes together where there are several.
         base_rate: learning rate at a batch of 256; the peak is ``base_rate`` · B / 256, the linear scaling of
             arXiv:1706.02677.
         warmup_epochs: epochs of linear warm-up; may be a fraction.
         momentum: of stochastic gradient descent, in Nesterov's form.
         weight_decay: on convolution and dense weights only.
-        label_smoothing: ε of arXiv:1512.00567, with ε/classes on every class.
+        label_smoothing: ε of arXiv:1512.00567.
+        smoothing: who gets it. ``"all"``: every class ε/K, as in that paper, PyTorch and the released code of ResNeSt;
+            ``"others"``: every class but the true one ε/(K - 1), as in ResNeSt's paper.
+        mixup: α of mixup (arXiv:1710.09412): two images are mixed by λ ~ Beta(α, α).
+        mix_per: one λ for a ``"batch"``, as in the released code, or for each ``"example"``, as in the paper.
+        cutmix: α of CutMix (arXiv:1905.04899). With ``mixup`` too, each batch gets one or the other, as a coin decides.
         flip: mirror every other training image, at random, left to right.
         shift: move each training image by up to this many pixels, at random, repeating its border.
+        crop: cut a part out of each training image, of between this share of its area and the whole, and resize it
+            (arXiv:1409.4842). Images are then read anew in every epoch.
+        policy: AutoAugment (arXiv:1805.09501) or RandAugment (arXiv:1909.13719), as in torchvision.
+        color_jitter: by what share brightness, contrast and saturation may change; needs ``crop``.
+        lighting: standard deviation of the noise along the principal components of colour; needs ``crop``.
+        dropout: probability of dropout before the last layer.
+        dropblock: probability of DropBlock in the last two stages at the end of training; it grows from 0 in
+            proportion to the step.
+        stochastic_depth: probability that the last block's branch is skipped.
+        ema: decay of a moving average of the weights, which is then what is measured and used, say 0.999.
 
     Raises:
-        ValueError: a number is out of range or the model unknown.
+        ValueError: a number is out of range, a choice or the model unknown.
     """
 
     model: str
@@ -39,8 +59,20 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     label_smoothing: float = 0.1
+    smoothing: Smoothing = "all"
+    mixup: float = 0.0
+    mix_per: MixPer = "batch"
+    cutmix: float = 0.0
     flip: bool = True
     shift: int = 0
+    crop: float = 0.0
+    policy: Policy = "none"
+    color_jitter: float = 0.0
+    lighting: float = 0.0
+    dropout: float = 0.0
+    dropblock: float = 0.0
+    stochastic_depth: float = 0.0
+    ema: float = 0.0
 
     def __post_init__(self) -> None:
         if self.model not in VARIANTS:
@@ -52,43 +84,29 @@ class Recipe:
         require_in_range("warmup_epochs", self.warmup_epochs, 0)
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs (={self.warmup_epochs}) must be below epochs (={self.epochs})")
-        require_in_range("momentum", self.momentum, 0, 1)
-        require_in_range("weight_decay", self.weight_decay, 0)
-        require_in_range("label_smoothing", self.label_smoothing, 0, 1)
+        for name in ("weight_decay", "mixup", "cutmix", "color_jitter", "lighting"):
+            require_in_range(name, getattr(self, name), 0)
+        for name in ("momentum", "label_smoothing", "crop"):
+            require_in_range(name, getattr(self, name), 0, 1)
         require_in_range("shift", self.shift, 0, self.image_size)
+        for name, choices in (("smoothing", Smoothing), ("mix_per", MixPer), ("policy", Policy)):
+            if getattr(self, name) not in get_args(choices):
+                raise ValueError(f"{name} (={getattr(self, name)!r}) must be one of {', '.join(get_args(choices))}")
+        for name in ("color_jitter", "lighting"):
+            if getattr(self, name) and not self.crop:
+                raise ValueError(f"{name} (={getattr(self, name)}) must be 0 without a crop (=0), with which it comes")
+        names = ("dropout", "dropblock", "stochastic_depth", "ema")
+        require_probability(**{name: getattr(self, name) for name in names})
 
     @property
     def peak_rate(self) -> float:
         """The learning rate at the end of the warm-up."""
         return self.base_rate * self.batch_size / 256
 
-
-RECIPES: dict[str, Recipe] = {
-    # The embedded shapes, or with --data any folder of small images.
-    #     python -m resnest_edu.training --recipe shapes --out runs/shapes
-    # Cost and result over five seeds: book/results/shapes_seeds.json.
-    "shapes": Recipe(
-        model="resnest11_small",
-        image_size=32,
-        epochs=3,
-        batch_size=64,
-        base_rate=3.0,
-        warmup_epochs=0.5,
-        weight_decay=1e-3,
-        shift=2,
-    ),
-}
-
-
-def get_recipe(name: str) -> Recipe:
-    """The recipe of that name.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if name not in RECIPES:
-        raise ValueError(f"recipe (={name!r}) must be one of {', '.join(RECIPES)}")
-    return RECIPES[name]
+    def build(self, num_classes: int) -> ResNeSt:
+        """The recipe's network with fresh weights, its regularization included."""
+        options: dict[str, Any] = {name: getattr(self, name) for name in ("dropout", "dropblock", "stochastic_depth")}
+        return create_model(self.model, num_classes, **options)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:

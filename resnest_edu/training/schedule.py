@@ -25,3 +25,21 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int
         return peak * step / warmup_steps
     progress = (step - warmup_steps) / (total_steps - warmup_steps)
     return peak * (1 + math.cos(math.pi * progress)) / 2
+
+
+def ramp(step: int, *, end: float, total_steps: int) -> float:
+    """From 0 to ``end`` in proportion to the step: how DropBlock comes in (Ghiasi et al., arXiv:1810.12890).
+
+    Args:
+        step: the step about to be taken, counted from 0.
+        end: the value at ``total_steps``.
+        total_steps: steps of the whole run.
+
+    Raises:
+        ValueError: the steps are not 0 <= step <= total_steps, or ``total_steps`` is 0.
+    """
+    if total_steps < 1:
+        raise ValueError(f"total_steps (={total_steps}) must be at least 1")
+    if not 0 <= step <= total_steps:
+        raise ValueError(f"step (={step}) must be at least 0 and at most total_steps (={total_steps})")
+    return end * step / total_steps

@@ -1,14 +1,20 @@
-import json
+import math
+import os
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from resnest_edu.regularization import DropBlock
 from resnest_edu.resnest import ResNeSt, Variant
-from resnest_edu.training import RECIPES, TensorImages, evaluate, predict, train
-from resnest_edu.training.data import batches
+from resnest_edu.training import RECIPES, Checkpoints, TensorImages, evaluate, train
+from resnest_edu.training.data import Plan
+from resnest_edu.training.loop import Run, compile_ahead, prepare, smoothed_loss
+from resnest_edu.training.mixing import smooth
 
 TINY = replace(RECIPES["shapes"], epochs=2, batch_size=8, image_size=8)
 
@@ -22,70 +28,49 @@ def two_colours(count: int, seed: int = 0) -> TensorImages:
     return TensorImages(images, labels)
 
 
-def tiny_model(seed: int = 0) -> ResNeSt:
+def tiny_model(seed: int = 0, **options) -> ResNeSt:
     torch.manual_seed(seed)
-    return ResNeSt(Variant((1,), (16,), stem_width=8), 2)
+    return ResNeSt(Variant((1,), (16,), stem_width=8), 2, **options)
 
 
-def test_learns_and_reports(tmp_path):
-    path, seen = tmp_path / "metrics.jsonl", []
+def weights(model: nn.Module) -> torch.Tensor:
+    return torch.cat([tensor.flatten().double() for tensor in model.state_dict().values()])
+
+
+def test_learns_and_reports():
+    seen = []
     model = tiny_model()
-    history = train(
-        model,
-        two_colours(96),
-        two_colours(64, seed=1),
-        replace(TINY, epochs=6),
-        metrics_file=path,
-        progress=False,
-        after_epoch=seen.append,
-    )
+    recipe = replace(TINY, epochs=6)
+    history = train(model, two_colours(96), two_colours(64, seed=1), recipe, progress=False, after_epoch=seen.append)
     assert history[-1].test_accuracy > 0.9 > history[0].train_accuracy
     assert seen == history
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5, 6]
-    assert lines[-1]["test_accuracy"] == history[-1].test_accuracy
+    assert [metrics.epoch for metrics in history] == [1, 2, 3, 4, 5, 6]
     loss, accuracy = evaluate(model, two_colours(64, seed=1))
     assert (loss, accuracy) == (pytest.approx(history[-1].test_loss), history[-1].test_accuracy)
 
 
-def test_the_seed_decides_the_run():
+def test_the_seed_decides_the_run_and_the_callers_random_numbers_stay():
     losses = []
     for seed in (3, 3, 4):
-        history = train(tiny_model(), two_colours(40), two_colours(8), TINY, seed=seed, progress=False)
+        torch.manual_seed(5)
+        model = tiny_model(dropout=0.3, dropblock=0.1, stochastic_depth=0.2)
+        torch.manual_seed(len(losses))
+        expected = torch.random.get_rng_state()
+        recipe = replace(TINY, mixup=0.2, dropblock=0.1, policy="randaugment")
+        history = train(model, two_colours(40), two_colours(8), recipe, seed=seed, progress=False)
+        assert torch.random.get_rng_state().equal(expected)
         losses.append([metrics.train_loss for metrics in history])
     assert losses[0] == losses[1]
     assert losses[0] != losses[2]
 
 
-def test_an_epoch_sees_every_image_once():
-    data = TensorImages(torch.zeros(21, 3, 2, 2, dtype=torch.uint8), torch.arange(21))
-    streamed = TensorDataset(data.images, data.labels)
-    for source in (data, streamed):
-        shuffled = [labels for _, labels in batches(source, 8, generator=torch.Generator().manual_seed(0))]
-        assert [len(labels) for labels in shuffled] == [8, 8, 5]
-        assert torch.cat(shuffled).sort().values.equal(torch.arange(21))
-        assert not torch.cat(shuffled).equal(torch.arange(21))
-        in_order = torch.cat([labels for _, labels in batches(source, 8)])
-        assert in_order.equal(torch.arange(21))
-
-
-def test_a_last_batch_of_one_is_tested_but_not_trained_on():
-    data = TensorImages(torch.zeros(9, 3, 2, 2, dtype=torch.uint8), torch.arange(9))
-    streamed = TensorDataset(data.images, data.labels)
-    for source in (data, streamed):
-        assert [len(labels) for _, labels in batches(source, 8, generator=torch.Generator())] == [8]
-        assert [len(labels) for _, labels in batches(source, 8)] == [8, 1]
-    history = train(tiny_model(), two_colours(9), two_colours(9), TINY, progress=False)
-    assert len(history) == TINY.epochs
-
-
 def test_streamed_data_trains_like_data_in_memory():
-    data = two_colours(24)
-    results = []
+    data, results = two_colours(24), []
     for source in (data, TensorDataset(data.images, data.labels)):
-        history = train(tiny_model(), source, data, replace(TINY, batch_size=24, shift=0, flip=False), progress=False)
-        results.append(history[-1].train_loss)
-    assert results[0] == pytest.approx(results[1], rel=1e-4)  # one batch an epoch, so its order is without effect
+        model = tiny_model()
+        train(model, source, data, replace(TINY, shift=1), progress=False)
+        results.append(weights(model))
+    assert results[0].equal(results[1])
 
 
 def test_the_rate_follows_the_schedule():
@@ -95,41 +80,182 @@ def test_the_rate_follows_the_schedule():
     assert history[1].learning_rate == pytest.approx(TINY.peak_rate * (1 - 0.5**0.5) / 2)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_with_step_and_rate():
+def test_one_step_is_that_of_gradient_descent():
+    """One step on one batch, without chance: velocity and weights as the equations have them."""
+    data = two_colours(8)
+    recipe = replace(TINY, epochs=1, warmup_epochs=0, flip=False, shift=0, weight_decay=0.1, label_smoothing=0.2)
+    model, reference = tiny_model(), tiny_model()
+    train(model, data, data, recipe, progress=False)
+    inputs, labels = prepare(data.images, data.labels, recipe, None, torch.Generator())
+    (F.cross_entropy(reference.train()(inputs), labels, label_smoothing=0.2)).backward()
+    for (name, after), before in zip(model.named_parameters(), reference.parameters(), strict=True):
+        decay = 0.1 if before.ndim > 1 else 0.0  # here every batch norm and every bias is a vector
+        gradient = before.grad + decay * before.detach()
+        expected = before.detach() - recipe.peak_rate * (gradient + recipe.momentum * gradient)  # Nesterov's first step
+        torch.testing.assert_close(after.detach(), expected, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("smoothing", ["all", "others"])
+@pytest.mark.parametrize("soft", [False, True])
+def test_both_smoothings(smoothing, soft):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 5, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 4, 0])
+    recipe = replace(TINY, smoothing=smoothing, label_smoothing=0.3)
+    targets = smooth(labels, 5, 0.3, definition=smoothing).double()
+    expected = -(targets * logits.log_softmax(1)).sum() / 9
+    given = F.one_hot(labels, 5).float() if soft else labels
+    torch.testing.assert_close(smoothed_loss(logits, given, recipe, 9).double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mixing", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
+def test_mixed_batches(mixing):
+    recipe = replace(TINY, **mixing)
+    data = two_colours(16)
+    mixed = 0
+    for seed in range(8):
+        generator = torch.Generator().manual_seed(seed)
+        inputs, targets = prepare(data.images, data.labels, recipe, 2, generator)
+        assert inputs.shape == (16, 3, 8, 8)
+        torch.testing.assert_close(targets.sum(1), torch.ones(16))
+        mixed += not (targets.max(1).values == 1).all()
+    assert mixed > 3
+    both = replace(recipe, mixup=0.4, cutmix=1.0)
+    histories = [train(tiny_model(), data, data, one, progress=False) for one in (recipe, both)]
+    assert all(math.isfinite(history[-1].train_loss) for history in histories)
+
+
+def test_dropblock_grows_with_the_step():
+    seen = []
+    model = tiny_model(dropblock=0.3)
+    model.register_forward_pre_hook(
+        lambda module, inputs: seen.append({m.probability for m in module.modules() if isinstance(m, DropBlock)})
+        if module.training
+        else None
+    )
+    train(model, two_colours(16), two_colours(8), replace(TINY, dropblock=0.2), progress=False)
+    assert [next(iter(rates)) for rates in seen] == pytest.approx([0, 0.05, 0.1, 0.15])
+
+
+def test_the_average_is_measured_and_kept():
+    model, plain = tiny_model(), tiny_model()
+    recipe = replace(TINY, ema=0.5)
+    history = train(model, two_colours(32), two_colours(32, seed=1), recipe, progress=False)
+    train(plain, two_colours(32), two_colours(32, seed=1), replace(recipe, ema=0.0), progress=False)
+    assert not weights(model).equal(weights(plain))
+    assert evaluate(model, two_colours(32, seed=1))[0] == pytest.approx(history[-1].test_loss)
+
+
+class BreaksAt(ResNeSt):
+    """Its last bias stops being a number at the given training step."""
+
+    step, steps_seen = 8, 0
+
+    def forward(self, x):
+        if self.training:
+            if self.steps_seen == self.step:
+                nn.init.constant_(self.fc.bias, float("nan"))
+            self.steps_seen += 1
+        return super().forward(x)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_step_rate_and_checkpoint(tmp_path):
+    model, recipe = BreaksAt(Variant((1,), (16,), stem_width=8), 2), replace(TINY, epochs=3)
+    message = (
+        r"loss is nan at step 8 \(epoch 3\), with the learning rate at 0.0\d+: lower base_rate \(=3.0\); "
+        r"the last good one is checkpoint.pt at step 8"
+    )
+    data, checkpoints = (two_colours(32), two_colours(8)), Checkpoints(tmp_path, recipe, ("a", "b"))
+    with pytest.raises(FloatingPointError, match=message):
+        train(model, *data, recipe, progress=False, checkpoints=checkpoints)
+    model = BreaksAt(Variant((1,), (16,), stem_width=8), 2)
+    with pytest.raises(FloatingPointError, match="no checkpoints were kept"):
+        train(model, *data, recipe, progress=False)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     model = tiny_model()
-    nn.init.constant_(model.fc.bias, float("nan"))
-    with pytest.raises(
-        FloatingPointError, match=r"loss is nan in epoch 1, at step 4, with the learning rate at .*lower"
-    ):
-        train(model, two_colours(32), two_colours(8), TINY, progress=False)
+
+    def poison(metrics):
+        if metrics.epoch == 2:
+            nn.init.constant_(model.fc.bias, float("inf"))
+
+    checkpoints = Checkpoints(tmp_path, TINY, ("a", "b"))
+    with pytest.raises(FloatingPointError, match=r"not a finite number after step 7, .*checkpoint.pt at step 4"):
+        train(
+            model, two_colours(32), two_colours(8), TINY, progress=False, checkpoints=checkpoints, after_epoch=poison
+        )
+    assert checkpoints.restore()["step"] == 4
 
 
-def test_measuring_leaves_the_mode_and_the_statistics_alone():
+def test_several_losses_are_looked_at_together():
+    run = Run(tiny_model(), TINY, Plan(32, 8, 2, 0), torch.device("cpu"))
+    network = tiny_model()
+    data = two_colours(8)
+    for step in range(4):
+        if step == 2:
+            nn.init.constant_(network.fc.bias, float("nan"))
+        run.take_step(network, data.images, data.labels)
+        if step < 3:
+            run.require_finite("", every=4)
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 2 \(epoch 1\)"):
+        run.require_finite("", every=4)
+
+
+def test_ctrl_c_saves_between_two_steps_and_the_run_goes_on(tmp_path):
+    recipe = replace(TINY, shift=1, mixup=0.3, ema=0.9)
+    undisturbed = tiny_model()
+    history = train(undisturbed, two_colours(32), two_colours(8), recipe, progress=False)
+
+    class PressesCtrlC(TensorDataset):
+        def __getitem__(self, index):
+            if index == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().__getitem__(index)
+
+    data, model = two_colours(32), tiny_model()
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=r"after step \d of 8; the last good one is checkpoint.pt at step \d"):
+        train(
+            model,
+            PressesCtrlC(data.images, data.labels),
+            two_colours(8),
+            recipe,
+            progress=False,
+            checkpoints=Checkpoints(tmp_path, recipe, ("a", "b")),
+        )
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed = tiny_model(seed=9)
+    again = train(
+        resumed,
+        data,
+        two_colours(8),
+        recipe,
+        progress=False,
+        checkpoints=Checkpoints(tmp_path, recipe, ("a", "b")),
+    )
+    assert weights(resumed).equal(weights(undisturbed))
+    assert [m.train_loss for m in again] == [m.train_loss for m in history]
+
+
+def test_compiling_ahead_leaves_weights_and_statistics_alone():
     model = tiny_model().train()
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    data = two_colours(9)
-    evaluate(model, data)
-    probabilities = predict(model, data.images, batch_size=4)
-    assert model.training
-    assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
-    assert probabilities.shape == (9, 2)
-    torch.testing.assert_close(probabilities.sum(1), torch.ones(9))
+    before = weights(model)
+    compiled = compile_ahead(model, two_colours(8).images)
+    assert weights(model).equal(before)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    inputs = torch.randn(8, 3, 8, 8)
+    torch.testing.assert_close(compiled(inputs), tiny_model().train()(inputs), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("images", "labels", "message"),
-    [
-        (torch.zeros(2, 3, 4, 4), torch.zeros(2), r"images \(=torch.float32, \(2, 3, 4, 4\)\) must be uint8"),
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2), r"must be uint8 of shape \(N, 3, H, W\)"),
-        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(3), r"labels \(=3\) must be as many as images \(=2\)"),
-        (torch.zeros(0, 3, 4, 4, dtype=torch.uint8), torch.zeros(0), r"labels \(=0\) .* at least one"),
-    ],
-)
-def test_bad_images(images, labels, message):
-    with pytest.raises(ValueError, match=message):
-        TensorImages(images, labels)
+def test_a_compiled_run_agrees_with_an_eager_one():
+    recipe, models = replace(TINY, batch_size=12), [tiny_model(), tiny_model()]
+    for model, compiled in zip(models, (False, True), strict=True):
+        # 32 images: the last batch of an epoch has 8, and runs uncompiled
+        history = train(model, two_colours(32), two_colours(16), recipe, progress=False, compile=compiled)
+        assert math.isfinite(history[-1].train_loss)
+    torch.testing.assert_close(weights(models[1]), weights(models[0]), rtol=1e-2, atol=1e-3)
 
 
 def test_too_few_images():
-    with pytest.raises(ValueError, match=r"train_data \(=1 images\) must have at least 2"):
+    with pytest.raises(ValueError, match=r"images \(=1\) must be at least 2"):
         train(tiny_model(), two_colours(1), two_colours(4), TINY, progress=False)

@@ -1,0 +1,83 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from resnest_edu.training import load_checkpoint
+from resnest_edu.training.distributed import ALONE, Group, process_group
+from tests.training.small_runs import values
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = "tests.training.two_processes"
+
+
+def start(*arguments: str, processes: int = 2, restarts: int = 0) -> subprocess.CompletedProcess[str]:
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "-m"]
+    return subprocess.run(
+        [sys.executable, "-m", *(launcher if processes > 1 else []), SCRIPT, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def test_alone_there_is_nothing_to_share():
+    with process_group("cpu") as group:
+        assert group is ALONE
+    assert ALONE.writes
+    assert ALONE.share(torch.arange(3)).equal(torch.arange(3))
+    assert ALONE.sum(torch.ones(2)).equal(torch.ones(2))
+    model = torch.nn.Linear(1, 1)
+    assert ALONE.wrap(model, torch.device("cpu")) is model
+    ALONE.require_same("step", 3, torch.device("cpu"))
+    assert [Group(1, 3).share(torch.arange(8)).tolist(), Group(1, 3).writes] == [[1, 4, 7], False]
+
+
+def test_two_processes_have_the_gradients_of_one(tmp_path):
+    found = {}
+    for processes in (1, 2):
+        path = tmp_path / f"{processes}.pt"
+        done = start("gradients", str(path), processes=processes)
+        assert done.returncode == 0, done.stderr
+        found[processes] = torch.load(path, weights_only=True)
+        assert found[processes]["size"] == processes
+    alone, both = found[1], found[2]
+    assert len(alone["gradients"]) == len(both["gradients"]) == 20
+    for one, two in zip(alone["gradients"], both["gradients"], strict=True):
+        assert one.abs().max() > 1e-3
+        torch.testing.assert_close(two, one, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(both["weights"], alone["weights"], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(torch.tensor(both["losses"]), torch.tensor(alone["losses"]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_lost_worker_does_not_change_the_result(colour_folder, tmp_path):
+    weights, lines = [], []
+    for name, restarts in (("undisturbed", 0), ("disturbed", 1)):
+        marker, out = tmp_path / f"{name}-happened", tmp_path / name
+        done = start(
+            "train",
+            str(marker) if restarts else "-",
+            *("--data", str(colour_folder), "--out", str(out), "--resume", "--device", "cpu", "--save-minutes", "0"),
+            *("--epochs", "5", "--warmup-epochs", "1", "--batch-size", "8", "--workers", "1"),
+            restarts=restarts,
+        )
+        assert done.returncode == 0, done.stderr
+        assert marker.exists() == bool(restarts)
+        assert ("going on from what" in done.stdout) == bool(restarts)
+        assert done.stdout.count("results in") == 1  # one process prints
+        weights.append(values(load_checkpoint(out / "checkpoint.pt")[0]))
+        lines.append(len((out / "metrics.jsonl").read_text().splitlines()))
+    assert weights[0].equal(weights[1])
+    assert lines == [5, 5]
+
+
+@pytest.mark.parametrize("arguments", [["--batch-size", "2"]])
+def test_an_error_in_every_process_ends_them_all(colour_folder, tmp_path, arguments):
+    done = start("train", "-", "--data", str(colour_folder), "--out", str(tmp_path / "out"), *arguments)
+    assert done.returncode != 0
+    assert "batch_size (=2) must be at least 4, two for each of 2 processes" in done.stderr
