@@ -8,19 +8,17 @@ loop shuffles, so this is as random as a permutation; it draws nothing, and no i
 of an odd batch.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from resnest_edu.arguments import require_in_range, require_positive_int
-
-Definition = Literal["all", "others"]
-Per = Literal["batch", "example"]
+from resnest_edu.training.recipe import MixPer, Smoothing
 
 
-def smooth(labels: Tensor, classes: int, epsilon: float, *, definition: Definition = "all") -> Tensor:
+def smooth(labels: Tensor, classes: int, epsilon: float, *, definition: Smoothing = "all") -> Tensor:
     """Class numbers to smoothed targets: each row a distribution over the classes.
 
     There are two definitions. ``"all"`` spreads ε over all classes: ε/K on every one, and 1 - ε more on the true one
@@ -43,7 +41,7 @@ def smooth(labels: Tensor, classes: int, epsilon: float, *, definition: Definiti
         raise ValueError(f"labels (={labels.dtype}, {tuple(labels.shape)}) must be int64 of shape (B,)")
     _require_classes(classes)
     require_in_range("epsilon", epsilon, 0, 1)
-    _require_one_of("definition", definition, get_args(Definition))
+    _require_one_of("definition", definition, get_args(Smoothing))
     if definition == "all":
         off = epsilon / classes
         on = 1 - epsilon + off
@@ -75,7 +73,7 @@ def mixup(
     targets: Tensor,
     alpha: float,
     *,
-    per: Per = "batch",
+    per: MixPer = "batch",
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Blend each image with another of the batch, and their targets likewise: λ of its own, 1 - λ of the other's
@@ -95,7 +93,7 @@ def mixup(
     """
     _require_batch(images, targets)
     require_in_range("alpha", alpha, 0, open_low=True)
-    _require_one_of("per", per, get_args(Per))
+    _require_one_of("per", per, get_args(MixPer))
     images = images if images.is_floating_point() else images.float()
     own = _beta(alpha, 1 if per == "batch" else len(images), generator).to(images.device)
     return (
