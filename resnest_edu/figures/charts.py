@@ -99,7 +99,7 @@ def bars_side_by_side(
 
     Args:
         panels: title -> series -> one value a name.
-        names: what the values are of.
+        names: what the values are of; a panel with fewer values has the first names.
         label: of the vertical axis, which all panels share.
         numbers: a format, such as ``".2f"``, in which every bar bears its value.
     """
@@ -109,11 +109,12 @@ def bars_side_by_side(
         axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
         width = 0.8 / len(series)
         for j, ((name, values), color) in enumerate(zip(series.items(), cycle((BLUE, ORANGE, GREEN)), strict=False)):
-            places = np.arange(len(names)) + (j - (len(series) - 1) / 2) * width
+            places = np.arange(len(np.asarray(values))) + (j - (len(series) - 1) / 2) * width
             bars = axes.bar(places, np.asarray(values), width, color=color, alpha=0.75, label=name)
             if numbers:
                 axes.bar_label(bars, [format(float(v), numbers) for v in np.asarray(values)], fontsize=8, padding=1)
-        axes.set(title=title, xticks=range(len(names)), xticklabels=names)
+        count = max(len(np.asarray(values)) for values in series.values())
+        axes.set(title=title, xticks=range(count), xticklabels=names[:count])
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(y=0.12)
         if i == 0:

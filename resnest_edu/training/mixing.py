@@ -1,6 +1,6 @@
 """Targets that are not one class: label smoothing, mixup, CutMix.
 
-Legend: B batch, C channels, H height, W width, K classes, ε share of a target that is smoothed away, λ share of an
+Legend: B batch, C channels, H height, W width, n classes, ε share of a target that is smoothed away, λ share of an
 image that is its own.
 
 In mixup and CutMix the partner of an image is its mirror image in the batch: the first meets the last, and so on. The
@@ -21,16 +21,16 @@ from resnest_edu.training.recipe import MixPer, Smoothing
 def smooth(labels: Tensor, classes: int, epsilon: float, *, definition: Smoothing = "all") -> Tensor:
     """Class numbers to smoothed targets: each row a distribution over the classes.
 
-    There are two definitions. ``"all"`` spreads ε over all classes: ε/K on every one, and 1 - ε more on the true one
+    There are two definitions. ``"all"`` spreads ε over all classes: ε/n on every one, and 1 - ε more on the true one
     (arXiv:1512.00567; PyTorch, and the code released with ResNeSt). ``"others"`` takes ε from the true class and
-    spreads it over the rest: 1 - ε on the true one, ε/(K - 1) on every other (the text of the ResNeSt paper,
+    spreads it over the rest: 1 - ε on the true one, ε/(n - 1) on every other (the text of the ResNeSt paper,
     arXiv:2004.08955).
 
-    Shape: int64 (B,) -> float32 (B, K).
+    Shape: int64 (B,) -> float32 (B, n).
 
     Args:
         labels: the true classes, each at least 0 and below ``classes``.
-        classes: K, at least 2.
+        classes: n, at least 2.
         epsilon: ε, in [0, 1].
         definition: ``"all"`` or ``"others"``.
 
@@ -54,13 +54,13 @@ def smooth(labels: Tensor, classes: int, epsilon: float, *, definition: Smoothin
 
 
 def equivalent_epsilon(epsilon: float, classes: int) -> float:
-    """The ε that makes ``"all"`` the same targets as ``epsilon`` makes ``"others"``: ε · K / (K - 1).
+    """The ε that makes ``"all"`` the same targets as ``epsilon`` makes ``"others"``: ε · n / (n - 1).
 
     So the two definitions are one family, and ``F.cross_entropy(label_smoothing=…)``, which knows only ``"all"``,
     serves for both.
 
     Raises:
-        ValueError: ``classes`` is below 2, or ``epsilon`` not in [0, (K - 1) / K]: beyond that the true class would be
+        ValueError: ``classes`` is below 2, or ``epsilon`` not in [0, (n - 1) / n]: beyond that the true class would be
             the least likely, and no ε of ``"all"`` gives that.
     """
     _require_classes(classes)
@@ -79,7 +79,7 @@ def mixup(
     """Blend each image with another of the batch, and their targets likewise: λ of its own, 1 - λ of the other's
     (mixup, Zhang et al., arXiv:1710.09412), with λ ~ Beta(α, α).
 
-    Shape: images (B, C, H, W), targets (B, K) -> the same.
+    Shape: images (B, C, H, W), targets (B, n) -> the same.
 
     Args:
         images: bytes or floating point; bytes come back as float32, on their old scale.
@@ -106,7 +106,7 @@ def cutmix(images: Tensor, targets: Tensor, alpha: float, *, generator: torch.Ge
     """Paste a box of another image of the batch into each image, and mix their targets by area
     (CutMix, Yun et al., arXiv:1905.04899). One box a batch; see :func:`cutmix_box`.
 
-    Shape: images (B, C, H, W), targets (B, K) -> the same.
+    Shape: images (B, C, H, W), targets (B, n) -> the same.
 
     Args:
         images: bytes or floating point; the type stays, for nothing is computed.
