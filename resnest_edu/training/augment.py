@@ -5,7 +5,7 @@ Legend: B batch, H height, W width, S side of a square.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, get_args
 
 import torch
 from PIL import Image
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
 from resnest_edu.arguments import require_in_range, require_positive_int
-
-Policy = Literal["none", "autoaugment", "randaugment"]
+from resnest_edu.training.recipe import Policy, Recipe
 
 # Statistics of ImageNet's training images, the convention of every published checkpoint.
 MEAN = (0.485, 0.456, 0.406)
@@ -146,24 +145,7 @@ class Lighting(nn.Module):
         return f"deviation={self.deviation}"
 
 
-class Transforms(Protocol):
-    """The fields of a recipe that say what happens to one image read from disk."""
-
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def flip(self) -> bool: ...
-    @property
-    def crop(self) -> float: ...
-    @property
-    def policy(self) -> Policy: ...
-    @property
-    def color_jitter(self) -> float: ...
-    @property
-    def lighting(self) -> float: ...
-
-
-def train_transform(recipe: Transforms) -> Callable[[Image.Image], Tensor]:
+def train_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     """What a training image goes through by the recipe, from PIL's RGB image of any size to uint8 (3, S, S) with
     S = ``image_size``: a random-size crop, mirror, AutoAugment (as learnt on ImageNet) or RandAugment, colour jitter
     of brightness, contrast and saturation, lighting.
@@ -195,7 +177,7 @@ def train_transform(recipe: Transforms) -> Callable[[Image.Image], Tensor]:
     return v2.Compose(steps)
 
 
-def test_transform(recipe: Transforms) -> Callable[[Image.Image], Tensor]:
+def test_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     """What a test image goes through, from PIL's RGB image of any size to uint8 (3, S, S) with S = ``image_size``: the
     shorter side is made S / 0.875, rounded, and the centre cropped; bicubic from 320 pixels on, else bilinear, as
     ResNeSt's authors do."""
