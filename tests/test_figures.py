@@ -7,6 +7,7 @@ from matplotlib.text import Text
 
 from resnest_edu import figures
 from resnest_edu.figures.base import BookFigure
+from resnest_edu.statistics import mean_interval
 
 SEGMENTS = [figures.Segment(4, "r=0", 0, 0), figures.Segment(4, "r=1", 1, 0)]
 RUNS = {f"group {i}": [1.0, 2.0, 3.0 + i] for i in range(6)}  # more groups than colours
@@ -25,6 +26,10 @@ FIGURES = {
     "image_grid": lambda: figures.image_grid(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), ["first", "second", "c"]),
     "heat_maps": lambda: figures.heat_maps({"first": torch.rand(4, 4), "second": torch.rand(4, 4)}),
     "mean_and_spread": lambda: figures.mean_and_spread(RUNS, label="first"),
+    "mean_and_interval": lambda: figures.mean_and_interval(RUNS, label="first", line=2.5),
+    "cost_and_quality": lambda: figures.cost_and_quality(
+        {name: (float(i), runs) for i, (name, runs) in enumerate(RUNS.items())}, cost_label="first", quality_label="y"
+    ),
     "lines_with_band": lambda: figures.lines_with_band(
         [1, 2], {"first": {"second": [[0.0, 1.0], [0.0, 2.0]]}}, x_label="x", y_label="y"
     ),
@@ -78,6 +83,34 @@ def test_a_figure_shows_itself_and_names_what_it_shows(name):
 
 def test_every_group_has_its_row():
     assert set(RUNS) <= texts(FIGURES["mean_and_spread"]())
+
+
+def test_the_mean_lies_on_its_interval_and_every_run_is_a_dot():
+    figure = FIGURES["mean_and_interval"]()
+    assert set(RUNS) <= texts(figure)
+    axes = figure.axes[0]
+    upright, *lines = axes.get_lines()
+    assert set(upright.get_xdata()) == {2.5}
+    for row, runs in enumerate(RUNS.values()):
+        reach, mean, dots = lines[3 * row : 3 * row + 3]
+        found = mean_interval(runs)
+        assert list(reach.get_xdata()) == [found.low, found.high] and set(reach.get_ydata()) == {row}
+        assert mean.get_xydata().tolist() == [[found.mean, row]]
+        assert list(dots.get_xdata()) == runs and len(set(dots.get_ydata())) == 3
+    assert axes.yaxis_inverted()
+    assert len(figures.mean_and_interval(RUNS, label="x").axes[0].get_lines()) == 3 * len(RUNS)
+
+
+def test_cost_to_the_right_quality_upwards():
+    figure = FIGURES["cost_and_quality"]()
+    assert {*RUNS, "first", "y"} <= texts(figure)
+    lines = figure.axes[0].get_lines()
+    for i, runs in enumerate(RUNS.values()):
+        found = mean_interval(runs)
+        assert lines[2 * i].get_xydata().tolist() == [[i, found.low], [i, found.high]]
+        assert lines[2 * i + 1].get_xydata().tolist() == [[i, found.mean]]
+    looks = {(line.get_color(), line.get_marker()) for line in lines[1::2]}
+    assert len(looks) == len(RUNS)
 
 
 def test_the_mark_of_a_channel_bears_its_number_and_lies_on_it():
