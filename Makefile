@@ -8,6 +8,8 @@ STAMP  := $(VENV)/.installed
 PORT   ?= 8000
 # Notebooks to run, for `book`, `notebooks` and `nbval`: all that _toc.yml lists unless named here.
 NB     ?=
+# For `gpu`: the folder of CIFAR-10 (cifar-10-batches-py, or images in train/CLASS and test/CLASS).
+DATA   ?=
 # Tests run side by side, each with one thread: faster than one after the other with all threads.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 4
 
@@ -18,6 +20,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 4
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  Also what needs CIFAR-10: make gpu DATA=folder"
 	@echo "  Single chapters: make book NB=book/blocks/squeeze_excitation.ipynb (also notebooks, nbval)"
 
 install: $(STAMP) ## make .venv and install everything into it (every other target does so when needed)
@@ -53,7 +56,7 @@ train: $(STAMP) ## train a small ResNeSt on drawn shapes, into runs/shapes
 	@$(PY) -m resnest_edu.training --recipe shapes --out runs/shapes --overwrite
 
 gpu: $(STAMP) ## run the recorded experiments into book/results; what is recorded for the same code is skipped
-	@$(PY) -m resnest_edu.experiments
+	@$(PY) -m resnest_edu.experiments $(if $(DATA),--data "$(DATA)")
 
 test: lint types unit site-check nbval ## every check, cheap ones first
 

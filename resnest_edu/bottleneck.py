@@ -8,7 +8,7 @@ from torchvision.ops import StochasticDepth
 
 from resnest_edu.arguments import require_positive_int, require_probability
 from resnest_edu.regularization import DropBlock
-from resnest_edu.split_attention import RadixMajorSplitAttention, SplitAttention
+from resnest_edu.split_attention import RadixMajorSplitAttention
 
 EXPANSION = 4
 """How many times wider than its ``planes`` a bottleneck's output is."""
@@ -83,13 +83,7 @@ class Bottleneck(nn.Module):
         out_channels = EXPANSION * planes
         self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2: SplitAttention = RadixMajorSplitAttention(
-            width,
-            width,
-            radix=radix,
-            cardinality=cardinality,
-            dilation=dilation,
-        )
+        self.conv2 = self.middle(width, radix, cardinality, dilation)
         self.conv3 = nn.Conv2d(width, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(out_channels)
         pools = stride > 1 or always_pool
@@ -107,12 +101,32 @@ class Bottleneck(nn.Module):
                 nn.BatchNorm2d(out_channels),
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W')."""
+    def middle(
+        self,
+        width: int,
+        radix: int,
+        cardinality: int,
+        dilation: int,
+    ) -> nn.Module:
+        """What stands between the two 1×1 convolutions."""
+        return RadixMajorSplitAttention(
+            width,
+            width,
+            radix=radix,
+            cardinality=cardinality,
+            dilation=dilation,
+        )
+
+    def branch(self, x: Tensor) -> Tensor:
+        """What the shortcut is added to.
+        Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W')."""
         out = self.dropblock(self.bn1(self.conv1(x))).relu()
         if self.pool_first:
             out = self.dropblock(self.conv2(self.pool(out)))
         else:
             out = self.pool(self.dropblock(self.conv2(out)))
-        out = self.dropblock(self.bn3(self.conv3(out)))
-        return (self.stochastic_depth(out) + self.downsample(x)).relu()
+        return self.dropblock(self.bn3(self.conv3(out)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W')."""
+        return (self.stochastic_depth(self.branch(x)) + self.downsample(x)).relu()

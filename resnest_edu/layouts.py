@@ -91,10 +91,10 @@ def _convert(module: nn.Module, layout: type[SplitAttention]) -> nn.Module:
     if isinstance(result, SplitAttention):
         return _convert_attention(result, layout)
     for name, part in list(result.named_modules()):
-        if isinstance(part, Bottleneck):
+        if isinstance(part, Bottleneck) and isinstance(part.conv2, SplitAttention):
             attentions.remove(f"{name}.conv2".lstrip("."))
             if not isinstance(part.conv2, layout):
-                _reorder_outputs(part, layout)
+                _reorder_outputs(part, part.conv2, layout)
                 part.conv2 = _convert_attention(part.conv2, layout)
     if attentions:
         names = ", ".join(attentions)
@@ -103,11 +103,15 @@ def _convert(module: nn.Module, layout: type[SplitAttention]) -> nn.Module:
 
 
 @torch.no_grad()
-def _reorder_outputs(block: Bottleneck, layout: type[SplitAttention]) -> None:
-    """Reorder what ``conv1`` and ``bn1`` emit, and ``conv2`` reads."""
+def _reorder_outputs(
+    block: Bottleneck,
+    attention: SplitAttention,
+    layout: type[SplitAttention],
+) -> None:
+    """Reorder what ``conv1`` and ``bn1`` emit, and the attention reads."""
     to_radix = layout is RadixMajorSplitAttention
     order = radix_major_order if to_radix else cardinality_major_order
-    radix, cardinality = block.conv2.radix, block.conv2.cardinality
+    radix, cardinality = attention.radix, attention.cardinality
     for layer in (block.conv1, block.bn1):
         for tensor in layer.state_dict().values():
             if tensor.ndim > 0:  # not the number of batches

@@ -27,6 +27,8 @@ class Variant:
             2s1x64d).
         stem_width: channels of the stem's first two convolutions; the third emits
             twice as many.
+        stem_stride: by how much the stem shrinks the image: 4 with the published stem's
+            strided convolution and max-pool, 2 without the max-pool, 1 with neither.
         pool_first: average-pool before the 3×3 convolution of a down-sampling block
             instead of after it: the paper's "fast" setting, cheaper and less
             accurate.
@@ -38,12 +40,16 @@ class Variant:
     cardinality: int = 1
     base_width: int = 64
     stem_width: int = 32
+    stem_stride: int = 4
     pool_first: bool = False
 
 
 VARIANTS: dict[str, Variant] = {
     # The small one that the book trains from scratch, on images of 32 pixels.
     "resnest11_small": Variant((1, 1, 1), planes=(16, 32, 64), stem_width=16, pool_first=True),
+    # For the 32 pixels of CIFAR, of which the stem keeps 16: one to compare blocks on, a larger one to be accurate.
+    "resnest20_cifar": Variant((2, 2, 2), planes=(32, 64, 128), stem_stride=2, pool_first=True),
+    "resnest29_cifar": Variant((3, 3, 3), planes=(64, 128, 256), stem_stride=2),
     # The published networks, and timm's two smaller ones (14 and 26).
     "resnest14": Variant((1, 1, 1, 1)),
     "resnest26": Variant((2, 2, 2, 2)),
@@ -62,11 +68,15 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-def _strides_and_dilations(stages: int, output_stride: int) -> list[tuple[int, int]]:
-    """Each stage's stride and dilation: the stem has shrunk the image by 4, and
-    ``output_stride`` is the limit."""
+def _strides_and_dilations(
+    stages: int,
+    stem_stride: int,
+    output_stride: int,
+) -> list[tuple[int, int]]:
+    """Each stage's stride and dilation: the stem has shrunk the image by
+    ``stem_stride``, and ``output_stride`` is the limit."""
     plan = [(1, 1)]
-    total_stride, dilation = 4, 1
+    total_stride, dilation = stem_stride, 1
     for _ in range(1, stages):
         if total_stride < output_stride:
             total_stride *= 2
@@ -81,18 +91,22 @@ class Trunk(nn.Module):
     """Stem and stages, what :class:`ResNeSt` and :class:`Backbone` share. Build one
     of those instead.
 
-    A deep stem (three 3×3 convolutions and a max-pool) shrinks the image by 4; each
-    stage but the first halves the size again, until ``output_stride`` is reached.
-    Later stages then keep the size, and their convolutions spread out instead:
-    dilation 2 in the first such stage, 4 in the next, and half of that in each one's
-    first block, as in the released PyTorch code.
+    A deep stem (three 3×3 convolutions and a max-pool) shrinks the image by 4, or less
+    if the variant's ``stem_stride`` is; each stage but the first halves the size
+    again, until ``output_stride`` is reached. Later stages then keep the size, and
+    their convolutions spread out instead: dilation 2 in the first such stage, 4 in
+    the next, and half of that in each one's first block, as in the released PyTorch
+    code.
 
     Attributes:
         channels: how many channels each stage emits, by its name: ``layer1``,
             ``layer2``, ….
         strides: how many pixels of the image one position of a stage's output stands
             for, by its name.
+        block: the class of the blocks.
     """
+
+    block: type[Bottleneck] = Bottleneck
 
     def __init__(
         self,
@@ -110,13 +124,15 @@ class Trunk(nn.Module):
         if any(count < 1 for count in variant.blocks):
             blocks = f"blocks (={variant.blocks})"
             raise ValueError(f"{blocks} must be integers of at least 1")
+        stem_width, stem_stride = variant.stem_width, variant.stem_stride
+        if stem_stride not in (1, 2, 4):
+            raise ValueError(f"stem_stride (={stem_stride!r}) must be 1, 2 or 4")
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride (={output_stride!r}) must be 8, 16 or 32")
         require_probability(dropblock=dropblock, stochastic_depth=stochastic_depth)
-        stem_width = variant.stem_width
         channels = 2 * stem_width
         self.conv1 = nn.Sequential(
-            nn.Conv2d(3, stem_width, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(3, stem_width, 3, min(stem_stride, 2), padding=1, bias=False),
             nn.BatchNorm2d(stem_width),
             nn.ReLU(),
             nn.Conv2d(stem_width, stem_width, 3, padding=1, bias=False),
@@ -127,18 +143,20 @@ class Trunk(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         # A layer, because torchvision's IntermediateLayerGetter runs layer by layer.
         self.relu = nn.ReLU()
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool: nn.Module = nn.Identity()
+        if stem_stride == 4:
+            self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.channels: dict[str, int] = {}
         self.strides: dict[str, int] = {}
-        total_stride, built = 4, 0
-        plan = _strides_and_dilations(stages, output_stride)
+        total_stride, built = stem_stride, 0
+        plan = _strides_and_dilations(stages, stem_stride, output_stride)
         for i, (stride, dilation) in enumerate(plan):
             total_stride *= stride
             stage = nn.Sequential()
             for j in range(variant.blocks[i]):
                 first = j == 0
                 built += 1
-                block = Bottleneck(
+                block = self.block(
                     channels,
                     variant.planes[i],
                     stride=stride if first else 1,
@@ -171,7 +189,7 @@ class Trunk(nn.Module):
                 nn.init.zeros_(module.bn3.weight)
 
     def stem(self, x: Tensor) -> Tensor:
-        """Shape: (B, 3, H, W) -> (B, C, H/4, W/4)."""
+        """Shape: (B, 3, H, W) -> (B, C, H/4, W/4), if the stem's stride is 4."""
         return self.maxpool(self.relu(self.bn1(self.conv1(x))))
 
 
@@ -236,7 +254,7 @@ class Backbone(Trunk):
     Its state dict is that of :class:`ResNeSt` without ``fc``.
 
     Shape: (B, 3, H, W) -> {"layer1": (B, C₁, H/4, W/4), "layer2": …}; the attributes
-    ``channels`` and ``strides`` hold the numbers.
+    ``channels`` and ``strides`` hold the numbers (4 is the stem's stride).
 
     Args:
         variant: the row of the table to build.
@@ -307,6 +325,8 @@ def _builder(name: str) -> Callable[..., ResNeSt]:
 
 
 resnest11_small = _builder("resnest11_small")
+resnest20_cifar = _builder("resnest20_cifar")
+resnest29_cifar = _builder("resnest29_cifar")
 resnest14 = _builder("resnest14")
 resnest26 = _builder("resnest26")
 resnest50 = _builder("resnest50")

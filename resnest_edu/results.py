@@ -129,9 +129,18 @@ def _driver() -> str | None:
     return versions.splitlines()[0] if versions else None
 
 
+def origin(*, module: str, command: str, device: torch.device) -> dict[str, Any]:
+    """With what a record begins: the command, a hash of the code, and the provenance."""
+    return {"command": command, "code": fingerprint(module), **provenance(device)}
+
+
 def record(path: Path, figures: Mapping[str, Any], *, module: str, command: str, device: torch.device) -> None:
     """Write an experiment's figures with their provenance; the file appears whole or not at all."""
-    content = {"command": command, "code": fingerprint(module), **provenance(device), **figures}
+    write(path, {**origin(module=module, command=command, device=device), **figures})
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a record that has its provenance already, such as one that grows; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -155,12 +164,29 @@ def read(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def is_recorded(path: str | Path, module: str) -> bool:
-    """Whether the file is a record made by the present code of the experiment ``module``."""
+def is_complete(content: Mapping[str, Any]) -> bool:
+    """Whether a record holds all that was asked. One that is made in pieces has them under ``pieces``, the names of
+    those to come under ``missing``, and under ``summary`` what follows from all; without that it is not complete.
+    """
+    return "pieces" not in content or (not content["missing"] and "summary" in content)
+
+
+def recorded(path: str | Path) -> dict[str, Any] | None:
+    """The record at ``path``; None if there is none, or not all of it. For pages, which then say so."""
     try:
-        return read(path)["code"] == fingerprint(module)
+        content = read(path)
+    except FileNotFoundError:
+        return None
+    return content if is_complete(content) else None
+
+
+def is_recorded(path: str | Path, module: str) -> bool:
+    """Whether the file is a complete record made by the present code of the experiment ``module``."""
+    try:
+        content = read(path)
     except (FileNotFoundError, ValueError):
         return False
+    return content["code"] == fingerprint(module) and is_complete(content)
 
 
 def describe(content: Mapping[str, Any]) -> str:

@@ -254,7 +254,7 @@ def test_a_backbone_takes_what_it_has_of_the_published_weights(tmp_path):
 
 
 def test_what_is_published():
-    assert set(PUBLISHED) == set(list_models()) - {"resnest11_small"}
+    assert set(PUBLISHED) == set(list_models()) - {"resnest11_small", "resnest20_cifar", "resnest29_cifar"}
     for name, published in PUBLISHED.items():
         assert re.fullmatch(rf"(gluon_)?{name}-{published.sha256}\.pth", published.file)
         assert re.fullmatch("[0-9a-f]{8}", published.sha256)

@@ -7,6 +7,7 @@ from matplotlib.text import Text
 
 from resnest_edu import figures
 from resnest_edu.figures.base import BookFigure
+from resnest_edu.statistics import mean_interval
 
 SEGMENTS = [figures.Segment(4, "r=0", 0, 0), figures.Segment(4, "r=1", 1, 0)]
 RUNS = {f"group {i}": [1.0, 2.0, 3.0 + i] for i in range(6)}  # more groups than colours
@@ -25,6 +26,10 @@ FIGURES = {
     "image_grid": lambda: figures.image_grid(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), ["first", "second", "c"]),
     "heat_maps": lambda: figures.heat_maps({"first": torch.rand(4, 4), "second": torch.rand(4, 4)}),
     "mean_and_spread": lambda: figures.mean_and_spread(RUNS, label="first"),
+    "mean_and_interval": lambda: figures.mean_and_interval(RUNS, label="first", line=2.5),
+    "cost_and_quality": lambda: figures.cost_and_quality(
+        {name: (float(i), runs) for i, (name, runs) in enumerate(RUNS.items())}, cost_label="first", quality_label="y"
+    ),
     "lines_with_band": lambda: figures.lines_with_band(
         [1, 2], {"first": {"second": [[0.0, 1.0], [0.0, 2.0]]}}, x_label="x", y_label="y"
     ),
@@ -45,6 +50,9 @@ FIGURES = {
     "shares": lambda: figures.shares({"first": [[0.2, 0.7], [0.8, 0.3]]}),
     "changes_by_channel": lambda: figures.changes_by_channel(
         {"first": [0.0, 1.0], "second": torch.tensor([0.5, 2.0])}, ["a", "b"], label="change"
+    ),
+    "changes_by_class": lambda: figures.changes_by_class(
+        {"first": [[0.1, -0.3], [0.0, 0.2]], "second": torch.tensor([[0.0, 0.5], [-0.1, 0.0]])}, ["a", "b"], label="c"
     ),
     "errors_by_bit": lambda: figures.errors_by_bit(
         {0: [0.0, 1e-3], 23: [1e-2, 1.0], 30: [np.inf, np.nan], 31: [1000.0, 1001.0]}, label="first"
@@ -77,6 +85,34 @@ def test_every_group_has_its_row():
     assert set(RUNS) <= texts(FIGURES["mean_and_spread"]())
 
 
+def test_the_mean_lies_on_its_interval_and_every_run_is_a_dot():
+    figure = FIGURES["mean_and_interval"]()
+    assert set(RUNS) <= texts(figure)
+    axes = figure.axes[0]
+    upright, *lines = axes.get_lines()
+    assert set(upright.get_xdata()) == {2.5}
+    for row, runs in enumerate(RUNS.values()):
+        reach, mean, dots = lines[3 * row : 3 * row + 3]
+        found = mean_interval(runs)
+        assert list(reach.get_xdata()) == [found.low, found.high] and set(reach.get_ydata()) == {row}
+        assert mean.get_xydata().tolist() == [[found.mean, row]]
+        assert list(dots.get_xdata()) == runs and len(set(dots.get_ydata())) == 3
+    assert axes.yaxis_inverted()
+    assert len(figures.mean_and_interval(RUNS, label="x").axes[0].get_lines()) == 3 * len(RUNS)
+
+
+def test_cost_to_the_right_quality_upwards():
+    figure = FIGURES["cost_and_quality"]()
+    assert {*RUNS, "first", "y"} <= texts(figure)
+    lines = figure.axes[0].get_lines()
+    for i, runs in enumerate(RUNS.values()):
+        found = mean_interval(runs)
+        assert lines[2 * i].get_xydata().tolist() == [[i, found.low], [i, found.high]]
+        assert lines[2 * i + 1].get_xydata().tolist() == [[i, found.mean]]
+    looks = {(line.get_color(), line.get_marker()) for line in lines[1::2]}
+    assert len(looks) == len(RUNS)
+
+
 def test_the_mark_of_a_channel_bears_its_number_and_lies_on_it():
     figure = FIGURES["channel_strips"]()
     assert {"2", "6"} <= texts(figure)
@@ -88,6 +124,24 @@ def test_the_mark_of_a_channel_bears_its_number_and_lies_on_it():
 def test_all_panels_of_changes_reach_as_high_as_the_largest_change():
     figure = FIGURES["changes_by_channel"]()
     assert all(axes.get_ylim()[1] > 2 for axes in figure.axes)
+
+
+def test_values_of_either_sign_have_one_scale_around_white():
+    figure = FIGURES["changes_by_class"]()
+    assert {"first", "second", "a", "b", "c", "channel"} <= texts(figure)
+    for axes, value in zip(figure.axes[:2], (-0.3, 0.5), strict=True):
+        (picture,) = axes.images
+        assert picture.get_clim() == (-0.5, 0.5)
+        assert value in picture.get_array()
+    np.testing.assert_allclose(picture.cmap(picture.norm(0.0))[:3], 1, atol=0.05)
+    assert figure.axes[0].get_position().y0 > figure.axes[1].get_position().y1
+
+
+@pytest.mark.parametrize(("x", "ticks"), [([1, 2], [1, 2]), ([1.0, 2.0], None)])
+def test_whole_numbers_are_the_ticks_of_a_line(x, ticks):
+    figure = figures.lines_with_band(x, {"a": {"b": [[0.0, 1.0], [0.0, 2.0]]}}, x_label="x", y_label="y")
+    shown = list(figure.axes[0].get_xticks())
+    assert (shown == ticks) if ticks else (len(shown) > 2)
 
 
 def test_the_map_draws_roots_of_channels_and_sizes_and_names_both():

@@ -51,7 +51,7 @@ def test_the_package_loads_and_exports_without_the_packages_of_the_book_and_of_t
     # A name that maps to None in sys.modules cannot be imported.
     code = """
 import sys
-others = "matplotlib IPython jupyter_book sphinx nbval timm onnx onnxscript onnxruntime pytest triton"
+others = "matplotlib IPython jupyter_book sphinx nbval scipy timm onnx onnxscript onnxruntime pytest triton"
 for name in others.split():
     sys.modules[name] = None
 import resnest_edu, resnest_edu.data, resnest_edu.speed.benchmark
@@ -79,11 +79,13 @@ CHAPTER_ORDER = [
     "bottleneck",
     "layouts",
     "resnest",
+    "contenders",
     "checkpoints",
     "results",
+    "statistics",
     "data",
-    "training",
     "speed",
+    "training",
     "experiments",
     "figures",
     "notebook",

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models._utils import IntermediateLayerGetter
 
 import resnest_edu
-from resnest_edu import Bottleneck, DropBlock, ResNeSt, Variant
+from resnest_edu import Backbone, Bottleneck, DropBlock, ResNeSt, Variant
 from resnest_edu.resnest import VARIANTS
 from tests.randomize import randomize_norms
 
@@ -59,8 +59,24 @@ def giga_multiply_adds(model, size):
     return round(counter.get_total_flops() / 2e9, 3)
 
 
+# The book's own: parameters, state-dict keys, and multiply-adds at 32 pixels in units of 10⁹, all for 1000 classes.
+SMALL = {
+    "resnest11_small": (401_848, 119, 0.003),
+    "resnest20_cifar": (1_479_240, 200, 0.042),
+    "resnest29_cifar": (6_350_376, 281, 0.252),
+}
+
+
 def test_every_variant_is_held_to_a_figure():
-    assert set(resnest_edu.list_models()) == set(FAMILY) | {"resnest11_small"}
+    assert set(resnest_edu.list_models()) == set(FAMILY) | set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_parameters_keys_and_multiply_adds_of_the_books_own(name):
+    with torch.device("meta"):
+        model = resnest_edu.create_model(name).eval()
+    found = sum(parameter.numel() for parameter in model.parameters()), len(model.state_dict())
+    assert (*found, giga_multiply_adds(model, 32)) == SMALL[name]
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -148,6 +164,39 @@ def test_dilated_stages_are_those_of_the_released_code(name, output_stride):
     with torch.no_grad():
         model(torch.zeros(1, 3, 64, 64))
     assert sizes == [64 // stride for stride in model.strides.values()]
+
+
+# Stem stride: that of the first convolution, whether there is a max-pool, and what each stage's positions stand for.
+STEMS = {1: (1, False, (1, 2, 4, 8, 16)), 2: (2, False, (2, 4, 8, 16, 16)), 4: (2, True, (4, 8, 16, 16, 16))}
+
+
+@pytest.mark.parametrize("stem_stride", STEMS)
+def test_the_stem_shrinks_the_image_by_its_stride(stem_stride):
+    torch.manual_seed(0)
+    stride, pools, strides = STEMS[stem_stride]
+    variant = Variant((1,) * 5, (16,) * 5, stem_width=8, stem_stride=stem_stride)
+    model = Backbone(variant, output_stride=16).eval()
+    convolutions = [layer for layer in model.conv1 if isinstance(layer, nn.Conv2d)]
+    assert [layer.stride for layer in convolutions] == [(stride, stride), (1, 1), (1, 1)]
+    assert {layer.padding for layer in convolutions} == {(1, 1)}
+    x = torch.randn(1, 3, 64, 33)
+    unpooled = model.bn1(model.conv1(x)).relu()
+    expected = nn.functional.max_pool2d(unpooled, 3, stride=2, padding=1) if pools else unpooled
+    assert torch.equal(model.stem(x), expected)
+    assert expected.shape == (1, 16, 64 // stem_stride, -(-33 // stem_stride))
+    assert tuple(model.strides.values()) == strides
+    for features, total in zip(model(x).values(), strides, strict=True):
+        assert features.shape[2:] == (64 // total, -(-33 // total))
+    dilations = [model.get_submodule(name)[0].conv2.conv.dilation[0] for name in model.channels]
+    # The first stage that keeps its size has, in its first block, half of dilation 2.
+    assert dilations == {1: [1, 1, 1, 1, 1], 2: [1, 1, 1, 1, 1], 4: [1, 1, 1, 1, 2]}[stem_stride]
+
+
+def test_the_stems_stride_changes_no_name_and_no_shape():
+    assert Variant((1,)).stem_stride == 4
+    states = [ResNeSt(Variant((1, 1), (16, 32), stem_stride=stride)).state_dict() for stride in (1, 2, 4)]
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
+    assert shapes[0] == shapes[1] == shapes[2]
 
 
 def test_dilation_changes_no_name_and_no_shape():
@@ -300,6 +349,8 @@ def test_create_model_with_an_unknown_option():
         (Variant(()), r"blocks \(=\(\)\) and planes \(=.*\) must name the same stages, at least one"),
         (Variant((1, 1), (16,)), r"blocks \(=\(1, 1\)\) and planes \(=\(16,\)\) must name the same stages"),
         (Variant((0,), (16,)), r"blocks \(=\(0,\)\) must be integers of at least 1"),
+        (Variant((1,), (16,), stem_stride=3), r"stem_stride \(=3\) must be 1, 2 or 4$"),
+        (Variant((1,), (16,), stem_stride=8), r"stem_stride \(=8\) must be 1, 2 or 4$"),
     ],
 )
 def test_bad_variants(variant, message):

@@ -74,6 +74,24 @@ def test_record_and_read(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("figures", "complete"),
+    [
+        ({"answer": 42}, True),
+        ({"pieces": {"a": 1}, "missing": ["b"]}, False),
+        ({"pieces": {"a": 1, "b": 2}, "missing": []}, False),
+        ({"pieces": {"a": 1, "b": 2}, "missing": [], "summary": 3}, True),
+        ({"pieces": {"a": 1}, "missing": ["b"], "summary": 3}, False),
+    ],
+)
+def test_a_record_without_all_pieces_does_not_count(tmp_path, figures, complete):
+    path, module = tmp_path / "x.json", "resnest_edu.arguments"
+    assert results.recorded(path) is None
+    results.record(path, figures, module=module, command="python -m x", device=CPU)
+    assert results.is_complete(results.read(path)) == results.is_recorded(path, module) == complete
+    assert results.recorded(path) == (results.read(path) if complete else None)
+
+
 def test_files_that_are_no_records(tmp_path):
     with pytest.raises(FileNotFoundError):
         results.read(tmp_path / "missing.json")

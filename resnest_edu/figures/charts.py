@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from resnest_edu.figures.base import BLUE, GREEN, GREY, ORANGE, PINK, BookFigure, new_figure
+from resnest_edu.statistics import mean_interval
 
 
 def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigure:
@@ -30,6 +31,58 @@ def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigur
     return figure
 
 
+def mean_and_interval(groups: Mapping[str, ArrayLike], *, label: str, line: float | None = None) -> BookFigure:
+    """One row a group, in the order given: every run a dot, the mean a diamond on its 95 % interval.
+
+    Args:
+        groups: name -> one number a run, two runs or more.
+        label: of the horizontal axis.
+        line: where to draw a dotted upright, such as zero under differences, or the mean of what all are compared with.
+    """
+    figure = new_figure(7, 0.8 + 0.42 * len(groups))
+    axes = figure.add_subplot()
+    if line is not None:
+        axes.axvline(line, color=GREY, linewidth=1, linestyle=":", zorder=0)
+    for row, (values, color) in enumerate(zip(groups.values(), cycle((GREY, BLUE, ORANGE, GREEN, PINK)), strict=False)):
+        runs = np.asarray(values, dtype=float).tolist()
+        interval = mean_interval(runs)
+        axes.plot([interval.low, interval.high], [row, row], color="black", linewidth=2, solid_capstyle="butt")
+        axes.plot([interval.mean], [row], "D", color="black", markersize=6, zorder=3)
+        apart = np.linspace(-0.2, 0.2, len(runs))  # so that equal runs do not hide one another
+        axes.plot(runs, row + apart, "o", color=color, markersize=5, alpha=0.75)
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.set_ylim(len(groups) - 0.5, -0.5)  # the first on top
+    axes.set_xlabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def cost_and_quality(
+    groups: Mapping[str, tuple[float, ArrayLike]], *, cost_label: str, quality_label: str
+) -> BookFigure:
+    """One mark a group: what it costs to the right, the mean of its runs upwards, with the 95 % interval as a line.
+
+    Args:
+        groups: name -> cost, and one number a run.
+        cost_label: of the horizontal axis.
+        quality_label: of the vertical axis.
+    """
+    figure = new_figure(7, 3.4)
+    axes = figure.add_subplot()
+    looks = zip(cycle((GREY, BLUE, ORANGE, GREEN, PINK)), cycle("osD^vPX"), strict=False)
+    for (name, (cost, values)), (color, marker) in zip(groups.items(), looks, strict=False):
+        interval = mean_interval(np.asarray(values, dtype=float).tolist())
+        axes.plot([cost, cost], [interval.low, interval.high], color=color, linewidth=1.5, alpha=0.7)
+        axes.plot([cost], [interval.mean], marker, color=color, markersize=8, linestyle="", label=name)
+    axes.set(xlabel=cost_label, ylabel=quality_label)
+    axes.margins(x=0.08)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
+
+
 def lines_with_band(
     x: ArrayLike,
     panels: Mapping[str, Mapping[str, ArrayLike]],
@@ -41,7 +94,7 @@ def lines_with_band(
     """A panel a layer, in it a line a group: the mean of its runs, a band around it, every run a thin line.
 
     Args:
-        x: where the runs were measured, shape (N,).
+        x: where the runs were measured, shape (N,); integers are all ticks.
         panels: panel name -> group name -> runs, shape (runs, N).
         x_label: of every panel.
         y_label: of all panels together; they share the scale.
@@ -59,11 +112,13 @@ def lines_with_band(
             axes.plot(x, runs.T, color=color, linewidth=0.6, alpha=0.5)
             axes.plot(x, mean, color=color, linewidth=2, linestyle=style, label=name)
         axes.set(title=panel, xlabel=x_label)
+        if np.issubdtype(np.asarray(x).dtype, np.integer):
+            axes.set_xticks(x)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
         if i == 0:
             axes.set_ylabel(y_label)
-            axes.legend(frameon=False, fontsize=8, loc="upper left")
+            axes.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -232,6 +287,28 @@ def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> B
         if i == 0:
             axes.set_ylabel("attention on the first split")
             axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
+
+
+def changes_by_class(panels: Mapping[str, ArrayLike], classes: Sequence[str], *, label: str) -> BookFigure:
+    """Values of either sign, classes in rows and channels in columns, a panel a name, all on one scale around white.
+
+    Args:
+        panels: title -> values, shape (classes, C).
+        classes: the names of the rows.
+        label: of the scale.
+    """
+    arrays = {title: np.asarray(values, dtype=float) for title, values in panels.items()}
+    most = max(np.abs(values).max() for values in arrays.values())
+    figure = new_figure(8, 0.5 + 2 * len(arrays))
+    axes_of = figure.subplots(len(arrays), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, values) in zip(axes_of, arrays.items(), strict=True):
+        picture = axes.imshow(values, cmap="PuOr_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+        axes.set_yticks(range(len(classes)), classes, fontsize=8)
+        axes.set_xticks([])
+    axes_of[-1].set_xlabel("channel")
+    figure.colorbar(picture, ax=list(axes_of), label=label, shrink=0.85)
     return figure
 
 

@@ -154,7 +154,7 @@ def accelerate(model: nn.Module, images: Tensor | None = None) -> nn.Module:
 
     Parameters, names and state dict stay, and so does what is computed, up to
     rounding; training, export and ``torch.compile`` work as before. Blocks with radix
-    1 have nothing to gain and stay as they are.
+    1, or without split attention, have nothing to gain and stay as they are.
 
     Which form is faster depends on the device, the sizes and the memory format (see
     :func:`restore`, which undoes it). Given ``images``, each block is timed both ways
@@ -174,7 +174,7 @@ def accelerate(model: nn.Module, images: Tensor | None = None) -> nn.Module:
         raise ValueError(f"model (={type(model).__name__}) must contain a Bottleneck")
     inputs = {} if images is None else _inputs(model, blocks, images)
     for name, block in blocks.items():
-        if block.conv2.radix == 1:
+        if getattr(block.conv2, "radix", 1) == 1:
             continue
         # The class alone decides how a block is executed: changing it keeps every
         # tensor, name, hook and reference.

@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         "previous.pt (the one before), and best.pt. Ctrl-C saves; the same command with --resume goes on.",
     )
     parser.add_argument("--recipe", default="shapes", help=f"one of: {', '.join(RECIPES)} (default: shapes)")
-    parser.add_argument("--explain", action="store_true", help="print the recipe, its cost and what to expect; then end")
+    parser.add_argument("--explain", action="store_true", help="print the recipe and what to expect of it; then end")
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument(
         "--data",
@@ -53,7 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
     parser.add_argument("--workers", type=int, default=2, help="processes that read images (default: 2)")
-    parser.add_argument("--compile", action="store_true", help="compile the network, on CUDA into graphs: worth it in long runs")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the network, on CUDA into graphs: worth it in long runs"
+    )
     parser.add_argument(
         "--deterministic", action="store_true", help="on CUDA only algorithms whose results repeat bit by bit; slower"
     )
@@ -178,17 +180,20 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         )
 
 
-def warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: object) -> None:
-    """A warning of ours in one line, as an error is."""
+def print_warning(message: Warning | str, *place: object, **rest: object) -> None:
+    """In one line, as an error is."""
     print(f"warning: {message}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 2 for bad input or a run that failed, 130 for Ctrl-C."""
+    """Run the command line; returns the exit status: 2 for bad input or a failed run, 130 for Ctrl-C."""
     arguments = build_parser().parse_args(argv)
     try:
-        with warnings.catch_warnings(), process_group((arguments.device or default_device().type).split(":")[0]) as group:
-            warnings.showwarning = warn
+        with (
+            warnings.catch_warnings(),
+            process_group((arguments.device or default_device().type).split(":")[0]) as group,
+        ):
+            warnings.showwarning = print_warning
             run(arguments, group)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -35,4 +35,3 @@ class MovingAverage:
         torch._foreach_lerp_(means, values, 1 - self.decay)
         for count, value in self._counts:
             count.copy_(value)
-

@@ -147,7 +147,7 @@ class Checkpoints:
         self._written = time.monotonic()
 
     def _keep_previous(self) -> None:
-        """A second name for the last checkpoint, so that at every moment one of the two names is that of a whole file."""
+        """A second name for the last checkpoint, so that at every moment one of the two is that of a whole file."""
         last, previous = self.folder / LAST, self.folder / PREVIOUS
         if last.exists():
             temporary = self.folder / (PREVIOUS + ".tmp")

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from resnest_edu.data import SceneConfig, ShapesDataset, cifar10, decode, open_image_folder
-from resnest_edu.training.augment import test_transform as evaluation_transform
-from resnest_edu.training.augment import train_transform
+from resnest_edu.training.augment import test_transform, train_transform
 from resnest_edu.training.distributed import ALONE, Group
 from resnest_edu.training.recipe import Recipe
 
@@ -183,7 +182,7 @@ def folder_data(
             raise ValueError(f"crop (={recipe.crop}) must be 0 for CIFAR-10: its images are small already")
         splits = cifar10(folder, size=recipe.image_size)
     elif recipe.crop:
-        transforms = train_transform(recipe), evaluation_transform(recipe)
+        transforms = train_transform(recipe), test_transform(recipe)
         splits = open_image_folder(folder, size=recipe.image_size, skip_broken=skip_broken, transforms=transforms)
         return splits.train, splits.test, splits.classes
     else:

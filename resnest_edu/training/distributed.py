@@ -63,7 +63,8 @@ class Group:
             dist.all_gather(values, torch.tensor([value], device=device))
             found = sorted({int(one) for one in values})
             if len(found) > 1:
-                raise ValueError(f"{what} (={', '.join(map(str, found))}) must be the same in all {self.size} processes")
+                values_found = ", ".join(map(str, found))
+                raise ValueError(f"{what} (={values_found}) must be the same in all {self.size} processes")
 
 
 ALONE = Group()

@@ -78,7 +78,16 @@ def smoothed_loss(logits: Tensor, targets: Tensor, recipe: Recipe, count: int) -
     epsilon = recipe.label_smoothing
     if recipe.smoothing == "others":
         epsilon = equivalent_epsilon(epsilon, logits.shape[1])
-    return F.cross_entropy(logits.float(), targets, label_smoothing=epsilon, reduction="sum") / count
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # from half precision
+    return (
+        F.cross_entropy(
+            logits,
+            targets.to(logits) if targets.is_floating_point() else targets,
+            label_smoothing=epsilon,
+            reduction="sum",
+        )
+        / count
+    )
 
 
 class Run:
@@ -151,10 +160,17 @@ class Run:
         """Images of the step that comes, of all processes."""
         return min(self.plan.batch_size, self.plan.images - self.seen)
 
-    def take_step(self, network: nn.Module, images: Tensor, labels: Tensor) -> None:
-        """One step of gradient descent. ``network`` is the model, or a compiled or distributed form of it.
+    def take_step(
+        self,
+        network: Callable[[Tensor], Tensor],
+        images: Tensor,
+        labels: Tensor,
+    ) -> None:
+        """One step of gradient descent. ``network`` is the model, or a compiled or
+        distributed form of it.
 
-        Every random number of the step follows from the seed, the step and the process alone.
+        Every random number of the step follows from the seed, the step and the
+        process alone.
         """
         place = self.plan.seed, self.step, self.plan.group.rank
         torch.manual_seed(seed_of("network", *place))
@@ -162,13 +178,22 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.step)
         for block in self.dropblocks:
-            block.probability = ramp(self.step, end=self.recipe.dropblock, total_steps=self.plan.steps)
+            block.probability = ramp(
+                self.step,
+                end=self.recipe.dropblock,
+                total_steps=self.plan.steps,
+            )
 
-        inputs, targets = prepare(images, labels, self.recipe, self.classes, self.generator)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        chance = self.classes, self.generator
+        inputs, targets = prepare(images, labels, self.recipe, *chance)
+        on_cuda, half = self.device.type == "cuda", torch.bfloat16
+        with torch.autocast(self.device.type, half, enabled=on_cuda):
             logits = network(inputs)
-        # The mean over all processes' images: gradients are averaged, and shares may differ by an image.
-        loss = smoothed_loss(logits, targets, self.recipe, self.batch_size) * self.plan.group.size
+        # The mean over all processes' images: gradients are averaged, and shares may
+        # differ by an image.
+        processes = self.plan.group.size
+        loss = smoothed_loss(logits, targets, self.recipe, self.batch_size)
+        loss = loss * processes
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -177,7 +202,7 @@ class Run:
 
         with torch.no_grad():
             right = targets.argmax(1) if targets.ndim == 2 else targets
-            self.sums[0] += loss * self.batch_size / self.plan.group.size
+            self.sums[0] += loss * self.batch_size / processes
             self.sums[1] += (logits.argmax(1) == right).sum()
             self.sums[2] += len(labels)
         self._unchecked.append(loss.detach())
@@ -230,7 +255,7 @@ class Run:
         return metrics
 
 
-def compile_ahead(model: nn.Module, images: Tensor) -> nn.Module:
+def compile_ahead(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
     """The model compiled for batches like ``images``, on CUDA into graphs; its weights and statistics stay as they are.
 
     Gradients that are averaged over processes stay out of the graphs.
@@ -269,12 +294,14 @@ def train(
     """Train ``model`` in place by the recipe and measure it after every epoch.
 
     Stochastic gradient descent with Nesterov momentum, linear warm-up and a cosine. The seed decides order,
-    augmentation and dropping; the model's weights are the caller's to seed. The memory format is channels-last; on CUDA
-    the network runs in bfloat16 autocast, its blocks one split at a time (:func:`resnest_edu.speed.accelerate`), and
-    data in memory is kept on the device. Where the recipe averages the weights, the model ends with the average.
+    augmentation and dropping; the model's weights are the caller's to seed. The memory format is channels-last, and
+    split-attention blocks run one split at a time (:func:`resnest_edu.speed.accelerate`); on CUDA the network runs in
+    bfloat16 autocast, and data in memory is kept on the device. Where the recipe averages the weights, the model ends
+    with the average.
 
-    With ``checkpoints`` the run goes on from what its folder holds, and ends with the same bits as if it had never been
-    interrupted. Ctrl-C then saves before it stops.
+    With ``checkpoints`` the run goes on from what its folder holds. On the CPU, with the same number of threads, it
+    ends with the same bits as if it had never been interrupted; on CUDA so too if
+    ``torch.use_deterministic_algorithms`` is on. Ctrl-C then saves before it stops.
 
     Args:
         model: maps (B, 3, H, W) to (B, classes).
@@ -303,9 +330,9 @@ def train(
     """
     plan = Plan(len(train_data), recipe.batch_size, recipe.epochs, seed, group)  # type: ignore[arg-type]
     device = device or default_device()
-    model.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model.to(device).to(memory_format=torch.channels_last).train()
+    accelerate(model)
     if device.type == "cuda":
-        accelerate(model)
         train_data, test_data = (
             data.to(device) if isinstance(data, TensorImages) else data for data in (train_data, test_data)
         )
@@ -320,7 +347,7 @@ def train(
             run.classes = model.eval()(normalize(first_image[None].to(device))).shape[1]
         model.train()
     network = group.wrap(model, device)
-    full = network
+    full: Callable[[Tensor], Tensor] = network
     if compile and run.step < plan.steps:
         mine = len(group.share(torch.arange(recipe.batch_size)))
         full = compile_ahead(network, first_image.to(device).expand(mine, -1, -1, -1))

@@ -1,12 +1,13 @@
 """The recipes by name. Each states its command, its cost and what to expect of it.
 
-The defaults of the paper's recipe are written out here once, in :class:`ImageNet`; what its text leaves open follows the
-released code.
+The paper's recipe is written out once, in :class:`ImageNet`; what its text leaves open follows the released code.
 """
 
 from dataclasses import dataclass
 
-from resnest_edu.training.recipe import MixPer, Policy, Recipe, Smoothing
+from resnest_edu.training.augment import Policy
+from resnest_edu.training.mixing import Definition, Per
+from resnest_edu.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +37,11 @@ class Cifar10Quick(Recipe):
     Cost and result: ``book/results/time_to_907.json``, once it is recorded.
     """
 
-    model: str = "resnest11_small"
+    model: str = "resnest29_cifar"
     image_size: int = 32
     epochs: int = 15
     batch_size: int = 512
-    base_rate: float = 0.3
+    base_rate: float = 0.2
     warmup_epochs: float = 3.0
     weight_decay: float = 5e-4
     shift: int = 4
@@ -55,7 +56,7 @@ class Cifar10(Recipe):
     Cost and result: ``book/results/best.json``, once it is recorded.
     """
 
-    model: str = "resnest11_small"
+    model: str = "resnest29_cifar"
     image_size: int = 32
     epochs: int = 60
     batch_size: int = 512
@@ -81,9 +82,9 @@ class ImageNet(Recipe):
     warmup_epochs: float = 5.0
     weight_decay: float = 1e-4
     label_smoothing: float = 0.1
-    smoothing: Smoothing = "others"
+    smoothing: Definition = "others"
     mixup: float = 0.2
-    mix_per: MixPer = "example"
+    mix_per: Per = "example"
     crop: float = 0.08
     policy: Policy = "autoaugment"
     color_jitter: float = 0.4

@@ -15,7 +15,8 @@ SCRIPT = "tests.training.two_processes"
 
 
 def start(*arguments: str, processes: int = 2, restarts: int = 0) -> subprocess.CompletedProcess[str]:
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", f"--max-restarts={restarts}", "-m"]
+    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    launcher += [f"--max-restarts={restarts}", "-m"]
     return subprocess.run(
         [sys.executable, "-m", *(launcher if processes > 1 else []), SCRIPT, *arguments],
         cwd=ROOT,

@@ -128,9 +128,11 @@ def test_dropblock_grows_with_the_step():
     seen = []
     model = tiny_model(dropblock=0.3)
     model.register_forward_pre_hook(
-        lambda module, inputs: seen.append({m.probability for m in module.modules() if isinstance(m, DropBlock)})
-        if module.training
-        else None
+        lambda module, inputs: (
+            seen.append({m.probability for m in module.modules() if isinstance(m, DropBlock)})
+            if module.training
+            else None
+        )
     )
     train(model, two_colours(16), two_colours(8), replace(TINY, dropblock=0.2), progress=False)
     assert [next(iter(rates)) for rates in seen] == pytest.approx([0, 0.05, 0.1, 0.15])
@@ -181,9 +183,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
     checkpoints = Checkpoints(tmp_path, TINY, ("a", "b"))
     with pytest.raises(FloatingPointError, match=r"not a finite number after step 7, .*checkpoint.pt at step 4"):
-        train(
-            model, two_colours(32), two_colours(8), TINY, progress=False, checkpoints=checkpoints, after_epoch=poison
-        )
+        train(model, two_colours(32), two_colours(8), TINY, progress=False, checkpoints=checkpoints, after_epoch=poison)
     assert checkpoints.restore()["step"] == 4
 
 

@@ -1,31 +1,21 @@
 import json
+import os
+import re
+import signal
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from resnest_edu.training import RECIPES, load_checkpoint
 from resnest_edu.training.__main__ import main
+from resnest_edu.training.loop import Run
 
 QUICK = ["--epochs", "1", "--warmup-epochs", "0", "--batch-size", "8"]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Two classes of plain colours, twelve images each."""
-    generator = np.random.default_rng(0)
-    for label, colour in (("blue", (30, 60, 200)), ("red", (200, 40, 30))):
-        (tmp_path / "images" / label).mkdir(parents=True)
-        for i in range(12):
-            pixels = generator.integers(-20, 20, (20, 24, 3)) + np.array(colour)
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / label / f"{i}.png")
-    return tmp_path / "images"
-
-
-def test_a_run_on_an_image_folder(folder, tmp_path, capsys):
+def test_a_run_on_an_image_folder(colour_folder, tmp_path, capsys):
     out = tmp_path / "runs" / "colours"
-    assert main(["--data", str(folder), "--out", str(out), *QUICK]) == 0
+    assert main(["--data", str(colour_folder), "--out", str(out), *QUICK]) == 0
     printed = capsys.readouterr()
     assert "22 training and 2 test images of 2 classes, 1 epoch(s)" in printed.out
     assert f"results in {out}" in printed.out
@@ -40,11 +30,12 @@ def test_a_run_on_an_image_folder(folder, tmp_path, capsys):
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
 
 
-def test_an_earlier_run_is_not_overwritten_unasked(folder, tmp_path, capsys):
-    arguments = ["--data", str(folder), "--out", str(tmp_path), *QUICK]
+def test_an_earlier_run_is_not_overwritten_unasked(colour_folder, tmp_path, capsys):
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path), *QUICK]
     (tmp_path / "checkpoint.pt").write_text("precious")
     assert main(arguments) == 2
-    assert "must not hold an earlier run; choose another or add --overwrite" in capsys.readouterr().err
+    message = "must not hold an earlier run; choose another, go on with it by --resume, or --overwrite it"
+    assert message in capsys.readouterr().err
     assert (tmp_path / "checkpoint.pt").read_text() == "precious"
     assert main([*arguments, "--overwrite"]) == 0
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
@@ -64,6 +55,10 @@ def test_an_earlier_run_is_not_overwritten_unasked(folder, tmp_path, capsys):
         (["--workers", "-1"], "--workers (=-1) must be at least 0"),
         (["--device", "toaster"], "--device (='toaster') must be a device of this machine"),
         (["--data", "no/such/folder"], "root (=no/such/folder) must exist"),
+        (["--recipe", "imagenet-resnest50"], "--data (=None) must be a folder of images for --recipe"),
+        (["--save-minutes", "-1"], "--save-minutes (=-1.0) must be at least 0"),
+        (["--sync-bn", "--device", "cpu"], "--sync-bn needs CUDA, not --device (='cpu')"),
+        (["--overwrite", "--resume"], "--overwrite must not be given with --resume"),
     ],
 )
 def test_bad_input_is_one_clear_line(arguments, message, tmp_path, capsys):
@@ -79,16 +74,65 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     assert main(["--out", str(tmp_path / "file" / "out")]) == 2
     printed = capsys.readouterr()
-    assert "must be a folder that can be written to: Not a directory" in printed.err
+    assert "must be one that can be written to: Not a directory" in printed.err
     assert printed.err.count("\n") == 1
 
 
-def test_a_broken_image_is_named_before_training(folder, tmp_path, capsys):
-    (folder / "red" / "3.png").write_bytes(b"\x89PNG not really")
-    arguments = ["--data", str(folder), "--out", str(tmp_path / "out"), *QUICK]
+def test_a_broken_image_is_named_before_training(colour_folder, tmp_path, capsys):
+    (colour_folder / "red" / "3.png").write_bytes(b"\x89PNG not really")
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path / "out"), *QUICK]
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert "3.png" in printed.err
     assert printed.err.count("\n") == 1
-    with pytest.warns(UserWarning, match=r"skipped 1 broken image\(s\), the first .*3.png"):
-        assert main([*arguments, "--skip-broken"]) == 0
+    assert main([*arguments, "--skip-broken"]) == 0
+    assert re.search(
+        r"^warning: skipped 1 broken image\(s\), the first .*3.png$", capsys.readouterr().err, re.MULTILINE
+    )
+
+
+def test_a_recipe_explains_itself(capsys):
+    assert main(["--recipe", "imagenet-resnest50", "--batch-size", "256", "--explain"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("ResNeSt-50 on ImageNet at 224 pixels: a rate of 3.2 at a batch of 8192.")
+    assert '"batch_size": 256' in printed
+    assert main(["--recipe", "shapes"]) == 2
+    assert "--out (=None) must be a folder for the results" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_by_the_same_command(colour_folder, tmp_path, capsys, monkeypatch):
+    arguments = ["--data", str(colour_folder), "--resume", "--epochs", "3", "--warmup-epochs", "0", "--batch-size", "8"]
+    assert main([*arguments, "--out", str(tmp_path / "undisturbed")]) == 0
+    step = Run.take_step
+
+    def press_ctrl_c(self, *rest):
+        if self.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        step(self, *rest)
+
+    monkeypatch.setattr(Run, "take_step", press_ctrl_c)
+    out = tmp_path / "disturbed"
+    assert main([*arguments, "--out", str(out)]) == 130
+    assert "interrupted after step 5 of 9; the last good one is checkpoint.pt at step 5" in capsys.readouterr().err
+    monkeypatch.setattr(Run, "take_step", step)
+    assert main([*arguments, "--out", str(out), "--base-rate", "1"]) == 2
+    assert "base_rate (=1.0) must be 3.0, as in the run that" in capsys.readouterr().err
+    assert json.loads((out / "recipe.json").read_text())["base_rate"] == 3.0
+    assert main([*arguments, "--out", str(out)]) == 0
+    assert f"going on from what {out} holds" in capsys.readouterr().out
+    models = [load_checkpoint(folder / "checkpoint.pt")[0] for folder in (tmp_path / "undisturbed", out)]
+    for one, two in zip(*(model.state_dict().values() for model in models), strict=True):
+        assert one.equal(two)
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_damaged_checkpoint_is_a_warning_of_one_line(colour_folder, tmp_path, capsys):
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path / "out"), "--resume", "--epochs", "2"]
+    arguments += ["--warmup-epochs", "0", "--batch-size", "8"]
+    assert main(arguments) == 0
+    (tmp_path / "out" / "checkpoint.pt").write_bytes(b"rubbish")
+    capsys.readouterr()
+    assert main(arguments) == 0
+    printed = capsys.readouterr().err
+    assert printed.startswith("warning: checkpoint.pt cannot be read (it is damaged")
+    assert printed.count("\n") == 1

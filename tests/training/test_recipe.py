@@ -4,7 +4,8 @@ import pytest
 from torch import nn
 
 import resnest_edu
-from resnest_edu.training import RECIPES, get_recipe
+from resnest_edu.regularization import DropBlock
+from resnest_edu.training import RECIPES, Recipe, get_recipe
 from resnest_edu.training.recipe import parameter_groups
 
 SHAPES = RECIPES["shapes"]
@@ -35,6 +36,21 @@ def test_unknown_recipe():
         ({"weight_decay": -1e-4}, r"weight_decay \(=-0.0001\) must be a finite number at least 0"),
         ({"label_smoothing": 2}, r"label_smoothing \(=2\) must be a finite number at least 0 and at most 1"),
         ({"shift": -1}, r"shift \(=-1\) must be a finite number at least 0"),
+        ({"shift": 33}, r"shift \(=33\) must be a finite number at least 0 and at most 32"),
+        ({"mixup": -0.1}, r"mixup \(=-0.1\) must be a finite number at least 0"),
+        ({"cutmix": -1}, r"cutmix \(=-1\) must be a finite number at least 0"),
+        ({"crop": 1.1}, r"crop \(=1.1\) must be a finite number at least 0 and at most 1"),
+        ({"color_jitter": -1}, r"color_jitter \(=-1\) must be"),
+        ({"lighting": -1}, r"lighting \(=-1\) must be"),
+        ({"lighting": 0.1}, r"lighting \(=0.1\) must be 0 without a crop \(=0\)"),
+        ({"color_jitter": 0.4}, r"color_jitter \(=0.4\) must be 0 without a crop \(=0\)"),
+        ({"smoothing": "none"}, r"smoothing \(='none'\) must be one of all, others"),
+        ({"mix_per": "image"}, r"mix_per \(='image'\) must be one of batch, example"),
+        ({"policy": "magic"}, r"policy \(='magic'\) must be one of none, autoaugment, randaugment"),
+        ({"dropout": 1.0}, r"dropout \(=1\) must be below 1"),
+        ({"dropblock": -0.1}, r"dropblock \(=-0.1\) must be"),
+        ({"stochastic_depth": 2}, r"stochastic_depth \(=2\) must be"),
+        ({"ema": 1.0}, r"ema \(=1\) must be below 1"),
     ],
 )
 def test_bad_numbers(change, message):
@@ -51,3 +67,57 @@ def test_only_convolution_and_dense_weights_decay():
     assert {id(p) for p in free["params"]} == {id(p) for p in model.parameters()} - weights
     # What a rule by name misses: the batch norms inside the deep stem, called conv1.1 and conv1.4.
     assert id(model.conv1[1].weight) not in weights
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("50", {"batch_size": 8192, "image_size": 224, "peak_rate": 3.2, "dropout": 0, "dropblock": 0}),
+        ("101", {"batch_size": 4096, "image_size": 256, "peak_rate": 1.6, "dropout": 0, "dropblock": 0}),
+        ("200", {"batch_size": 2048, "image_size": 320, "peak_rate": 0.8, "dropout": 0.2, "dropblock": 0.1}),
+        ("269", {"batch_size": 2048, "image_size": 416, "peak_rate": 0.8, "dropout": 0.2, "dropblock": 0.1}),
+    ],
+)
+def test_the_recipes_for_imagenet_have_the_papers_figures(name, expected):
+    recipe = get_recipe(f"imagenet-resnest{name}")
+    common = {
+        "model": f"resnest{name}",
+        "epochs": 270,
+        "warmup_epochs": 5,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "label_smoothing": 0.1,
+        "smoothing": "others",
+        "mixup": 0.2,
+        "mix_per": "example",
+        "cutmix": 0,
+        "policy": "autoaugment",
+        "crop": 0.08,
+        "flip": True,
+        "shift": 0,
+        "color_jitter": 0.4,
+        "lighting": 0.1,
+        "stochastic_depth": 0,
+        "ema": 0,
+    }
+    for field, value in (common | expected).items():
+        assert getattr(recipe, field) == (pytest.approx(value) if isinstance(value, float) else value), field
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_says_what_it_is_costs_and_gives(name):
+    text = type(RECIPES[name]).__doc__
+    assert text != Recipe.__doc__
+    for word in ("Command", "ost", "xpected" if "cifar" not in name else "result"):
+        assert word in text
+    assert f"--recipe {name}" in text or name.startswith("imagenet")
+
+
+def test_the_network_gets_its_regularization():
+    recipe = replace(SHAPES, dropout=0.25, dropblock=0.1, stochastic_depth=0.3)
+    model = recipe.build(5)
+    assert (model.dropout.p, model.fc.out_features) == (0.25, 5)
+    blocks = [module for module in model.modules() if isinstance(module, DropBlock)]
+    assert {block.probability for block in blocks} == {0.1}
+    assert model.layer3[0].stochastic_depth.p == pytest.approx(0.3)
+    assert not any(isinstance(module, DropBlock) for module in SHAPES.build(5).modules())

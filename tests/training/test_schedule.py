@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from resnest_edu.training.schedule import learning_rate
+from resnest_edu.training.schedule import learning_rate, ramp
 
 RUN = {"peak": 0.5, "warmup_steps": 10, "total_steps": 110}
 
@@ -33,3 +33,13 @@ def test_no_warm_up_starts_at_the_peak():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         learning_rate(**({"step": 0} | RUN | arguments))
+
+
+def test_a_ramp_grows_with_the_step():
+    assert [ramp(step, end=0.4, total_steps=8) for step in (0, 2, 8)] == [0, 0.1, 0.4]
+    with pytest.raises(ValueError, match=r"step \(=9\) must be at least 0 and at most total_steps \(=8\)"):
+        ramp(9, end=0.4, total_steps=8)
+    with pytest.raises(ValueError, match=r"step \(=-1\) must be"):
+        ramp(-1, end=0.4, total_steps=8)
+    with pytest.raises(ValueError, match=r"total_steps \(=0\) must be at least 1"):
+        ramp(0, end=0.4, total_steps=0)

@@ -1,4 +1,4 @@
-"""What the tests run under ``torchrun``, or alone: ``two_processes.py gradients FILE`` and ``two_processes.py train …``."""
+"""What the tests run under ``torchrun``, or alone: ``gradients FILE``, or ``train MARKER …``."""
 
 import os
 import signal

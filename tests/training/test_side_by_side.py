@@ -1,0 +1,123 @@
+"""Calls side by side: every result comes once, and no process stays behind, however it ends."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import count, islice
+from pathlib import Path
+
+import pytest
+
+from resnest_edu.training.side_by_side import side_by_side
+
+ROOT = Path(__file__).resolve().parents[2]
+# `eval` can be pickled, so a call is written as an expression.
+SLOW = "__import__('time').sleep(60)"
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays():
+    yield
+    assert multiprocessing.active_children() == []
+
+
+def test_results_come_as_they_are_finished():
+    calls = ["__import__('time').sleep(1) or 1", "2", "3", "__import__('os').getpid()"]
+    results = list(side_by_side(eval, calls, processes=2))
+    assert [argument for argument, _ in results][-1] == calls[0]
+    found = dict(results)
+    assert [found[call] for call in calls[:3]] == [1, 2, 3]
+    assert found[calls[3]] != os.getpid()
+
+
+def test_one_process_is_this_one():
+    assert list(side_by_side(eval, ["__import__('os').getpid()"], processes=1)) == [
+        ("__import__('os').getpid()", os.getpid())
+    ]
+
+
+def test_the_cores_are_shared(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    call = "__import__('torch').get_num_threads(), __import__('os').environ['TORCHINDUCTOR_COMPILE_THREADS']"
+    ((_, (threads, compilers)),) = side_by_side(eval, [call], processes=2)
+    assert threads == int(compilers) == 3
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_argument_is_taken_when_a_process_is_free_for_it(processes):
+    taken = []
+    arguments = (str(taken.append(number) or number) for number in count())
+    results = side_by_side(eval, arguments, processes=processes)
+    for finished in range(1, 4):
+        next(results)
+        assert len(taken) <= finished + processes - 1
+    results.close()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_error_has_its_traceback_and_ends_the_others(processes):
+    start = time.monotonic()
+    results = side_by_side(eval, ["1", "1 / 0", SLOW], processes=processes)
+    assert next(results) == ("1", 1)
+    with pytest.raises(ZeroDivisionError, match="division by zero") as caught:
+        list(results)
+    if processes == 2:
+        assert 'File "<string>", line 1' in str(caught.value.__cause__)
+    assert time.monotonic() - start < 30
+
+
+def test_a_killed_process_ends_the_others():
+    start = time.monotonic()
+    kill = "__import__('os').kill(__import__('os').getpid(), 9)"
+    with pytest.raises(RuntimeError, match=r"a process was killed, perhaps .*, while these ran: .*getpid.*sleep"):
+        list(side_by_side(eval, [kill, SLOW], processes=2))
+    assert time.monotonic() - start < 30
+
+
+def test_whoever_takes_no_more_results_ends_all():
+    start = time.monotonic()
+    assert list(islice(side_by_side(eval, ["1", SLOW], processes=2), 1)) == [("1", 1)]
+    assert time.monotonic() - start < 30
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_one_that_is_interrupted_or_killed(end, tmp_path):
+    marks = [tmp_path / "working", tmp_path / "idle"]
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom resnest_edu.training.side_by_side import side_by_side\n"
+        "if __name__ == '__main__':\n    list(side_by_side(eval, sys.argv[1:], processes=2))\n"
+    )
+    calls = [f"open({str(mark)!r}, 'w').write(str(__import__('os').getpid()))" for mark in marks]
+    calls[0] += f" and {SLOW}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen(
+        [sys.executable, str(script), *calls], env=environment, start_new_session=True, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 60
+    while not all(mark.exists() and mark.read_text() for mark in marks):
+        assert time.monotonic() < deadline and parent.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    if end == signal.SIGINT:
+        os.killpg(parent.pid, end)  # as a terminal does
+    else:
+        parent.kill()
+    errors = parent.communicate(timeout=30)[1].decode()
+    assert parent.returncode != 0
+    if end == signal.SIGINT:
+        assert errors.count("KeyboardInterrupt") == 1 and "Process" not in errors
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{mark.read_text()}").exists() for mark in marks) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for mark in marks:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(mark.read_text()), 0)
+
+
+def test_there_must_be_a_process():
+    with pytest.raises(ValueError, match=r"processes \(=0\) must be an integer of at least 1"):
+        side_by_side(eval, [], processes=0)
