@@ -158,7 +158,7 @@ def bars_side_by_side(
         label: of the vertical axis, which all panels share.
         numbers: a format, such as ``".2f"``, in which every bar bears its value.
     """
-    figure = new_figure(3.7 * len(panels), 2.8)
+    figure = new_figure(2.9 * len(panels), 2.6)
     first = None
     for i, (title, series) in enumerate(panels.items()):
         axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)

@@ -110,15 +110,20 @@ class Recipe:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Split the parameters: decay on the weights of convolutions and dense layers, none on anything else.
+    """Split the parameters: decay on the weights of convolutions and dense layers,
+    none on anything else.
 
-    What a parameter is, is told by its module, not by its name: the rule by name in the released code misses
-    batch norms that sit inside a ``Sequential``.
+    What a parameter is, is told by its module, not by its name: the rule by name in
+    the released code misses batch norms that sit inside a ``Sequential``.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for module in model.modules():
+        multiplies = isinstance(module, nn.Conv2d | nn.Linear)
         for name, parameter in module.named_parameters(recurse=False):
-            is_weight = name == "weight" and isinstance(module, nn.Conv2d | nn.Linear)
+            is_weight = multiplies and name == "weight"
             (decayed if is_weight else free).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
