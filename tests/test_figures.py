@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.text import Text
 
 from resnest_edu import figures
 from resnest_edu.figures.base import BookFigure
@@ -33,11 +34,25 @@ FIGURES = {
         [1, 2], {"first": {"second": [[0.0, 1.0], [0.0, 2.0]]}}, x_label="x", y_label="y"
     ),
     "curve": lambda: figures.curve([0, 1], [1, 2], "first", "second"),
+    "lines": lambda: figures.lines([0, 1], {"first": [1, 2], "second": [2, 1]}, "x", "y"),
+    "bars_side_by_side": lambda: figures.bars_side_by_side(
+        {"first": {"a": [0.5, 1.0], "b": [0.2, 0.3]}, "second": {"a": [0.25, 0.75], "b": [1, 0]}},
+        ["c", "d"],
+        label="share",
+        numbers=".2f",
+    ),
+    "runs_by_setting": lambda: figures.runs_by_setting(
+        {"first": {"a": [1, 2], "b": [3, 5]}, "second": {"a": [1, 1], "b": [2, 3]}}, x_label="x", y_label="y"
+    ),
+    "paths": lambda: figures.paths({"first": [[0, 1], [2, 3]], "second": np.ones((4, 2))}, (1.0, 2.0)),
     "confusion_matrix": lambda: figures.confusion_matrix([[3, 1], [0, 2]], ["first", "second"]),
     "attention_over_splits": lambda: figures.attention_over_splits({"first": {"second": [0.1, 0.9]}}),
     "shares": lambda: figures.shares({"first": [[0.2, 0.7], [0.8, 0.3]]}),
     "changes_by_channel": lambda: figures.changes_by_channel(
         {"first": [0.0, 1.0], "second": torch.tensor([0.5, 2.0])}, ["a", "b"], label="change"
+    ),
+    "changes_by_class": lambda: figures.changes_by_class(
+        {"first": [[0.1, -0.3], [0.0, 0.2]], "second": torch.tensor([[0.0, 0.5], [-0.1, 0.0]])}, ["a", "b"], label="c"
     ),
     "errors_by_bit": lambda: figures.errors_by_bit(
         {0: [0.0, 1e-3], 23: [1e-2, 1.0], 30: [np.inf, np.nan], 31: [1000.0, 1001.0]}, label="first"
@@ -56,7 +71,7 @@ FIGURES = {
 
 def texts(figure: BookFigure) -> set[str]:
     figure.draw_without_rendering()
-    return {text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))}
+    return {text.get_text() for text in figure.findobj(Text)}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -109,6 +124,24 @@ def test_the_mark_of_a_channel_bears_its_number_and_lies_on_it():
 def test_all_panels_of_changes_reach_as_high_as_the_largest_change():
     figure = FIGURES["changes_by_channel"]()
     assert all(axes.get_ylim()[1] > 2 for axes in figure.axes)
+
+
+def test_values_of_either_sign_have_one_scale_around_white():
+    figure = FIGURES["changes_by_class"]()
+    assert {"first", "second", "a", "b", "c", "channel"} <= texts(figure)
+    for axes, value in zip(figure.axes[:2], (-0.3, 0.5), strict=True):
+        (picture,) = axes.images
+        assert picture.get_clim() == (-0.5, 0.5)
+        assert value in picture.get_array()
+    np.testing.assert_allclose(picture.cmap(picture.norm(0.0))[:3], 1, atol=0.05)
+    assert figure.axes[0].get_position().y0 > figure.axes[1].get_position().y1
+
+
+@pytest.mark.parametrize(("x", "ticks"), [([1, 2], [1, 2]), ([1.0, 2.0], None)])
+def test_whole_numbers_are_the_ticks_of_a_line(x, ticks):
+    figure = figures.lines_with_band(x, {"a": {"b": [[0.0, 1.0], [0.0, 2.0]]}}, x_label="x", y_label="y")
+    shown = list(figure.axes[0].get_xticks())
+    assert (shown == ticks) if ticks else (len(shown) > 2)
 
 
 def test_the_map_draws_roots_of_channels_and_sizes_and_names_both():
@@ -181,3 +214,24 @@ def test_a_kind_of_operations_looks_the_same_in_every_panel():
     assert (alone.get_facecolor() == beside.get_facecolor()).all()
     assert not (alone.get_facecolor() == other.get_facecolor()).all()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["b", "a"]
+
+
+def test_bars_bear_their_values_where_asked():
+    assert {"0.50", "0.30", "0.75"} <= texts(FIGURES["bars_side_by_side"]())
+    plain = figures.bars_side_by_side({"first": {"a": [0.5, 1.0]}}, ["c", "d"], label="share")
+    assert "0.50" not in texts(plain)
+    assert [bar.get_height() for bar in plain.axes[0].patches] == [0.5, 1.0]
+
+
+def test_a_bar_lies_at_the_mean_of_the_runs_of_every_way_and_setting():
+    (axes,) = FIGURES["runs_by_setting"]().axes
+    bars = [line.get_ydata()[0] for line in axes.lines if line.get_linewidth() == 2.5]
+    assert bars == [1.5, 4, 1, 2.5]
+
+
+def test_the_end_of_a_path_is_marked():
+    (axes,) = FIGURES["paths"]().axes
+    marks = [
+        (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in axes.lines if line.get_marker() == "o"
+    ]
+    assert marks == [(2, 3), (1, 1)]

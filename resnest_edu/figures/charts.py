@@ -94,7 +94,7 @@ def lines_with_band(
     """A panel a layer, in it a line a group: the mean of its runs, a band around it, every run a thin line.
 
     Args:
-        x: where the runs were measured, shape (N,).
+        x: where the runs were measured, shape (N,); integers are all ticks.
         panels: panel name -> group name -> runs, shape (runs, N).
         x_label: of every panel.
         y_label: of all panels together; they share the scale.
@@ -112,11 +112,13 @@ def lines_with_band(
             axes.plot(x, runs.T, color=color, linewidth=0.6, alpha=0.5)
             axes.plot(x, mean, color=color, linewidth=2, linestyle=style, label=name)
         axes.set(title=panel, xlabel=x_label)
+        if np.issubdtype(np.asarray(x).dtype, np.integer):
+            axes.set_xticks(x)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
         if i == 0:
             axes.set_ylabel(y_label)
-            axes.legend(frameon=False, fontsize=8, loc="upper left")
+            axes.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -128,6 +130,106 @@ def curve(x: ArrayLike, y: ArrayLike, x_label: str, y_label: str) -> BookFigure:
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)
+    return figure
+
+
+def lines(x: ArrayLike, ys: Mapping[str, ArrayLike], x_label: str, y_label: str) -> BookFigure:
+    """Several lines over the same x, each with its name."""
+    figure = new_figure(6, 2.8)
+    axes = figure.add_subplot()
+    styles = cycle(("-", "--", "-.", ":"))
+    for (name, y), color, style in zip(ys.items(), cycle((BLUE, ORANGE, GREEN, PINK, GREY)), styles, strict=False):
+        axes.plot(x, y, color=color, linestyle=style, label=name)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.legend(frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def bars_side_by_side(
+    panels: Mapping[str, Mapping[str, ArrayLike]], names: Sequence[str], *, label: str, numbers: str = ""
+) -> BookFigure:
+    """Bars in groups: a panel a title, in it a group a name, in that a bar a series.
+
+    Args:
+        panels: title -> series -> one value a name.
+        names: what the values are of; a panel with fewer values has the first names.
+        label: of the vertical axis, which all panels share.
+        numbers: a format, such as ``".2f"``, in which every bar bears its value.
+    """
+    figure = new_figure(2.9 * len(panels), 2.6)
+    first = None
+    for i, (title, series) in enumerate(panels.items()):
+        axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
+        width = 0.8 / len(series)
+        for j, ((name, values), color) in enumerate(zip(series.items(), cycle((BLUE, ORANGE, GREEN)), strict=False)):
+            places = np.arange(len(np.asarray(values))) + (j - (len(series) - 1) / 2) * width
+            bars = axes.bar(places, np.asarray(values), width, color=color, alpha=0.75, label=name)
+            if numbers:
+                axes.bar_label(bars, [format(float(v), numbers) for v in np.asarray(values)], fontsize=8, padding=1)
+        count = max(len(np.asarray(values)) for values in series.values())
+        axes.set(title=title, xticks=range(count), xticklabels=names[:count])
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(y=0.12)
+        if i == 0:
+            axes.set_ylabel(label)
+            axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def runs_by_setting(settings: Mapping[str, Mapping[str, ArrayLike]], *, x_label: str, y_label: str) -> BookFigure:
+    """Several ways of doing something, each under several settings: a dot a run, a bar a mean, a colour a way.
+
+    Args:
+        settings: setting -> way -> its runs; the same ways in every setting.
+        x_label: what the settings are.
+        y_label: what was measured.
+    """
+    figure = new_figure(7.2, 3.3)
+    axes = figure.add_subplot()
+    for i, ways in enumerate(settings.values()):
+        width = 0.8 / len(ways)
+        styles = zip(cycle((GREY, ORANGE, GREEN, BLUE, PINK)), cycle("sDo^v"), strict=False)
+        for j, ((name, values), (color, marker)) in enumerate(zip(ways.items(), styles, strict=False)):
+            runs = np.asarray(values, dtype=float)
+            place = i + (j - (len(ways) - 1) / 2) * width
+            ends = [place - 0.42 * width, place + 0.42 * width]
+            axes.plot(ends, [runs.mean()] * 2, color=color, linewidth=2.5)
+            apart = place + np.linspace(-0.2, 0.2, len(runs)) * width
+            axes.plot(apart, runs, marker, color=color, markersize=5, alpha=0.7, label=name if i == 0 else None)
+        if i:
+            axes.axvline(i - 0.5, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_xticks(range(len(settings)), list(settings))
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def paths(tracks: Mapping[str, ArrayLike], curvature: Sequence[float]) -> BookFigure:
+    """Ways through the plane, over the contours of the bowl (c1 x² + c2 y²) / 2 whose bottom is the origin.
+
+    Args:
+        tracks: name -> points in their order, shape (N, 2); the last is marked.
+        curvature: c1 and c2.
+    """
+    figure = new_figure(6.4, 3.9)
+    axes = figure.add_subplot()
+    points = np.concatenate([np.asarray(track) for track in tracks.values()])
+    (left, bottom), (right, top) = points.min(0) - 0.15, points.max(0) + 0.15
+    x, y = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
+    heights = (curvature[0] * x**2 + curvature[1] * y**2) / 2
+    axes.contour(x, y, heights, levels=heights.max() * np.array([0.005, 0.03, 0.1, 0.3, 0.6]), colors="#C3CAD2")
+    axes.plot(0, 0, "+", color="black", markersize=10, label="the minimum")
+    for (name, track), color, width in zip(tracks.items(), (ORANGE, BLUE, GREEN), (0.8, 2, 2), strict=False):
+        across, along = np.asarray(track).T
+        axes.plot(across, along, color=color, linewidth=width, alpha=0.85, label=name)
+        axes.plot(across[-1], along[-1], "o", color=color, markersize=6)
+    axes.set(xlabel="first weight", ylabel="second weight")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
     return figure
 
 
@@ -185,6 +287,28 @@ def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> B
         if i == 0:
             axes.set_ylabel("attention on the first split")
             axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
+
+
+def changes_by_class(panels: Mapping[str, ArrayLike], classes: Sequence[str], *, label: str) -> BookFigure:
+    """Values of either sign, classes in rows and channels in columns, a panel a name, all on one scale around white.
+
+    Args:
+        panels: title -> values, shape (classes, C).
+        classes: the names of the rows.
+        label: of the scale.
+    """
+    arrays = {title: np.asarray(values, dtype=float) for title, values in panels.items()}
+    most = max(np.abs(values).max() for values in arrays.values())
+    figure = new_figure(8, 0.5 + 2 * len(arrays))
+    axes_of = figure.subplots(len(arrays), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, values) in zip(axes_of, arrays.items(), strict=True):
+        picture = axes.imshow(values, cmap="PuOr_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+        axes.set_yticks(range(len(classes)), classes, fontsize=8)
+        axes.set_xticks([])
+    axes_of[-1].set_xlabel("channel")
+    figure.colorbar(picture, ax=list(axes_of), label=label, shrink=0.85)
     return figure
 
 

@@ -5,7 +5,7 @@ Legend: B batch, H height, W width, S side of a square.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, get_args
 
 import torch
 from PIL import Image
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
 from resnest_edu.arguments import require_in_range, require_positive_int
-
-Policy = Literal["none", "autoaugment", "randaugment"]
+from resnest_edu.training.recipe import Policy, Recipe
 
 # Statistics of ImageNet's training images, the convention of every published checkpoint.
 MEAN = (0.485, 0.456, 0.406)
@@ -54,36 +53,49 @@ def flip_and_shift(images: Tensor, *, flip: bool, shift: int, generator: torch.G
     return images.permute(0, 2, 3, 1)[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def apply_policy(images: Tensor, policy: Policy, *, generator: torch.Generator, group: int = 8) -> Tensor:
-    """Distort a batch of small images by AutoAugment (arXiv:1805.09501, as learnt on CIFAR-10) or RandAugment
-    (arXiv:1909.13719, two operations of magnitude 9 of 30), both torchvision's.
+def apply_policy(
+    images: Tensor,
+    policy: Policy,
+    *,
+    generator: torch.Generator,
+    group: int = 8,
+) -> Tensor:
+    """Distort a batch of small images by AutoAugment (arXiv:1805.09501, as learnt on
+    CIFAR-10) or RandAugment (arXiv:1909.13719, two operations of magnitude 9 of 30),
+    both torchvision's.
 
-    torchvision draws once for a tensor, however many images it holds. One draw a batch would make every step's
-    gradient that of one distortion; one draw an image would start a dozen tiny operations for each. So groups of
-    images, neighbours in a shuffled batch, share a draw.
+    torchvision draws once for a tensor, however many images it holds. One draw a
+    batch would make every step's gradient that of one distortion; one draw an image
+    would start a dozen tiny operations for each. So groups of images, neighbours in a
+    shuffled batch, share a draw.
 
     Shape: uint8 (B, 3, H, W) -> the same.
 
     Args:
         images: bytes, on any device.
         policy: ``"none"`` returns the images as they are.
-        generator: of the CPU, so that a seed means the same on every device. The global generator, from which
-            torchvision draws, is left as it was.
+        generator: of the CPU, so that a seed means the same on every device. The
+            global generator, from which torchvision draws, is left as it was.
         group: images that share a draw.
 
     Raises:
         ValueError: an argument is not as above.
     """
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images (={images.dtype}, {tuple(images.shape)}) must be uint8 of shape (B, 3, H, W)")
+    _require_images(images)
     require_positive_int(group=group)
     distort = _policy(policy, v2.AutoAugmentPolicy.CIFAR10)
     if not distort:
         return images
     start = int(torch.randint(2**63 - 1, (), generator=generator))
     with torch.random.fork_rng(devices=[]):  # torchvision draws on the CPU alone
-        torch.default_generator.manual_seed(start)  # torch.manual_seed would seed every GPU too
+        # Not torch.manual_seed, which would seed every GPU too.
+        torch.default_generator.manual_seed(start)
         return torch.cat([distort[0](chunk) for chunk in images.split(group)])
+
+
+def _require_images(images: Tensor) -> None:
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images (={images.dtype}, {tuple(images.shape)}) must be uint8 of shape (B, 3, H, W)")
 
 
 def _policy(policy: Policy, learnt_on: v2.AutoAugmentPolicy) -> list[nn.Module]:
@@ -146,56 +158,41 @@ class Lighting(nn.Module):
         return f"deviation={self.deviation}"
 
 
-class Transforms(Protocol):
-    """The fields of a recipe that say what happens to one image read from disk."""
+def train_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
+    """What a training image goes through by the recipe, from PIL's RGB image of any
+    size to uint8 (3, S, S) with S = ``image_size``: a random-size crop, mirror,
+    AutoAugment (as learnt on ImageNet) or RandAugment, colour jitter of brightness,
+    contrast and saturation, lighting.
 
-    @property
-    def image_size(self) -> int: ...
-    @property
-    def flip(self) -> bool: ...
-    @property
-    def crop(self) -> float: ...
-    @property
-    def policy(self) -> Policy: ...
-    @property
-    def color_jitter(self) -> float: ...
-    @property
-    def lighting(self) -> float: ...
-
-
-def train_transform(recipe: Transforms) -> Callable[[Image.Image], Tensor]:
-    """What a training image goes through by the recipe, from PIL's RGB image of any size to uint8 (3, S, S) with
-    S = ``image_size``: a random-size crop, mirror, AutoAugment (as learnt on ImageNet) or RandAugment, colour jitter
-    of brightness, contrast and saturation, lighting.
-
-    All but :class:`Lighting` are torchvision's, and all draw from the global generator, so that a DataLoader's workers
-    each draw their own. Without a crop (0) the image is cut as for testing; what is 0, ``False`` or ``"none"`` is left
-    out.
+    All but :class:`Lighting` are torchvision's, and all draw from the global
+    generator, so that a DataLoader's workers each draw their own. Without a crop (0)
+    the image is cut as for testing; what is 0, ``False`` or ``"none"`` is left out.
 
     Args:
-        recipe: its fields ``image_size``, ``crop``, ``flip``, ``policy``, ``color_jitter`` and ``lighting`` count.
+        recipe: its fields ``image_size``, ``crop``, ``flip``, ``policy``,
+            ``color_jitter`` and ``lighting`` count.
 
     Raises:
         ValueError: ``policy`` is unknown.
     """
-    steps: list[Any] = _centre(recipe.image_size)
+    size, bicubic = recipe.image_size, InterpolationMode.BICUBIC
+    steps: list[Any] = _centre(size)
     if recipe.crop:
-        steps = [
-            v2.RandomResizedCrop(recipe.image_size, scale=(recipe.crop, 1), interpolation=InterpolationMode.BICUBIC)
-        ]
+        area = (recipe.crop, 1)
+        steps = [v2.RandomResizedCrop(size, scale=area, interpolation=bicubic)]
     if recipe.flip:
         steps.append(v2.RandomHorizontalFlip())
     steps += _policy(recipe.policy, v2.AutoAugmentPolicy.IMAGENET)
     if recipe.color_jitter:
-        strength = recipe.color_jitter
-        steps.append(v2.ColorJitter(brightness=strength, contrast=strength, saturation=strength))
+        brightness = contrast = saturation = recipe.color_jitter
+        steps.append(v2.ColorJitter(brightness, contrast, saturation))
     steps.append(v2.PILToTensor())
     if recipe.lighting:
         steps.append(Lighting(recipe.lighting))
     return v2.Compose(steps)
 
 
-def test_transform(recipe: Transforms) -> Callable[[Image.Image], Tensor]:
+def test_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     """What a test image goes through, from PIL's RGB image of any size to uint8 (3, S, S) with S = ``image_size``: the
     shorter side is made S / 0.875, rounded, and the centre cropped; bicubic from 320 pixels on, else bilinear, as
     ResNeSt's authors do."""

@@ -7,10 +7,11 @@ from torch import nn
 
 
 class MovingAverage:
-    """The exponential moving average of a network's weights over the steps of its training.
+    """The exponential moving average of a network's weights over its training.
 
-    After each step, average ← decay · average + (1 - decay) · weights (as the teacher of arXiv:1703.01780). The running
-    statistics of batch norms are averaged alike, since they belong to the weights.
+    After each step, average ← decay · average + (1 - decay) · weights (as the teacher
+    of arXiv:1703.01780). The running statistics of batch norms are averaged alike,
+    since they belong to the weights.
 
     Attributes:
         model: the averaged network; it starts as a copy of the one that is trained.
@@ -23,10 +24,12 @@ class MovingAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False)
         self.decay = decay
-        # Found once: collecting them takes longer than a step of a small network on a GPU.
-        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
-        self._means = [(mean, value) for mean, value in pairs if mean.is_floating_point()]
-        self._counts = [(count, value) for count, value in pairs if not count.is_floating_point()]
+        # Found once: to collect them takes longer than a step of a small network on
+        # a GPU.
+        states = self.model.state_dict(), model.state_dict()
+        pairs = list(zip(*(state.values() for state in states), strict=True))
+        self._means = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
     def update(self) -> None:

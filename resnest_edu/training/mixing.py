@@ -1,6 +1,6 @@
 """Targets that are not one class: label smoothing, mixup, CutMix.
 
-Legend: B batch, C channels, H height, W width, K classes, ε share of a target that is smoothed away, λ share of an
+Legend: B batch, C channels, H height, W width, n classes, ε share of a target that is smoothed away, λ share of an
 image that is its own.
 
 In mixup and CutMix the partner of an image is its mirror image in the batch: the first meets the last, and so on. The
@@ -8,61 +8,66 @@ loop shuffles, so this is as random as a permutation; it draws nothing, and no i
 of an odd batch.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from resnest_edu.arguments import require_in_range, require_positive_int
-
-Definition = Literal["all", "others"]
-Per = Literal["batch", "example"]
+from resnest_edu.training.recipe import MixPer, Smoothing
 
 
-def smooth(labels: Tensor, classes: int, epsilon: float, *, definition: Definition = "all") -> Tensor:
+def smooth(
+    labels: Tensor,
+    classes: int,
+    epsilon: float,
+    *,
+    definition: Smoothing = "all",
+) -> Tensor:
     """Class numbers to smoothed targets: each row a distribution over the classes.
 
-    There are two definitions. ``"all"`` spreads ε over all classes: ε/K on every one, and 1 - ε more on the true one
-    (arXiv:1512.00567; PyTorch, and the code released with ResNeSt). ``"others"`` takes ε from the true class and
-    spreads it over the rest: 1 - ε on the true one, ε/(K - 1) on every other (the text of the ResNeSt paper,
-    arXiv:2004.08955).
+    There are two definitions. ``"all"`` spreads ε over all classes: ε/n on every
+    one, and 1 - ε more on the true one (arXiv:1512.00567; PyTorch, and the code
+    released with ResNeSt). ``"others"`` takes ε from the true class and spreads it
+    over the rest: 1 - ε on the true one, ε/(n - 1) on every other (the text of the
+    ResNeSt paper, arXiv:2004.08955).
 
-    Shape: int64 (B,) -> float32 (B, K).
+    Shape: int64 (B,) -> float32 (B, n).
 
     Args:
         labels: the true classes, each at least 0 and below ``classes``.
-        classes: K, at least 2.
+        classes: n, at least 2.
         epsilon: ε, in [0, 1].
         definition: ``"all"`` or ``"others"``.
 
     Raises:
         ValueError: an argument is not as above.
     """
-    if labels.dtype != torch.int64 or labels.ndim != 1:
-        raise ValueError(f"labels (={labels.dtype}, {tuple(labels.shape)}) must be int64 of shape (B,)")
+    _require_labels(labels)
     _require_classes(classes)
     require_in_range("epsilon", epsilon, 0, 1)
-    _require_one_of("definition", definition, get_args(Definition))
+    _require_one_of("definition", definition, get_args(Smoothing))
     if definition == "all":
         off = epsilon / classes
         on = 1 - epsilon + off
     else:
         off = epsilon / (classes - 1)
         on = 1 - epsilon
-    # Not F.one_hot: on CUDA it waits for the device, to look whether every label is in range.
+    # Not F.one_hot: on CUDA it waits for the device, to see whether all labels are
+    # in range.
     targets = torch.full((len(labels), classes), off, device=labels.device)
     return targets.scatter_(1, labels[:, None], on)
 
 
 def equivalent_epsilon(epsilon: float, classes: int) -> float:
-    """The ε that makes ``"all"`` the same targets as ``epsilon`` makes ``"others"``: ε · K / (K - 1).
+    """The ε that makes ``"all"`` the same targets as ``epsilon`` makes ``"others"``: ε · n / (n - 1).
 
     So the two definitions are one family, and ``F.cross_entropy(label_smoothing=…)``, which knows only ``"all"``,
     serves for both.
 
     Raises:
-        ValueError: ``classes`` is below 2, or ``epsilon`` not in [0, (K - 1) / K]: beyond that the true class would be
+        ValueError: ``classes`` is below 2, or ``epsilon`` not in [0, (n - 1) / n]: beyond that the true class would be
             the least likely, and no ε of ``"all"`` gives that.
     """
     _require_classes(classes)
@@ -75,19 +80,24 @@ def mixup(
     targets: Tensor,
     alpha: float,
     *,
-    per: Per = "batch",
+    per: MixPer = "batch",
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Blend each image with another of the batch, and their targets likewise: λ of its own, 1 - λ of the other's
-    (mixup, Zhang et al., arXiv:1710.09412), with λ ~ Beta(α, α).
+    """Blend each image with another of the batch, and their targets likewise: λ of
+    its own, 1 - λ of the other's, with λ ~ Beta(α, α) (mixup, Zhang et al.,
+    arXiv:1710.09412).
 
-    Shape: images (B, C, H, W), targets (B, K) -> the same.
+    Shape: images (B, C, H, W), targets (B, n) -> the same.
 
     Args:
-        images: bytes or floating point; bytes come back as float32, on their old scale.
-        targets: distributions over the classes, floating point, such as :func:`smooth` gives.
-        alpha: α, greater than 0. A small one draws λ near 0 or 1, a large one near 1/2.
-        per: draw one λ a ``"batch"`` (the code released with ResNeSt) or one for each ``"example"`` (its paper).
+        images: bytes or floating point; bytes come back as float32, on their old
+            scale.
+        targets: distributions over the classes, floating point, such as
+            :func:`smooth` gives.
+        alpha: α, greater than 0. A small one draws λ near 0 or 1, a large one near
+            1/2.
+        per: draw one λ a ``"batch"`` (the code released with ResNeSt) or one for
+            each ``"example"`` (its paper).
         generator: of the CPU, so that a seed means the same on every device.
 
     Raises:
@@ -95,26 +105,35 @@ def mixup(
     """
     _require_batch(images, targets)
     require_in_range("alpha", alpha, 0, open_low=True)
-    _require_one_of("per", per, get_args(Per))
+    _require_one_of("per", per, get_args(MixPer))
     images = images if images.is_floating_point() else images.float()
-    own = _beta(alpha, 1 if per == "batch" else len(images), generator).to(images.device)
+    count = 1 if per == "batch" else len(images)
+    own = _beta(alpha, count, generator).to(images.device)
     return (
         _blend(images, own.to(images.dtype).view(-1, 1, 1, 1)),
         _blend(targets, own.to(targets.dtype).view(-1, 1)),
     )
 
 
-def cutmix(images: Tensor, targets: Tensor, alpha: float, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Paste a box of another image of the batch into each image, and mix their targets by area
-    (CutMix, Yun et al., arXiv:1905.04899). One box a batch; see :func:`cutmix_box`.
+def cutmix(
+    images: Tensor,
+    targets: Tensor,
+    alpha: float,
+    *,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Paste a box of another image of the batch into each image, and mix their
+    targets by area (CutMix, Yun et al., arXiv:1905.04899). One box a batch; see
+    :func:`cutmix_box`.
 
-    Shape: images (B, C, H, W), targets (B, K) -> the same.
+    Shape: images (B, C, H, W), targets (B, n) -> the same.
 
     Args:
         images: bytes or floating point; the type stays, for nothing is computed.
         targets: distributions over the classes, floating point.
-        alpha: α, greater than 0; the share that an image keeps is drawn from Beta(α, α), and then corrected to what
-            the box leaves of it. The paper uses 1, which makes every share equally likely.
+        alpha: α, greater than 0; the share that an image keeps is drawn from
+            Beta(α, α), and then corrected to what the box leaves of it. The paper
+            uses 1, which makes every share equally likely.
         generator: of the CPU, so that a seed means the same on every device.
 
     Raises:
@@ -123,9 +142,11 @@ def cutmix(images: Tensor, targets: Tensor, alpha: float, *, generator: torch.Ge
     _require_batch(images, targets)
     require_in_range("alpha", alpha, 0, open_low=True)
     height, width = images.shape[2:]
-    top, bottom, left, right = cutmix_box(height, width, _beta(alpha, 1, generator).item(), generator=generator)
+    own = _beta(alpha, 1, generator).item()
+    top, bottom, left, right = cutmix_box(height, width, own, generator=generator)
+    inside = (..., slice(top, bottom), slice(left, right))
     mixed = images.clone()
-    mixed[:, :, top:bottom, left:right] = images.flip(0)[:, :, top:bottom, left:right]
+    mixed[inside] = images.flip(0)[inside]
     own = 1 - (bottom - top) * (right - left) / (height * width)
     return mixed, _blend(targets, own)
 
@@ -179,6 +200,11 @@ def _require_batch(images: Tensor, targets: Tensor) -> None:
             f"targets (={targets.dtype}, {tuple(targets.shape)}) must be floating point of shape (B, classes) with "
             f"B = {len(images)}"
         )
+
+
+def _require_labels(labels: Tensor) -> None:
+    if labels.dtype != torch.int64 or labels.ndim != 1:
+        raise ValueError(f"labels (={labels.dtype}, {tuple(labels.shape)}) must be int64 of shape (B,)")
 
 
 def _require_classes(classes: int) -> None:

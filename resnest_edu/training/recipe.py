@@ -1,14 +1,16 @@
 """A recipe: every number that decides how a network is trained, in one typed, checked place."""
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from torch import nn
 
 from resnest_edu.arguments import require_in_range, require_positive_int, require_probability
 from resnest_edu.resnest import VARIANTS, ResNeSt, create_model
-from resnest_edu.training.augment import Policy
-from resnest_edu.training.mixing import Definition, Per
+
+Smoothing = Literal["all", "others"]
+MixPer = Literal["batch", "example"]
+Policy = Literal["none", "autoaugment", "randaugment"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +59,9 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     label_smoothing: float = 0.1
-    smoothing: Definition = "all"
+    smoothing: Smoothing = "all"
     mixup: float = 0.0
-    mix_per: Per = "batch"
+    mix_per: MixPer = "batch"
     cutmix: float = 0.0
     flip: bool = True
     shift: int = 0
@@ -87,7 +89,7 @@ class Recipe:
         for name in ("momentum", "label_smoothing", "crop"):
             require_in_range(name, getattr(self, name), 0, 1)
         require_in_range("shift", self.shift, 0, self.image_size)
-        for name, choices in (("smoothing", Definition), ("mix_per", Per), ("policy", Policy)):
+        for name, choices in (("smoothing", Smoothing), ("mix_per", MixPer), ("policy", Policy)):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"{name} (={getattr(self, name)!r}) must be one of {', '.join(get_args(choices))}")
         for name in ("color_jitter", "lighting"):
@@ -108,15 +110,20 @@ class Recipe:
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Split the parameters: decay on the weights of convolutions and dense layers, none on anything else.
+    """Split the parameters: decay on the weights of convolutions and dense layers,
+    none on anything else.
 
-    What a parameter is, is told by its module, not by its name: the rule by name in the released code misses
-    batch norms that sit inside a ``Sequential``.
+    What a parameter is, is told by its module, not by its name: the rule by name in
+    the released code misses batch norms that sit inside a ``Sequential``.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for module in model.modules():
+        multiplies = isinstance(module, nn.Conv2d | nn.Linear)
         for name, parameter in module.named_parameters(recurse=False):
-            is_weight = name == "weight" and isinstance(module, nn.Conv2d | nn.Linear)
+            is_weight = multiplies and name == "weight"
             (decayed if is_weight else free).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]

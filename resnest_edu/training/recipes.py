@@ -5,9 +5,7 @@ The paper's recipe is written out once, in :class:`ImageNet`; what its text leav
 
 from dataclasses import dataclass
 
-from resnest_edu.training.augment import Policy
-from resnest_edu.training.mixing import Definition, Per
-from resnest_edu.training.recipe import Recipe
+from resnest_edu.training.recipe import MixPer, Policy, Recipe, Smoothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +80,9 @@ class ImageNet(Recipe):
     warmup_epochs: float = 5.0
     weight_decay: float = 1e-4
     label_smoothing: float = 0.1
-    smoothing: Definition = "others"
+    smoothing: Smoothing = "others"
     mixup: float = 0.2
-    mix_per: Per = "example"
+    mix_per: MixPer = "example"
     crop: float = 0.08
     policy: Policy = "autoaugment"
     color_jitter: float = 0.4

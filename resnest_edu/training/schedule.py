@@ -3,10 +3,17 @@
 import math
 
 
-def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int) -> float:
+def learning_rate(
+    step: int,
+    *,
+    peak: float,
+    warmup_steps: int,
+    total_steps: int,
+) -> float:
     """Linear warm-up from 0, then half a cosine down to 0.
 
-    Warm-up as in Goyal et al. (arXiv:1706.02677), cosine as in Loshchilov and Hutter (arXiv:1608.03983).
+    Warm-up as in Goyal et al. (arXiv:1706.02677), cosine as in Loshchilov and Hutter
+    (arXiv:1608.03983).
 
     Args:
         step: the step about to be taken, counted from 0.
@@ -15,12 +22,13 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int
         total_steps: steps of the whole run; at this step the rate has come down to 0.
 
     Raises:
-        ValueError: the steps are not 0 <= warmup_steps < total_steps and 0 <= step <= total_steps.
+        ValueError: the steps are not 0 <= warmup_steps < total_steps and
+            0 <= step <= total_steps.
     """
     if not 0 <= warmup_steps < total_steps:
-        raise ValueError(f"warmup_steps (={warmup_steps}) must be at least 0 and below total_steps (={total_steps})")
-    if not 0 <= step <= total_steps:
-        raise ValueError(f"step (={step}) must be at least 0 and at most total_steps (={total_steps})")
+        allowed = f"at least 0 and below total_steps (={total_steps})"
+        raise ValueError(f"warmup_steps (={warmup_steps}) must be {allowed}")
+    _require_step(step, total_steps)
     if step < warmup_steps:
         return peak * step / warmup_steps
     progress = (step - warmup_steps) / (total_steps - warmup_steps)
@@ -28,7 +36,8 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, total_steps: int
 
 
 def ramp(step: int, *, end: float, total_steps: int) -> float:
-    """From 0 to ``end`` in proportion to the step: how DropBlock comes in (Ghiasi et al., arXiv:1810.12890).
+    """From 0 to ``end`` in proportion to the step: how DropBlock comes in (Ghiasi et
+    al., arXiv:1810.12890).
 
     Args:
         step: the step about to be taken, counted from 0.
@@ -36,10 +45,15 @@ def ramp(step: int, *, end: float, total_steps: int) -> float:
         total_steps: steps of the whole run.
 
     Raises:
-        ValueError: the steps are not 0 <= step <= total_steps, or ``total_steps`` is 0.
+        ValueError: the steps are not 0 <= step <= total_steps, or ``total_steps`` is
+            0.
     """
     if total_steps < 1:
         raise ValueError(f"total_steps (={total_steps}) must be at least 1")
+    _require_step(step, total_steps)
+    return end * step / total_steps
+
+
+def _require_step(step: int, total_steps: int) -> None:
     if not 0 <= step <= total_steps:
         raise ValueError(f"step (={step}) must be at least 0 and at most total_steps (={total_steps})")
-    return end * step / total_steps

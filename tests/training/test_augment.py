@@ -211,6 +211,21 @@ def test_lighting_is_as_strong_as_told_and_stays_within_a_byte():
     assert Lighting().deviation == 0.1
 
 
+def test_lighting_is_the_sum_that_its_draw_says_cut_to_a_byte():
+    image = photographs(1, 5, 6)[0]
+    image[:, 0, :2] = torch.tensor([0, 255], dtype=torch.uint8)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        result = Lighting(0.8)(image)
+        torch.manual_seed(seed)
+        parts = 0.8 * torch.randn(3) * torch.tensor(Lighting.EIGENVALUES)
+        shift = 255 * (torch.tensor(Lighting.EIGENVECTORS) * parts).sum(1)
+        expected = (image.double() + shift[:, None, None]).clip(0, 255)
+        torch.testing.assert_close(result.double(), expected, atol=0.501, rtol=0)
+        assert (result[expected == 0] == 0).all()
+        assert (result[expected == 255] == 255).all()
+
+
 def test_lighting_rounds():
     torch.manual_seed(2)
     grey = torch.full((3, 1, 1), 128, dtype=torch.uint8)
@@ -271,7 +286,7 @@ def steps(transform) -> list:
 
 
 def test_train_transform_is_what_the_recipe_says():
-    found = steps(train_transform(recipe(crop=0.08, flip=True, policy="autoaugment", color_jitter=0.4, lighting=0.2)))
+    found = steps(train_transform(recipe(crop=0.2, flip=True, policy="autoaugment", color_jitter=0.4, lighting=0.2)))
     assert [type(step).__name__ for step in found] == [
         "RandomResizedCrop",
         "RandomHorizontalFlip",
@@ -282,7 +297,7 @@ def test_train_transform_is_what_the_recipe_says():
     ]
     crop, flip, policy, jitter, _, lighting = found
     assert tuple(crop.size) == (32, 32)
-    assert tuple(crop.scale) == (0.08, 1)
+    assert tuple(crop.scale) == (0.2, 1)
     assert crop.interpolation == v2.InterpolationMode.BICUBIC
     assert flip.p == 0.5
     assert policy.policy == v2.AutoAugmentPolicy.IMAGENET
