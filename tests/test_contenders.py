@@ -64,6 +64,7 @@ def test_names_and_defaults():
     assert VARIANTS["resnest20_cifar"] == REFERENCE and IMAGE_SIZE == 32
     assert Kind() == Kind(Bottleneck, 1, 1)
     assert create_contender("ResNet").fc.out_features == 1000 == Contender(Kind(), 8).fc.out_features
+    create_contender("SE")
     assert ResNeSt.block is Bottleneck  # a contender's blocks are its own
 
 
@@ -73,6 +74,16 @@ def test_no_other_width_is_nearer(name, others):
     found = abs(_cost(CONTENDERS[name], equal_cost_base_width(name)) - target)
     for other in others:
         assert abs(_cost(CONTENDERS[name], other) - target) > found
+
+
+def test_the_search_compares_at_the_size_of_the_images_and_starts_at_the_law_of_constant_cost(monkeypatch):
+    kind = CONTENDERS["1s4x"]
+    assert _cost(kind, 8) == multiply_adds(Contender(kind, 8), 32)
+    asked = []
+    monkeypatch.setattr("resnest_edu.contenders._cost", lambda kind, base_width: asked.append(base_width) or 1)
+    for name in ("ResNet", "2s2x", "1s4x"):
+        equal_cost_base_width.__wrapped__(name)
+    assert asked == [64, 64, 64, 40, 64, 24]  # the reference, then 1x64d, 2x40d, 4x24d of ResNeXt's table 2
 
 
 def test_the_search_takes_the_width_below_where_that_is_nearer(monkeypatch):
