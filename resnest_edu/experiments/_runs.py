@@ -9,7 +9,7 @@ import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from resnest_edu.contenders import multiply_adds, parameter_count
 from resnest_edu.data import decode
 from resnest_edu.experiments import _cifar10
+from resnest_edu.results import summarize
 from resnest_edu.speed.timing import fast_convolutions
 from resnest_edu.training import Recipe, TensorImages, train
 from resnest_edu.training.side_by_side import side_by_side
@@ -28,6 +29,7 @@ from resnest_edu.training.side_by_side import side_by_side
 CLASSES = len(_cifar10.CLASSES)
 Images = tuple[TensorImages, TensorImages]
 Figures = dict[str, Any]
+Build = Callable[[int], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Job:
     """
 
     name: str
-    build: Callable[[int], nn.Module]
+    build: Build
     recipe: Recipe
     seed: int = 0
     speed_only: bool = False
@@ -130,7 +132,7 @@ def _speed(job: Job, images: Images, device: torch.device, *, steps: int = 40, e
 
 
 @functools.lru_cache(maxsize=1)
-def _warm_up(build: Callable[[int], nn.Module], recipe: Recipe, file: Path, device: torch.device) -> None:
+def _warm_up(build: Build, recipe: Recipe, file: Path, device: torch.device) -> None:
     """Train for two steps and measure once, on batches of all sizes that are to come: what is chosen or compiled for a
     shape when it comes first, is so before the clock starts."""
     images = _load(file, device)
@@ -140,11 +142,19 @@ def _warm_up(build: Callable[[int], nn.Module], recipe: Recipe, file: Path, devi
     _train(Job("warm-up", build, replace(recipe, epochs=1, warmup_epochs=0)), part, device)
 
 
-def cost(build: Callable[[int], nn.Module], size: int) -> dict[str, int]:
-    """Parameters, and multiply-adds of convolutions and dense layers for one image of ``size`` pixels."""
+def over_seeds(runs: Iterable[Figures], keys: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Mean and deviation of these figures over the runs."""
+    runs = list(runs)
+    return {key: summarize([run[key] for run in runs]) for key in keys}
+
+
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's numbers as plain values, without the network's name: what is trained may be another."""
+    return {key: value for key, value in asdict(recipe).items() if key != "model"}
+
+
+def cost(build: Build, size: int) -> dict[str, int]:
+    """Parameters, and multiply-adds for one image of ``size`` pixels."""
     with torch.device("meta"):
-        model = build(CLASSES).eval()
-        with FlopCounterMode(display=False) as counter:
-            model(torch.empty(1, 3, size, size))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return {"parameters": parameters, "multiply_adds": counter.get_total_flops() // 2}
+        model = build(CLASSES)
+    return {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model, size)}

@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from resnest_edu.experiments._runs import Figures, Job, run_jobs
-from resnest_edu.results import summarize as mean_and_deviation
+from resnest_edu.experiments._runs import Figures, Job, over_seeds, run_jobs
 from resnest_edu.training import get_recipe
 
 NEEDS_CUDA = NEEDS_DATA = True
@@ -29,7 +28,7 @@ def run_pieces(names: Iterable[str], device: torch.device, data: Path) -> Iterat
 def summarize(pieces: Mapping[str, Figures]) -> dict[str, Any]:
     """Accuracy and seconds over the seeds, and whether their means keep to the targets."""
     keys = ("test_accuracy", "seconds", "preparation_seconds", "images_per_second")
-    over_seeds = {key: mean_and_deviation([figures[key] for figures in pieces.values()]) for key in keys}
-    accurate = over_seeds["test_accuracy"]["mean"] >= TARGETS["test_accuracy"]
-    quick = over_seeds["seconds"]["mean"] <= TARGETS["seconds"]
-    return {"recipe": asdict(RECIPE), **over_seeds, "targets": {**TARGETS, "met": accurate and quick}}
+    found = over_seeds(pieces.values(), keys)
+    accurate = found["test_accuracy"]["mean"] >= TARGETS["test_accuracy"]
+    quick = found["seconds"]["mean"] <= TARGETS["seconds"]
+    return {"recipe": asdict(RECIPE), **found, "targets": {**TARGETS, "met": accurate and quick}}

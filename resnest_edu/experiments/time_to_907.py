@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from resnest_edu.experiments._runs import Figures, Job, run_jobs
+from resnest_edu.experiments._runs import Figures, Job, over_seeds, run_jobs
 from resnest_edu.results import summarize as mean_and_deviation
 from resnest_edu.training import get_recipe
 
@@ -48,5 +48,5 @@ def summarize(pieces: Mapping[str, Figures]) -> dict[str, Any]:
         "runs": len(pieces),
         # A mean over the lucky runs alone would flatter.
         "target_seconds": mean_and_deviation(seconds) if len(seconds) == len(pieces) else None,
-        "test_accuracy": mean_and_deviation([figures["test_accuracy"] for figures in pieces.values()]),
+        **over_seeds(pieces.values(), ["test_accuracy"]),
     }

@@ -36,7 +36,7 @@ def replaced_attention(
     - ``"swapped"``: the splits in reversed order, so that what was preferred is not.
 
     It takes the place of the method ``attention``, which the accelerated network
-    calls as well (:func:`resnest_edu.speed.fast.accelerate`).
+    calls as well (:func:`resnest_edu.speed.accelerate`).
 
     Args:
         model: a network, or whatever contains radix-major split attention.
@@ -53,15 +53,7 @@ def replaced_attention(
     """
     if how not in REPLACEMENTS:
         raise ValueError(f"how (={how!r}) must be one of {', '.join(REPLACEMENTS)}")
-    modules = {name: module for name, module in model.named_modules() if isinstance(module, RadixMajorSplitAttention)}
-    if not modules:
-        kind = type(model).__name__
-        needed = "split attention in the radix-major layout"
-        raise ValueError(f"model (={kind}) must contain {needed}")
-    chosen = list(modules if layers is None else layers)
-    if unknown := set(chosen) - set(modules):
-        names = ", ".join(modules)
-        raise ValueError(f"layers (={sorted(unknown)}) must be of {names}")
+    modules = _modules(model, layers)
     means: dict[str, Tensor] = {}
     if how == "average":
         if images is None:
@@ -84,10 +76,10 @@ def replaced_attention(
         original = modules[name].attention
         return lambda splits: replace(original(splits), name)
 
-    before = {name: vars(modules[name]).get("attention") for name in chosen}
+    before = {name: vars(m).get("attention") for name, m in modules.items()}
     try:
-        for name in chosen:
-            vars(modules[name])["attention"] = replacing(name)
+        for name, module in modules.items():
+            vars(module)["attention"] = replacing(name)
         yield
     finally:
         for name, replacement in before.items():
@@ -95,6 +87,17 @@ def replaced_attention(
                 del vars(modules[name])["attention"]
             else:  # one around this one
                 vars(modules[name])["attention"] = replacement
+
+
+def _modules(model: nn.Module, layers: Collection[str] | None) -> dict[str, RadixMajorSplitAttention]:
+    modules = {name: module for name, module in model.named_modules() if isinstance(module, RadixMajorSplitAttention)}
+    if not modules:
+        raise ValueError(f"model (={type(model).__name__}) must contain split attention in the radix-major layout")
+    if layers is None:
+        return modules
+    if unknown := set(layers) - set(modules):
+        raise ValueError(f"layers (={sorted(unknown)}) must be of {', '.join(modules)}")
+    return {name: modules[name] for name in layers}
 
 
 def others(count: int, generator: torch.Generator | None = None) -> Tensor:

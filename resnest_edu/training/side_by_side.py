@@ -76,8 +76,10 @@ def _spread(
         names = ", ".join(repr(argument) for argument in running.values())
         raise RuntimeError(f"a process was killed, perhaps for want of memory, while these ran: {names}") from error
     finally:
+        if running:
+            held.close()
+        executor.shutdown(cancel_futures=True)  # whoever has nothing to do ends in good order
         held.close()
-        executor.shutdown(cancel_futures=True)
         waiting.close()
 
 

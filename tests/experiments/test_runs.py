@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from resnest_edu.experiments import _runs, best, time_to_907
+from resnest_edu.experiments import _runs, ablation, best, components, time_to_907
 from resnest_edu.experiments._runs import Job, run_job, run_jobs
+from resnest_edu.speed import accelerate
 from resnest_edu.training import get_recipe
 from resnest_edu.training.side_by_side import side_by_side
+from tests.randomize import randomize_norms
 
 CPU = torch.device("cpu")
 SMALL = replace(get_recipe("shapes"), epochs=2, batch_size=8, warmup_epochs=0.5)
@@ -172,3 +174,94 @@ def test_the_time_is_that_of_all_epochs_up_to_the_first_that_reaches_the_target(
     assert summary["test_accuracy"]["mean"] == pytest.approx(0.92)
     summary = time_to_907.summarize(pieces | {"2": {"test_accuracy": 0.5, **missed}})
     assert (summary["reached"], summary["runs"], summary["target_seconds"]) == (2, 3, None)
+
+
+def accuracies(names, **others):
+    """Made-up figures: a piece's accuracy tells its seed."""
+    costs = {"parameters": 5, "multiply_adds": 7, "seconds": 2.0}
+    return {
+        name: {"images_per_second": 9.0}
+        if name.endswith("speed")
+        else {**costs, "test_accuracy": int(name[-1]) / 10, **others}
+        for name in names
+    }
+
+
+@pytest.mark.parametrize("experiment", [ablation, components])
+def test_comparisons_run_every_network_from_every_seed(experiment, tiny_cifar10, monkeypatch):
+    assert experiment.NEEDS_CUDA and experiment.NEEDS_DATA
+    asked = []
+    monkeypatch.setattr(experiment, "run_jobs", lambda *given, **options: asked.append((given, options)) or iter(()))
+    names = iter(experiment.PIECES)
+    assert list(experiment.run_pieces(names, CPU, tiny_cifar10)) == []
+    assert asked == [((names, experiment.JOBS, CPU, tiny_cifar10), {"processes": 8})]
+
+    summary = experiment.summarize(accuracies(experiment.PIECES))
+    json.dumps(summary)
+    assert summary["seeds"] == [0, 1, 2, 3, 4]
+    rows = summary["networks" if experiment is ablation else "steps"]
+    for row in rows.values():
+        assert row["test_accuracies"] == [0.0, 0.1, 0.2, 0.3, 0.4]
+        assert row["test_accuracy"]["mean"] == pytest.approx(0.2) and row["seconds"]["n"] == 5
+        assert (row["parameters"], row["multiply_adds"]) == (5, 7)
+    assert len(experiment.JOBS) == len(rows) * (6 if experiment is ablation else 5)
+    # The runs of a seed come together, so that every beginning of the list is fair to all.
+    seeds = [int(name[-1]) for name in experiment.PIECES if not name.endswith("speed")]
+    assert seeds == sorted(seeds)
+    for name, one in experiment.JOBS.items():
+        assert one.name == name
+        if not name.endswith("speed"):
+            assert (one.seed, one.alone, one.speed_only) == (int(name[-1]), False, False)
+
+
+def test_a_piece_of_every_kind(tiny_cifar10):
+    small = {"epochs": 1, "warmup_epochs": 0.5, "batch_size": 10}
+    some = {name: one for name, one in ablation.JOBS.items() if name.endswith(("seed 0", "speed"))}
+    some = dict(list(some.items())[8:10]) | {name: components.JOBS[name] for name in list(components.JOBS)[:5]}
+    jobs = {name: replace(one, recipe=replace(one.recipe, **small)) for name, one in some.items()}
+    assert {one.speed_only for one in jobs.values()} == {True, False}
+    found = dict(run_jobs(iter(jobs), jobs, CPU, tiny_cifar10, processes=1))
+    json.dumps(found)
+    assert list(found) == list(jobs)
+
+
+def test_the_blocks_alone_differ():
+    summary = ablation.summarize(accuracies(ablation.PIECES))
+    assert list(summary["networks"]) == list(ablation.BUILD) and len(ablation.BUILD) == 9
+    assert {one.recipe for one in ablation.JOBS.values()} == {ablation.RECIPE}
+    assert all(row["images_per_second"] == 9.0 for row in summary["networks"].values())
+    speeds = list(ablation.JOBS.values())[45:]
+    assert all(one.alone and one.speed_only for one in speeds) and len(speeds) == 9
+    ablation.require_equal_cost({name: _runs.cost(build, 32) for name, build in ablation.BUILD.items()})
+
+
+def test_unequal_costs_are_refused(monkeypatch):
+    costs = {"a": {"multiply_adds": 1000}, "b": {"multiply_adds": 970}, "c": {"multiply_adds": 1030}}
+    ablation.require_equal_cost(costs)
+    for wrong in (969, 1031):
+        with pytest.raises(ValueError, match=rf"multiply-adds of c \(={wrong:,}\) must be within 3 % of 1,000"):
+            ablation.require_equal_cost(costs | {"c": {"multiply_adds": wrong}})
+
+
+def test_each_component_adds_to_the_one_before():
+    (plain, base), (_, mixed), (_, with_policy), (split, _), (later, last) = components.STEPS.values()
+    assert (base.mixup, base.policy) == (0, "none")
+    assert mixed == replace(base, mixup=0.2)
+    assert with_policy == last == replace(mixed, policy="randaugment")
+    recipes = [row["recipe"] for row in components.summarize(accuracies(components.PIECES)).get("steps").values()]
+    assert [recipe["policy"] for recipe in recipes] == ["none", "none", *["randaugment"] * 3]
+    assert all("model" not in recipe for recipe in recipes)
+    costs = [_runs.cost(build, 32)["multiply_adds"] for build in (plain, split, later)]
+    assert costs[1] == pytest.approx(costs[0], rel=0.03)
+    assert costs[2] > 1.05 * costs[1]
+
+
+@pytest.mark.parametrize("contender", ablation.BUILD)
+def test_what_training_on_a_gpu_does_to_a_network_changes_no_output(contender):
+    torch.manual_seed(0)
+    model = ablation.BUILD[contender](10).eval()
+    randomize_norms(model)
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        before = model(x)
+        torch.testing.assert_close(accelerate(model)(x), before, rtol=1e-4, atol=1e-4)
