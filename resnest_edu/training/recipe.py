@@ -28,8 +28,8 @@ class Recipe:
         momentum: of stochastic gradient descent, in Nesterov's form.
         weight_decay: on convolution and dense weights only.
         label_smoothing: ε of arXiv:1512.00567.
-        smoothing: who gets it. ``"all"``: every class ε/K, as in that paper, PyTorch and the released code of ResNeSt;
-            ``"others"``: every class but the true one ε/(K - 1), as in ResNeSt's paper.
+        smoothing: who gets it. ``"all"``: each of n classes ε/n, as in that paper, PyTorch and the released code of
+            ResNeSt; ``"others"``: every class but the true one ε/(n - 1), as in ResNeSt's paper.
         mixup: α of mixup (arXiv:1710.09412): two images are mixed by λ ~ Beta(α, α).
         mix_per: one λ for a ``"batch"``, as in the released code, or for each ``"example"``, as in the paper.
         cutmix: α of CutMix (arXiv:1905.04899). With ``mixup`` too, each batch gets one or the other, as a coin decides.
