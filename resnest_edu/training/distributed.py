@@ -6,6 +6,7 @@ process holds the whole network, takes its share of each batch, and averages its
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,17 +69,23 @@ class Group:
 
 
 ALONE = Group()
+NO_SHARED_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
 @contextmanager
 def process_group(device_type: str) -> Iterator[Group]:
-    """The group that ``torchrun`` has made this process part of; :data:`ALONE` without it.
+    """The group that ``torchrun`` has made this process part of; without it, a group of one.
 
-    Processes on CUDA talk by NCCL, others by gloo.
+    Processes on CUDA talk by NCCL, others by gloo. Where ``torchrun`` may restart them, it needs
+    ``TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1`` in its environment: otherwise it hands on the addresses of the processes
+    that are gone, and the new ones wait for them (PyTorch's issue 135712). A warning says so if it is missing.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield ALONE
         return
+    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0))
+    if restarts and os.environ.get(NO_SHARED_STORE) != "1":
+        warnings.warn(f"start torchrun with {NO_SHARED_STORE}=1, or a restart may wait for ever", stacklevel=3)
     group = Group(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
     if device_type == "cuda":
         torch.cuda.set_device(group.local_rank)

@@ -93,9 +93,9 @@ class ImageNet(Recipe):
 class ImageNetResNeSt50(ImageNet):
     """ResNeSt-50 on ImageNet at 224 pixels: a rate of 3.2 at a batch of 8192.
 
-    Command, on each of eight machines with eight GPUs: ``torchrun --nnodes=8 --nproc-per-node=8
-    --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 -m resnest_edu.training --recipe imagenet-resnest50 --data FOLDER
-    --out FOLDER --resume``.
+    Command, on each of eight machines with eight GPUs: ``TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes=8
+    --nproc-per-node=8 --max-restarts=10 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 -m resnest_edu.training
+    --recipe imagenet-resnest50 --compile --data FOLDER --out FOLDER --resume``.
     Cost: the chapter "Training a ResNeSt" works it out from measured throughput. It has not been run here.
     Expected: 81.13 % top-1 (the paper); the released checkpoint has 81.03 %.
     """

@@ -1,13 +1,14 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
 from resnest_edu.training import load_checkpoint
-from resnest_edu.training.distributed import ALONE, Group, process_group
+from resnest_edu.training.distributed import ALONE, NO_SHARED_STORE, Group, process_group
 from tests.training.small_runs import values
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,7 +21,13 @@ def start(*arguments: str, processes: int = 2, restarts: int = 0) -> subprocess.
     return subprocess.run(
         [sys.executable, "-m", *(launcher if processes > 1 else []), SCRIPT, *arguments],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)},
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "GLOO_SOCKET_IFNAME": "lo",
+            "PYTHONPATH": str(ROOT),
+            NO_SHARED_STORE: "1",
+        },
         capture_output=True,
         text=True,
         timeout=240,
@@ -37,6 +44,18 @@ def test_alone_there_is_nothing_to_share():
     assert ALONE.wrap(model, torch.device("cpu")) is model
     ALONE.require_same("step", 3, torch.device("cpu"))
     assert [Group(1, 3).share(torch.arange(8)).tolist(), Group(1, 3).writes] == [[1, 4, 7], False]
+
+
+def test_a_restart_that_may_hang_is_warned_of(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.warns(UserWarning, match=f"start torchrun with {NO_SHARED_STORE}=1"), pytest.raises(KeyError):
+        process_group("cpu").__enter__()
+    monkeypatch.setenv(NO_SHARED_STORE, "1")
+    with warnings.catch_warnings(), pytest.raises(KeyError):
+        warnings.simplefilter("error")
+        process_group("cpu").__enter__()
 
 
 def test_two_processes_have_the_gradients_of_one(tmp_path):
