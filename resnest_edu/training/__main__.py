@@ -12,38 +12,45 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
 from resnest_edu.data import SHAPE_CLASSES
-from resnest_edu.training.checkpoint import LAST, NAMES, Checkpoints, require_writable
+from resnest_edu.training.checkpoint import NAMES, Checkpoints, require_writable, write_atomically
 from resnest_edu.training.data import folder_data, shapes_data
 from resnest_edu.training.distributed import Group, process_group
+from resnest_edu.training.identity import digest
 from resnest_edu.training.loop import EpochMetrics, default_device, train
+from resnest_edu.training.recipe import Recipe
 from resnest_edu.training.recipes import RECIPES, get_recipe
 
-RESULTS = ("recipe.json", "metrics.jsonl", *NAMES)
+RESULTS = ("recipe.json", "data.json", "metrics.jsonl", *NAMES)
 OVERRIDES = ("model", "image_size", "epochs", "batch_size", "base_rate", "warmup_epochs")
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m resnest_edu.training",
+        allow_abbrev=False,
         description="Train a ResNeSt on the embedded shapes or on a folder of images.",
-        epilog="--out receives recipe.json, metrics.jsonl (one JSON object an epoch), checkpoint.pt (the last) with "
-        "previous.pt (the one before), and best.pt. Ctrl-C saves; the same command with --resume goes on.",
+        epilog="--out receives recipe.json, data.json (which images), metrics.jsonl (one JSON object an epoch), "
+        "checkpoint.pt (the last) with previous.pt (the one before), and best.pt. Ctrl-C saves; --resume goes on.",
     )
-    parser.add_argument("--recipe", default="shapes", help=f"one of: {', '.join(RECIPES)} (default: shapes)")
+    parser.add_argument(
+        "--recipe",
+        help=f"one of: {', '.join(RECIPES)} (default: shapes, and with --resume that of the run)",
+    )
     parser.add_argument("--explain", action="store_true", help="print the recipe and what to expect of it; then end")
     parser.add_argument("--out", type=Path, help="folder for the results")
     parser.add_argument(
         "--data",
         type=Path,
         metavar="FOLDER",
-        help="train on these images instead of the embedded shapes: FOLDER/train/CLASS/* with FOLDER/test/CLASS/*, "
-        "or FOLDER/CLASS/*, of which a tenth is then held out as the test set",
+        help="train on these images, resized to --image-size, instead of the embedded shapes: FOLDER/train/CLASS/* "
+        "with FOLDER/test/CLASS/* (or val), or FOLDER/CLASS/*, of which a tenth is then held out as the test set",
     )
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
     parser.add_argument("--resume", action="store_true", help="go on from what --out holds; begin if it holds nothing")
@@ -101,6 +108,8 @@ def check(arguments: argparse.Namespace, group: Group) -> torch.device:
             f"--out (={str(out)!r}) must not hold an earlier run; choose another, go on with it by --resume, or "
             "--overwrite it"
         )
+    if arguments.data is not None and out.resolve().is_relative_to(arguments.data.resolve()):
+        raise ValueError(f"--out (={str(out)!r}) must not lie inside --data (={str(arguments.data)!r})")
     if arguments.overwrite and arguments.resume:
         raise ValueError("--overwrite must not be given with --resume, which needs what it would remove")
     try:
@@ -110,9 +119,49 @@ def check(arguments: argparse.Namespace, group: Group) -> torch.device:
     return device
 
 
-def run(arguments: argparse.Namespace, group: Group) -> None:
+def choose_recipe(arguments: argparse.Namespace) -> Recipe:
+    """The recipe asked for, or that of the run which is resumed, with the numbers that are to be replaced."""
     overrides = {name: getattr(arguments, name) for name in OVERRIDES if getattr(arguments, name) is not None}
-    recipe = replace(get_recipe(arguments.recipe), **overrides)
+    earlier = arguments.out / "recipe.json" if arguments.out and arguments.resume else None
+    if arguments.recipe is None and earlier and earlier.exists():
+        recipe = Recipe(**json.loads(earlier.read_text(encoding="utf-8")))
+    else:
+        recipe = get_recipe(arguments.recipe or "shapes")
+    return replace(recipe, **overrides)
+
+
+def require_same_data(out: Path, found: dict[str, Any], *, writes: bool) -> None:
+    """Note which images a run has, or raise ValueError if it began with others: some of those that are held out might
+    have been trained on."""
+    path = out / "data.json"
+    if path.exists():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        if earlier != found:
+            raise ValueError(
+                f"--data must hold the images that the run in {out} began with, {earlier['training']:,} for training "
+                f"and {earlier['test']:,} for the test; they are {found['training']:,} and {found['test']:,} now, or "
+                "have other names or contents"
+            )
+    elif writes:
+        write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
+
+
+class AnnouncedCheckpoints(Checkpoints):
+    """Checkpoints that say where a run goes on."""
+
+    def restore(self) -> dict[str, Any] | None:
+        content = super().restore()
+        if self.announce and content:
+            print(f"going on from {self.last_good} in {self.folder}, after {len(content['history'])} epoch(s)")
+        elif self.announce:
+            print(f"nothing to go on from in {self.folder}: beginning")
+        return content
+
+    announce = False
+
+
+def run(arguments: argparse.Namespace, group: Group) -> None:
+    recipe = choose_recipe(arguments)
     if arguments.explain:
         print(inspect.getdoc(type(recipe)), json.dumps(asdict(recipe), indent=2), sep="\n\n")
         return
@@ -121,18 +170,24 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
     test_data: Dataset
     if arguments.data is None:
         if recipe.crop:
-            raise ValueError(f"--data (=None) must be a folder of images for --recipe (={arguments.recipe!r})")
+            raise ValueError(f"--data (=None) must be a folder of images for a recipe that crops them ({recipe.crop})")
         (train_data, test_data), classes = shapes_data(recipe, arguments.seed), SHAPE_CLASSES
     else:
-        train_data, test_data, classes = folder_data(
-            arguments.data, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers
-        )
+        try:
+            train_data, test_data, classes = folder_data(
+                arguments.data, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers
+            )
+        except ValueError as error:
+            hint = "; --skip-broken leaves such files out" if "cannot read image" in str(error) else ""
+            raise ValueError(f"--data: {error}{hint}") from error
     if group.writes:
         if arguments.overwrite:
             for name in RESULTS:
                 (arguments.out / name).unlink(missing_ok=True)
         if not (arguments.out / "recipe.json").exists():
-            (arguments.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
+            write_atomically(arguments.out / "recipe.json", (json.dumps(asdict(recipe), indent=2) + "\n").encode())
+    which = {"training": len(train_data), "test": len(test_data), "digest": [digest(train_data), digest(test_data)]}  # type: ignore[arg-type]
+    require_same_data(arguments.out, which, writes=group.writes)
     if arguments.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -141,16 +196,16 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
     model: nn.Module = recipe.build(len(classes))
     if arguments.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    checkpoints = Checkpoints(arguments.out, recipe, classes, arguments.seed, minutes=arguments.save_minutes)
+    checkpoints = AnnouncedCheckpoints(arguments.out, recipe, classes, arguments.seed, minutes=arguments.save_minutes)
+    checkpoints.announce = arguments.resume and group.writes
     if group.writes:
         parameters = sum(parameter.numel() for parameter in model.parameters())
         others = f" and in {group.size - 1} more process(es)" if group.size > 1 else ""
         print(
             f"{recipe.model}, {parameters:,} parameters, on {device}{others}: {len(train_data):,} training and "  # type: ignore[arg-type]
-            f"{len(test_data):,} test images of {len(classes)} classes, {recipe.epochs} epoch(s)"  # type: ignore[arg-type]
+            f"{len(test_data):,} test images of {len(classes)} classes, {recipe.image_size} pixels, {recipe.epochs} "  # type: ignore[arg-type]
+            "epoch(s)"
         )
-        if arguments.resume and (arguments.out / LAST).exists():
-            print(f"going on from what {arguments.out} holds")
 
     def report(metrics: EpochMetrics) -> None:
         if not sys.stderr.isatty():  # on a terminal the progress bar says the same
@@ -200,7 +255,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as interrupt:
         where = str(interrupt) or "before the first step"
-        print(f"interrupted {where}; the same command with --resume goes on", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # the process that has saved
+            print(f"interrupted {where}; the same command with --resume goes on", file=sys.stderr)
         return 130
     return 0
 

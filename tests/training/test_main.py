@@ -17,7 +17,7 @@ def test_a_run_on_an_image_folder(colour_folder, tmp_path, capsys):
     out = tmp_path / "runs" / "colours"
     assert main(["--data", str(colour_folder), "--out", str(out), *QUICK]) == 0
     printed = capsys.readouterr()
-    assert "22 training and 2 test images of 2 classes, 1 epoch(s)" in printed.out
+    assert "22 training and 2 test images of 2 classes, 32 pixels, 1 epoch(s)" in printed.out
     assert f"results in {out}" in printed.out
     assert printed.err == ""  # no progress bar where there is no terminal
     (line,) = (out / "metrics.jsonl").read_text().splitlines()
@@ -54,8 +54,8 @@ def test_an_earlier_run_is_not_overwritten_unasked(colour_folder, tmp_path, caps
         (["--seed", "-1"], "--seed (=-1) must be at least 0 and below 2**64"),
         (["--workers", "-1"], "--workers (=-1) must be at least 0"),
         (["--device", "toaster"], "--device (='toaster') must be a device of this machine"),
-        (["--data", "no/such/folder"], "root (=no/such/folder) must exist"),
-        (["--recipe", "imagenet-resnest50"], "--data (=None) must be a folder of images for --recipe"),
+        (["--data", "no/such/folder"], "--data: root (=no/such/folder) must exist"),
+        (["--recipe", "imagenet-resnest50"], "--data (=None) must be a folder of images for a recipe that crops"),
         (["--save-minutes", "-1"], "--save-minutes (=-1.0) must be at least 0"),
         (["--sync-bn", "--device", "cpu"], "--sync-bn needs CUDA, not --device (='cpu')"),
         (["--overwrite", "--resume"], "--overwrite must not be given with --resume"),
@@ -84,6 +84,7 @@ def test_a_broken_image_is_named_before_training(colour_folder, tmp_path, capsys
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert "3.png" in printed.err
+    assert "--skip-broken leaves such files out" in printed.err
     assert printed.err.count("\n") == 1
     assert main([*arguments, "--skip-broken"]) == 0
     assert re.search(
@@ -117,13 +118,32 @@ def test_an_interrupted_run_goes_on_by_the_same_command(colour_folder, tmp_path,
     monkeypatch.setattr(Run, "take_step", step)
     assert main([*arguments, "--out", str(out), "--base-rate", "1"]) == 2
     assert "base_rate (=1.0) must be 3.0, as in the run that" in capsys.readouterr().err
+    arguments = ["--data", str(colour_folder), "--resume"]  # the rest is known from the run
     assert json.loads((out / "recipe.json").read_text())["base_rate"] == 3.0
     assert main([*arguments, "--out", str(out)]) == 0
-    assert f"going on from what {out} holds" in capsys.readouterr().out
+    assert f"going on from checkpoint.pt at step 5 in {out}, after 1 epoch(s)" in capsys.readouterr().out
     models = [load_checkpoint(folder / "checkpoint.pt")[0] for folder in (tmp_path / "undisturbed", out)]
     for one, two in zip(*(model.state_dict().values() for model in models), strict=True):
         assert one.equal(two)
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_run_is_not_resumed_on_other_images(colour_folder, tmp_path, capsys):
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path / "out"), "--resume", *QUICK]
+    assert main(arguments) == 0
+    assert f"nothing to go on from in {tmp_path / 'out'}: beginning" in capsys.readouterr().out
+    (colour_folder / "red" / "3.png").write_bytes((colour_folder / "blue" / "3.png").read_bytes())
+    assert main(arguments) == 2
+    message = (
+        "--data must hold the images that the run in .* began with, 22 for training and 2 for the test; .* contents"
+    )
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_results_do_not_go_among_the_images(colour_folder, capsys):
+    assert main(["--data", str(colour_folder), "--out", str(colour_folder / "red" / "out")]) == 2
+    assert "must not lie inside --data" in capsys.readouterr().err
+    assert not (colour_folder / "red" / "out").exists()
 
 
 def test_a_damaged_checkpoint_is_a_warning_of_one_line(colour_folder, tmp_path, capsys):

@@ -1,0 +1,34 @@
+"""Whether the images of a run are those it began with."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset, Subset
+from torchvision.datasets import DatasetFolder
+
+from resnest_edu.training.data import TensorImages
+
+
+def digest(data: Dataset) -> str:
+    """A hash that changes when the images, their labels or their order do.
+
+    Of images in memory every byte counts; of those in a folder the names and labels, since reading all would take too
+    long; of anything else their number alone.
+    """
+    found = hashlib.sha256()
+    _add(found, data)
+    return found.hexdigest()[:16]
+
+
+def _add(found: Any, data: Dataset) -> None:
+    found.update(f"{len(data)}".encode())  # type: ignore[arg-type]
+    if isinstance(data, TensorImages):
+        for tensor in (data.images, data.labels):
+            found.update(tensor.cpu().contiguous().numpy().data)
+    elif isinstance(data, Subset):
+        found.update(repr(list(data.indices)).encode())
+        _add(found, data.dataset)
+    elif isinstance(data, DatasetFolder):
+        names = [(str(Path(path).relative_to(data.root)), label) for path, label in data.samples]
+        found.update(repr(names).encode())
