@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from resnest_edu.split_attention import RadixMajorSplitAttention, record_attention
 
@@ -139,12 +140,12 @@ def distance_from_uniform(attention: Tensor) -> Tensor:
 
 @torch.no_grad()
 def settle(model: nn.Module, images: Tensor, *, batch_size: int = 64) -> nn.Module:
-    """Let the running statistics of batch norm follow the images, without learning,
-    and return the model in evaluation mode: the control for a trained network.
+    """Set the running statistics of batch norm to the mean over the images' batches,
+    without learning, and return the model in evaluation mode: the control for a
+    trained network. (Merely to run the batches in training mode would leave part of
+    the initial values in the statistics.)
 
     Shape: images as ``model`` takes them, (B, 3, H, W).
     """
-    model.train()
-    for batch in images.split(batch_size):
-        model(batch)
+    update_bn(images.split(batch_size), model)
     return model.eval()

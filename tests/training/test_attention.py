@@ -223,14 +223,18 @@ def test_one_split_has_no_distance():
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 7}])
-def test_settling_moves_the_running_statistics_batch_by_batch_and_nothing_else(options):
+def test_settling_sets_the_running_statistics_to_the_mean_of_the_batches_and_nothing_else(options):
     images = pictures(70)
     model, expected = network(), network()
     expected.train()
+    for module in expected.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the plain mean
     for batch in images.split(options.get("batch_size", 64)):
         expected(batch)
     assert settle(model, images, **options) is model
     assert not model.training
+    assert {module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
     for name, tensor in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)
     assert not torch.equal(network().state_dict()["0.bn1.running_mean"], model.state_dict()["0.bn1.running_mean"])
