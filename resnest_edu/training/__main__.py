@@ -103,7 +103,9 @@ def check(arguments: argparse.Namespace, group: Group) -> torch.device:
     if arguments.sync_bn and device.type != "cuda":
         raise ValueError(f"--sync-bn needs CUDA, not --device (={str(device)!r})")
     out = arguments.out
-    if not (arguments.overwrite or arguments.resume) and any((out / name).exists() for name in RESULTS):
+    # Process 0 answers for the folder: another might already see what this very run has begun to write.
+    fresh = not (arguments.overwrite or arguments.resume)
+    if group.writes and fresh and any((out / name).exists() for name in RESULTS):
         raise ValueError(
             f"--out (={str(out)!r}) must not hold an earlier run; choose another, go on with it by --resume, or "
             "--overwrite it"
@@ -130,20 +132,22 @@ def choose_recipe(arguments: argparse.Namespace) -> Recipe:
     return replace(recipe, **overrides)
 
 
-def require_same_data(out: Path, found: dict[str, Any], *, writes: bool) -> None:
-    """Note which images a run has, or raise ValueError if it began with others: some of those that are held out might
-    have been trained on."""
-    path = out / "data.json"
-    if path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        if earlier != found:
-            raise ValueError(
-                f"--data must hold the images that the run in {out} began with, {earlier['training']:,} for training "
-                f"and {earlier['test']:,} for the test; they are {found['training']:,} and {found['test']:,} now, or "
-                "have other names or contents"
-            )
-    elif writes:
-        write_atomically(path, (json.dumps(found, indent=2) + "\n").encode())
+def write_json_once(path: Path, content: dict[str, Any]) -> None:
+    """Write the file unless an earlier part of the run has."""
+    if not path.exists():
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def require_same_data(out: Path, found: dict[str, Any]) -> None:
+    """Raise ValueError if the run began with other images: some of those that are held out might have been trained
+    on."""
+    earlier = json.loads((out / "data.json").read_text(encoding="utf-8"))
+    if earlier != found:
+        raise ValueError(
+            f"--data must hold the images that the run in {out} began with, {earlier['training']:,} for training "
+            f"and {earlier['test']:,} for the test; they are {found['training']:,} and {found['test']:,} now, or "
+            "have other names or contents"
+        )
 
 
 class AnnouncedCheckpoints(Checkpoints):
@@ -151,13 +155,11 @@ class AnnouncedCheckpoints(Checkpoints):
 
     def restore(self) -> dict[str, Any] | None:
         content = super().restore()
-        if self.announce and content:
+        if content:
             print(f"going on from {self.last_good} in {self.folder}, after {len(content['history'])} epoch(s)")
-        elif self.announce:
+        else:
             print(f"nothing to go on from in {self.folder}: beginning")
         return content
-
-    announce = False
 
 
 def run(arguments: argparse.Namespace, group: Group) -> None:
@@ -180,14 +182,15 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         except ValueError as error:
             hint = "; --skip-broken leaves such files out" if "cannot read image" in str(error) else ""
             raise ValueError(f"--data: {error}{hint}") from error
+    which = {"training": len(train_data), "test": len(test_data), "digest": [digest(train_data), digest(test_data)]}  # type: ignore[arg-type]
     if group.writes:
         if arguments.overwrite:
             for name in RESULTS:
                 (arguments.out / name).unlink(missing_ok=True)
-        if not (arguments.out / "recipe.json").exists():
-            write_atomically(arguments.out / "recipe.json", (json.dumps(asdict(recipe), indent=2) + "\n").encode())
-    which = {"training": len(train_data), "test": len(test_data), "digest": [digest(train_data), digest(test_data)]}  # type: ignore[arg-type]
-    require_same_data(arguments.out, which, writes=group.writes)
+        write_json_once(arguments.out / "recipe.json", asdict(recipe))
+        write_json_once(arguments.out / "data.json", which)
+    group.sum(torch.zeros(1, device=device))  # the others wait here until process 0 has prepared the folder
+    require_same_data(arguments.out, which)
     if arguments.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -196,8 +199,8 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
     model: nn.Module = recipe.build(len(classes))
     if arguments.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    checkpoints = AnnouncedCheckpoints(arguments.out, recipe, classes, arguments.seed, minutes=arguments.save_minutes)
-    checkpoints.announce = arguments.resume and group.writes
+    kind = AnnouncedCheckpoints if arguments.resume and group.writes else Checkpoints
+    checkpoints = kind(arguments.out, recipe, classes, arguments.seed, minutes=arguments.save_minutes)
     if group.writes:
         parameters = sum(parameter.numel() for parameter in model.parameters())
         others = f" and in {group.size - 1} more process(es)" if group.size > 1 else ""

@@ -101,3 +101,12 @@ def test_an_error_in_every_process_ends_them_all(colour_folder, tmp_path, argume
     done = start("train", "-", "--data", str(colour_folder), "--out", str(tmp_path / "out"), *arguments)
     assert done.returncode != 0
     assert "batch_size (=2) must be at least 4, two for each of 2 processes" in done.stderr
+
+
+def test_an_earlier_run_is_overwritten_by_several_processes(colour_folder, tmp_path):
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path / "out"), "--device", "cpu", "--overwrite"]
+    arguments += ["--warmup-epochs", "0", "--batch-size", "8", "--workers", "1"]
+    for epochs in ("2", "1"):
+        done = start("train", "-", *arguments, "--epochs", epochs)
+        assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()) == 1
