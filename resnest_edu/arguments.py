@@ -5,6 +5,7 @@ own words are made to fit.
 """
 
 import math
+from collections.abc import Iterable
 
 
 def require_positive_int(**arguments: int) -> None:
@@ -35,6 +36,13 @@ def require_probability(**arguments: float) -> None:
         require_in_range(name, value, 0, 1)
         if value == 1:
             raise ValueError(f"{name} (=1) must be below 1")
+
+
+def require_one_of(name: str, value: object, choices: Iterable[object]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    choices = list(choices)
+    if value not in choices:
+        raise ValueError(f"{name} (={value!r}) must be one of {', '.join(map(str, choices))}")
 
 
 def first_line(error: Exception) -> str:

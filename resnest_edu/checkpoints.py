@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from resnest_edu.arguments import first_line
+from resnest_edu.arguments import first_line, require_one_of
 
 AUTHORS = "https://github.com/zhanghang1989/ResNeSt/releases/download/weights_step1"
 TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
@@ -83,8 +83,7 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
         OSError: the file cannot be downloaded, or what came is not what was
             published.
     """
-    if name not in PUBLISHED:
-        raise ValueError(f"name (={name!r}) must be one of {', '.join(PUBLISHED)}")
+    require_one_of("name", name, PUBLISHED)
     published = PUBLISHED[name]
     path = Path(folder or Path(torch.hub.get_dir()) / "checkpoints") / published.file
     if not path.exists():

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from resnest_edu.arguments import require_one_of
 from resnest_edu.bottleneck import EXPANSION, Bottleneck
 from resnest_edu.resnest import VARIANTS, ResNeSt
 from resnest_edu.resnext import equal_cost_width
@@ -196,6 +197,5 @@ def create_contender(name: str, num_classes: int = 1000) -> Contender:
     Raises:
         ValueError: ``name`` is unknown, or ``num_classes`` is not a positive integer.
     """
-    if name not in CONTENDERS:
-        raise ValueError(f"name (={name!r}) must be one of {', '.join(CONTENDERS)}")
+    require_one_of("name", name, CONTENDERS)
     return Contender(CONTENDERS[name], equal_cost_base_width(name), num_classes)

@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 
 from torch import Tensor, nn
 
-from resnest_edu.arguments import require_positive_int, require_probability
+from resnest_edu.arguments import require_one_of, require_positive_int, require_probability
 from resnest_edu.bottleneck import EXPANSION, Bottleneck
 
 
@@ -308,8 +308,7 @@ def create_model(
         ValueError: ``name`` is unknown, or an argument is not as it must be.
         TypeError: an option is unknown.
     """
-    if name not in VARIANTS:
-        raise ValueError(f"name (={name!r}) must be one of {', '.join(VARIANTS)}")
+    require_one_of("name", name, VARIANTS)
     if features_only:
         return Backbone(VARIANTS[name], **options)
     return ResNeSt(VARIANTS[name], num_classes, **options)

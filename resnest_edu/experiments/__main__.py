@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from resnest_edu import experiments
+from resnest_edu.arguments import require_one_of
 from resnest_edu.experiments import _cifar10
 from resnest_edu.results import is_recorded, origin, read, record, write
 from resnest_edu.training.loop import default_device
@@ -49,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     deadline = time.monotonic() + 60 * arguments.minutes
     try:
         for name in arguments.names:
-            if name not in NAMES:
-                raise ValueError(f"NAME (={name!r}) must be one of {', '.join(NAMES)}")
+            require_one_of("NAME", name, NAMES)
         if not arguments.minutes > 0:
             raise ValueError(f"--minutes (={arguments.minutes}) must be greater than 0")
         data_name = None if arguments.data is None else _cifar10.name(arguments.data)

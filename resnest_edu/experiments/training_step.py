@@ -14,6 +14,7 @@ from resnest_edu.speed import accelerate
 from resnest_edu.speed.networks import NETWORKS, OURS, PEER, precision
 from resnest_edu.speed.timing import Call, interleave
 from resnest_edu.training.augment import normalize
+from resnest_edu.training.classification import Classification
 from resnest_edu.training.data import Plan
 from resnest_edu.training.loop import Run
 from resnest_edu.training.recipe import Recipe
@@ -26,10 +27,11 @@ ROUNDS = 9
 def our_step(recipe: Recipe, images: Tensor, labels: Tensor) -> Call:
     """A whole step of :func:`resnest_edu.training.train`."""
     model = accelerate(NETWORKS["ours"]().to(images.device, memory_format=torch.channels_last).train())  # type: ignore[call-overload]
-    run = Run(model, recipe, Plan(1_000_000, len(images), recipe.epochs, seed=0), images.device)
+    plan = Plan(1_000_000, len(images), recipe.epochs, seed=0)
+    run = Run(model, recipe, Classification(recipe), plan, images.device)
 
     def step() -> None:
-        run.take_step(model, images, labels)
+        run.take_step(model, (images, labels))
         run.require_finite("")
 
     return step

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from resnest_edu.arguments import require_one_of
 from resnest_edu.resnest import resnest11_small, resnest50
 from resnest_edu.speed.fast import accelerate
 from resnest_edu.speed.timing import Call
@@ -59,8 +60,7 @@ class Case:
 
     def __post_init__(self) -> None:
         for name, allowed in (("network", NETWORKS | SMALL_NETWORKS), ("task", TASKS), ("execution", EXECUTIONS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} (={getattr(self, name)!r}) must be one of {', '.join(allowed)}")
+            require_one_of(name, getattr(self, name), allowed)
         for name, least in (("batch", 2), ("size", 32)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} (={getattr(self, name)}) must be at least {least}")

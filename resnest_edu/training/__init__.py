@@ -2,18 +2,24 @@
 
 from resnest_edu.training.average import MovingAverage
 from resnest_edu.training.checkpoint import Checkpoints, load_checkpoint, save_checkpoint
+from resnest_edu.training.classification import Classification, ClassificationMetrics
 from resnest_edu.training.data import TensorImages, folder_data, shapes_data
-from resnest_edu.training.loop import EpochMetrics, train
+from resnest_edu.training.loop import train
 from resnest_edu.training.measure import evaluate, predict
-from resnest_edu.training.recipe import Recipe, parameter_groups
+from resnest_edu.training.recipe import BaseRecipe, Recipe, parameter_groups
 from resnest_edu.training.recipes import RECIPES, get_recipe
+from resnest_edu.training.task import EpochMetrics, Task
 
 __all__ = [
     "RECIPES",
+    "BaseRecipe",
     "Checkpoints",
+    "Classification",
+    "ClassificationMetrics",
     "EpochMetrics",
     "MovingAverage",
     "Recipe",
+    "Task",
     "TensorImages",
     "evaluate",
     "folder_data",

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,25 @@ from torch.utils.data import Dataset
 
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.training.checkpoint import NAMES, Checkpoints, require_writable, write_atomically
+from resnest_edu.training.classification import Classification
 from resnest_edu.training.data import folder_data, shapes_data
 from resnest_edu.training.distributed import Group, process_group
 from resnest_edu.training.identity import digest
-from resnest_edu.training.loop import EpochMetrics, default_device, train
-from resnest_edu.training.recipe import Recipe
-from resnest_edu.training.recipes import RECIPES, get_recipe
+from resnest_edu.training.loop import default_device, train
+from resnest_edu.training.recipe import BaseRecipe, Recipe
+from resnest_edu.training.recipes import RECIPES
+from resnest_edu.training.task import EpochMetrics, Task
+from resnest_edu.transfer.learning import Detection, Segmentation
+from resnest_edu.transfer.recipes import TRANSFER_RECIPES, DetectionRecipe, SegmentationRecipe, TransferRecipe
+from resnest_edu.transfer.splits import folder_splits, scene_splits
 
 RESULTS = ("recipe.json", "data.json", "metrics.jsonl", *NAMES)
+ALL_RECIPES: dict[str, BaseRecipe] = {**RECIPES, **TRANSFER_RECIPES}
+TASKS: dict[str, tuple[type[BaseRecipe], Callable[[Any], Task]]] = {
+    "classification": (Recipe, Classification),
+    "detection": (DetectionRecipe, Detection),
+    "segmentation": (SegmentationRecipe, Segmentation),
+}
 OVERRIDES = ("model", "image_size", "epochs", "batch_size", "base_rate", "warmup_epochs")
 
 
@@ -35,13 +46,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m resnest_edu.training",
         allow_abbrev=False,
-        description="Train a ResNeSt on the embedded shapes or on a folder of images.",
+        description="Train a ResNeSt, or a detector or segmenter on it, on the embedded shapes or a folder of images.",
         epilog="--out receives recipe.json, data.json (which images), metrics.jsonl (one JSON object an epoch), "
         "checkpoint.pt (the last) with previous.pt (the one before), and best.pt. Ctrl-C saves; --resume goes on.",
     )
     parser.add_argument(
         "--recipe",
-        help=f"one of: {', '.join(RECIPES)} (default: shapes, and with --resume that of the run)",
+        help=f"one of: {', '.join(ALL_RECIPES)} (default: shapes, and with --resume that of the run)",
     )
     parser.add_argument("--explain", action="store_true", help="print the recipe and what to expect of it; then end")
     parser.add_argument("--out", type=Path, help="folder for the results")
@@ -50,7 +61,15 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="train on these images, resized to --image-size, instead of the embedded shapes: FOLDER/train/CLASS/* "
-        "with FOLDER/test/CLASS/* (or val), or FOLDER/CLASS/*, of which a tenth is then held out as the test set",
+        "with FOLDER/test/CLASS/* (or val), or FOLDER/CLASS/*, of which a tenth is then held out as the test set; for "
+        "detection and segmentation a folder in the format of COCO or of PASCAL VOC",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="for detection and segmentation: start the backbone with the weights of this classifier, a published file "
+        "or a checkpoint of a run",
     )
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
     parser.add_argument("--resume", action="store_true", help="go on from what --out holds; begin if it holds nothing")
@@ -121,15 +140,43 @@ def check(arguments: argparse.Namespace, group: Group) -> torch.device:
     return device
 
 
-def choose_recipe(arguments: argparse.Namespace) -> Recipe:
+def choose_recipe(arguments: argparse.Namespace) -> BaseRecipe:
     """The recipe asked for, or that of the run which is resumed, with the numbers that are to be replaced."""
     overrides = {name: getattr(arguments, name) for name in OVERRIDES if getattr(arguments, name) is not None}
     earlier = arguments.out / "recipe.json" if arguments.out and arguments.resume else None
     if arguments.recipe is None and earlier and earlier.exists():
-        recipe = Recipe(**json.loads(earlier.read_text(encoding="utf-8")))
+        content = json.loads(earlier.read_text(encoding="utf-8"))
+        recipe = TASKS[content["task"]][0](**content)
     else:
-        recipe = get_recipe(arguments.recipe or "shapes")
+        name = arguments.recipe or "shapes"
+        require_one_of("recipe", name, ALL_RECIPES)
+        recipe = ALL_RECIPES[name]
     return replace(recipe, **overrides)
+
+
+def open_data(arguments: argparse.Namespace, recipe: BaseRecipe) -> tuple[Dataset, Dataset, tuple[str, ...]]:
+    """Training data, test data, class names.
+
+    Raises:
+        ValueError: the recipe needs a folder, or the folder is not as it must be.
+    """
+    if arguments.data is None:
+        if isinstance(recipe, TransferRecipe):
+            splits = scene_splits(recipe, arguments.seed)
+            return splits.train, splits.test, splits.classes
+        assert isinstance(recipe, Recipe)
+        if recipe.crop:
+            raise ValueError(f"--data (=None) must be a folder of images for a recipe that crops them ({recipe.crop})")
+        return *shapes_data(recipe, arguments.seed), SHAPE_CLASSES
+    try:
+        if isinstance(recipe, TransferRecipe):
+            splits = folder_splits(recipe, arguments.data)
+            return splits.train, splits.test, splits.classes
+        assert isinstance(recipe, Recipe)
+        return folder_data(arguments.data, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers)
+    except ValueError as error:
+        hint = "; --skip-broken leaves such files out" if "cannot read image" in str(error) else ""
+        raise ValueError(f"--data: {error}{hint}") from error
 
 
 def write_json_once(path: Path, content: dict[str, Any]) -> None:
@@ -168,20 +215,9 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         print(inspect.getdoc(type(recipe)), json.dumps(asdict(recipe), indent=2), sep="\n\n")
         return
     device = check(arguments, group)
-    train_data: Dataset
-    test_data: Dataset
-    if arguments.data is None:
-        if recipe.crop:
-            raise ValueError(f"--data (=None) must be a folder of images for a recipe that crops them ({recipe.crop})")
-        (train_data, test_data), classes = shapes_data(recipe, arguments.seed), SHAPE_CLASSES
-    else:
-        try:
-            train_data, test_data, classes = folder_data(
-                arguments.data, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers
-            )
-        except ValueError as error:
-            hint = "; --skip-broken leaves such files out" if "cannot read image" in str(error) else ""
-            raise ValueError(f"--data: {error}{hint}") from error
+    if arguments.weights is not None and not isinstance(recipe, TransferRecipe):
+        raise ValueError(f"--weights (={str(arguments.weights)!r}) must not be given for {recipe.task}")
+    train_data, test_data, classes = open_data(arguments, recipe)
     which = {"training": len(train_data), "test": len(test_data), "digest": [digest(train_data), digest(test_data)]}  # type: ignore[arg-type]
     if group.writes:
         if arguments.overwrite:
@@ -196,7 +232,9 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = not arguments.deterministic
     torch.manual_seed(arguments.seed)
-    model: nn.Module = recipe.build(len(classes))
+    model = recipe.build(len(classes))
+    if arguments.weights is not None:
+        load_backbone(model, recipe.model, arguments.weights)
     if arguments.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     kind = AnnouncedCheckpoints if arguments.resume and group.writes else Checkpoints
@@ -213,8 +251,8 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
     def report(metrics: EpochMetrics) -> None:
         if not sys.stderr.isatty():  # on a terminal the progress bar says the same
             print(
-                f"epoch {metrics.epoch}/{recipe.epochs}: loss {metrics.train_loss:.3f}, test accuracy "
-                f"{100 * metrics.test_accuracy:.2f} %, {metrics.images_per_second:,.0f} images/s",
+                f"epoch {metrics.epoch}/{recipe.epochs}: loss {metrics.train_loss:.3f}, {metrics.describe()}, "
+                f"{metrics.images_per_second:,.0f} images/s",
                 flush=True,
             )
 
@@ -223,6 +261,7 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         train_data,
         test_data,
         recipe,
+        task=TASKS[recipe.task][1](recipe),
         seed=arguments.seed,
         device=device,
         workers=arguments.workers,
@@ -232,10 +271,7 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         after_epoch=report,
     )
     if group.writes:
-        print(
-            f"test accuracy {100 * history[-1].test_accuracy:.2f} % after {sum(m.seconds for m in history):.1f} s; "
-            f"results in {arguments.out}"
-        )
+        print(f"{history[-1].describe()} after {sum(m.seconds for m in history):.1f} s; results in {arguments.out}")
 
 
 def print_warning(message: Warning | str, *place: object, **rest: object) -> None:

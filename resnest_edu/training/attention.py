@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from resnest_edu.arguments import require_one_of
 from resnest_edu.split_attention import RadixMajorSplitAttention, record_attention
 
 REPLACEMENTS = "uniform", "average", "shuffled", "swapped"
@@ -52,8 +53,7 @@ def replaced_attention(
             split attention, or none of a name in ``layers``; ``"average"`` without
             images or in training mode; ``"shuffled"`` meets a batch of one image.
     """
-    if how not in REPLACEMENTS:
-        raise ValueError(f"how (={how!r}) must be one of {', '.join(REPLACEMENTS)}")
+    require_one_of("how", how, REPLACEMENTS)
     modules = _modules(model, layers)
     means: dict[str, Tensor] = {}
     if how == "average":

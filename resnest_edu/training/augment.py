@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode, v2
 
-from resnest_edu.arguments import require_in_range, require_positive_int
+from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int
 from resnest_edu.training.recipe import Policy, Recipe
 
 # Statistics of ImageNet's training images, the convention of every published checkpoint.
@@ -100,6 +100,7 @@ def _require_images(images: Tensor) -> None:
 
 def _policy(policy: Policy, learnt_on: v2.AutoAugmentPolicy) -> list[nn.Module]:
     """The policy's transform in a list, which is empty for ``"none"``."""
+    require_one_of("policy", policy, get_args(Policy))
     # What a rotation or a shear uncovers becomes the mean colour, which the network sees as zero.
     settings: dict[str, Any] = {
         "interpolation": InterpolationMode.BILINEAR,
@@ -112,7 +113,6 @@ def _policy(policy: Policy, learnt_on: v2.AutoAugmentPolicy) -> list[nn.Module]:
             return [v2.AutoAugment(learnt_on, **settings)]
         case "randaugment":
             return [v2.RandAugment(**settings)]
-    raise ValueError(f"policy (={policy!r}) must be one of {', '.join(get_args(Policy))}")
 
 
 class Lighting(nn.Module):

@@ -16,17 +16,20 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import nn
 
 from resnest_edu.arguments import first_line
 from resnest_edu.resnest import ResNeSt
-from resnest_edu.training.recipe import Recipe
+from resnest_edu.training.recipe import BaseRecipe, Recipe
+from resnest_edu.training.task import EpochMetrics
 
 LAST, PREVIOUS, BEST = "checkpoint.pt", "previous.pt", "best.pt"
 NAMES = (LAST, PREVIOUS, BEST)
+
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseRecipe)
 
 _DIGEST = 32  # bytes of SHA-256 at the end of a file
 
@@ -66,7 +69,7 @@ def _read(path: Path) -> dict[str, Any]:
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
-def save_checkpoint(path: Path, model: nn.Module, recipe: Recipe, classes: tuple[str, ...], **state: Any) -> None:
+def save_checkpoint(path: Path, model: nn.Module, recipe: BaseRecipe, classes: tuple[str, ...], **state: Any) -> None:
     """Write the network's weights with its recipe, its class names and whatever ``state`` goes with them.
 
     The file appears whole or not at all.
@@ -74,11 +77,20 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: Recipe, classes: tuple
     _write(path, {"model": model.state_dict(), "recipe": asdict(recipe), "classes": list(classes), **state})
 
 
-def load_checkpoint(path: str | Path) -> tuple[ResNeSt, Recipe, tuple[str, ...]]:
+@overload
+def load_checkpoint(path: str | Path) -> tuple[ResNeSt, Recipe, tuple[str, ...]]: ...
+@overload
+def load_checkpoint(path: str | Path, recipe_type: type[AnyRecipe]) -> tuple[nn.Module, AnyRecipe, tuple[str, ...]]: ...
+def load_checkpoint(path: str | Path, recipe_type: type[BaseRecipe] = Recipe) -> tuple[nn.Module, Any, tuple[str, ...]]:
     """Read any checkpoint of a run: the network in evaluation mode, its recipe, its class names.
 
     Where the recipe averages the weights, the network has the average. Nothing but tensors and plain values is
     unpickled, so a file from a stranger cannot run code.
+
+    Args:
+        path: the file.
+        recipe_type: the kind of recipe that the run was trained by, such as
+            :class:`resnest_edu.transfer.DetectionRecipe`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -86,7 +98,9 @@ def load_checkpoint(path: str | Path) -> tuple[ResNeSt, Recipe, tuple[str, ...]]
     """
     try:
         content = _read(Path(path))
-        recipe, classes = Recipe(**content["recipe"]), tuple(content["classes"])
+        if content["recipe"]["task"] != recipe_type.task:
+            raise ValueError(f"it is of a network for {content['recipe']['task']}, not {recipe_type.task}")
+        recipe, classes = recipe_type(**content["recipe"]), tuple(content["classes"])
         model = recipe.build(len(classes))
         model.load_state_dict(content.get("average") or content["model"])
     except FileNotFoundError:
@@ -102,8 +116,8 @@ class Checkpoints:
     """The checkpoints of one run in one folder: the last, the one before it, and the best.
 
     ``checkpoint.pt`` is the last, ``previous.pt`` the one before, which is used when the last is damaged. ``best.pt``
-    has the weights of the epoch with the highest test accuracy: they are for use, and their accuracy is no result to
-    report, for it was chosen on the test images.
+    has the weights of the epoch with the highest score on the test images: they are for use, and their score is no
+    result to report, for it was chosen on these images.
 
     Args:
         folder: where they lie; made if it does not exist.
@@ -118,7 +132,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, recipe: Recipe, classes: tuple[str, ...], seed: int = 0, *, minutes: float = 5.0
+        self, folder: Path, recipe: BaseRecipe, classes: tuple[str, ...], seed: int = 0, *, minutes: float = 5.0
     ) -> None:
         require_writable(folder)
         self.folder, self.recipe, self.classes, self.seed, self.minutes = folder, recipe, classes, seed, minutes
@@ -158,8 +172,9 @@ class Checkpoints:
                 temporary = last
             temporary.replace(previous)
 
-    def save_best(self, model: nn.Module, accuracy: float, epoch: int) -> None:
-        save_checkpoint(self.folder / BEST, model, self.recipe, self.classes, test_accuracy=accuracy, epoch=epoch)
+    def save_best(self, model: nn.Module, metrics: EpochMetrics) -> None:
+        score = {metrics.score_name: metrics.score, "epoch": metrics.epoch}
+        save_checkpoint(self.folder / BEST, model, self.recipe, self.classes, **score)
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """``metrics.jsonl``: one JSON object a line, one line an epoch."""

@@ -8,7 +8,7 @@ the number of workers, nor on where a run was interrupted.
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from resnest_edu.training.distributed import ALONE, Group
 from resnest_edu.training.recipe import Recipe
 
 Batches = Iterator[tuple[Tensor, Tensor]]
+Collate = Callable[[list], Any]
 
 TRAIN_SHAPES, TEST_SHAPES = 12_000, 2_000
 
@@ -115,10 +116,16 @@ class _Drawn(Dataset):
 
 
 def training_batches(
-    data: Dataset, plan: Plan, *, first: int = 0, workers: int = 0, pin_memory: bool = False
+    data: Dataset,
+    plan: Plan,
+    *,
+    first: int = 0,
+    workers: int = 0,
+    pin_memory: bool = False,
+    collate: Collate | None = None,
 ) -> Batches:
     """Yield this process's part of every step from ``first`` to the end of the run: (images uint8 (B, 3, H, W),
-    labels int64 (B,)).
+    labels int64 (B,)), or what ``collate`` makes of a list of items.
 
     Images in memory are indexed a batch at a time, where they lie; anything else is read by a DataLoader, whose workers
     live until the end.
@@ -134,6 +141,7 @@ def training_batches(
         batch_sampler=keys,
         num_workers=workers,
         pin_memory=pin_memory,
+        collate_fn=collate,
     )
 
 
@@ -151,15 +159,17 @@ class _Keys:
         return self.plan.steps - self.first
 
 
-def evaluation_batches(data: Dataset, batch_size: int, *, group: Group = ALONE, workers: int = 0) -> Batches:
-    """Yield this process's part of all images, in their order."""
+def evaluation_batches(
+    data: Dataset, batch_size: int, *, group: Group = ALONE, workers: int = 0, collate: Collate | None = None
+) -> Batches:
+    """Yield this process's part of all images, in their order; see :func:`training_batches`."""
     indices = group.share(torch.arange(len(data)))  # type: ignore[arg-type]
     if isinstance(data, TensorImages):
         for chosen in indices.to(data.images.device).split(batch_size):
             yield data.images[chosen], data.labels[chosen]
     elif len(indices):
         chunks: Sequence[list[int]] = [chunk.tolist() for chunk in indices.split(batch_size)]
-        yield from DataLoader(data, batch_sampler=chunks, num_workers=workers)
+        yield from DataLoader(data, batch_sampler=chunks, num_workers=workers, collate_fn=collate)
 
 
 def shapes_data(recipe: Recipe, seed: int) -> tuple[TensorImages, TensorImages]:

@@ -39,6 +39,10 @@ class Group:
         """This process's part of a batch: every ``size``-th, so that the parts differ by one image at most."""
         return indices[self.rank :: self.size]
 
+    def share_of(self, count: int) -> int:
+        """How many of a batch of ``count`` are this process's part."""
+        return len(range(self.rank, count, self.size))
+
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all processes, in place."""
         if self.size > 1:

@@ -1,4 +1,4 @@
-"""The loop that trains every network of the book.
+"""The loop that trains every network of the book, whatever it is to learn.
 
 Legend: B batch, H height, W width.
 """
@@ -6,11 +6,10 @@ Legend: B batch, H height, W width.
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
@@ -18,76 +17,21 @@ from tqdm import tqdm
 
 from resnest_edu.regularization import DropBlock
 from resnest_edu.speed import accelerate
-from resnest_edu.training.augment import apply_policy, flip_and_shift, normalize
+from resnest_edu.training.augment import normalize
 from resnest_edu.training.average import MovingAverage
 from resnest_edu.training.checkpoint import Checkpoints
-from resnest_edu.training.data import Plan, TensorImages, seed_of, training_batches
+from resnest_edu.training.classification import Classification
+from resnest_edu.training.data import Plan, TensorImages, seed_of
 from resnest_edu.training.distributed import ALONE, Group
 from resnest_edu.training.interruption import Interruption
-from resnest_edu.training.measure import evaluate
-from resnest_edu.training.mixing import cutmix, equivalent_epsilon, mixup
-from resnest_edu.training.recipe import Recipe, parameter_groups
+from resnest_edu.training.recipe import BaseRecipe, Recipe, parameter_groups
 from resnest_edu.training.schedule import learning_rate, ramp
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """One line of ``metrics.jsonl``: accuracies as fractions, losses in nats, the rate at the epoch's end. Where images
-    are mixed, the training accuracy counts the class that has the larger part."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-    learning_rate: float
-    images_per_second: float
-    seconds: float
+from resnest_edu.training.task import EpochMetrics, Task, half_precision
 
 
 def default_device() -> torch.device:
     """CUDA where there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def prepare(
-    images: Tensor, labels: Tensor, recipe: Recipe, classes: int | None, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """What chance makes of a batch, as the recipe says: the network's input and its targets.
-
-    Images that the recipe crops come here cropped, mirrored and coloured already, one by one.
-
-    Shape: uint8 (B, 3, H, W), int64 (B,) -> float32 (B, 3, H, W); int64 (B,), or float32 (B, classes) if the recipe
-    mixes images.
-    """
-    if not recipe.crop:
-        images = flip_and_shift(images, flip=recipe.flip, shift=recipe.shift, generator=generator)
-        images = apply_policy(images, recipe.policy, generator=generator)
-    inputs = normalize(images).contiguous(memory_format=torch.channels_last)
-    if classes is None:
-        return inputs, labels
-    targets = F.one_hot(labels, classes).float()
-    mixes = recipe.mixup > 0 and not (recipe.cutmix > 0 and torch.rand((), generator=generator) < 0.5)
-    if mixes:
-        return mixup(inputs, targets, recipe.mixup, per=recipe.mix_per, generator=generator)
-    return cutmix(inputs, targets, recipe.cutmix, generator=generator)
-
-
-def smoothed_loss(logits: Tensor, targets: Tensor, recipe: Recipe, count: int) -> Tensor:
-    """Cross-entropy with the recipe's label smoothing, summed over the batch and divided by ``count``."""
-    epsilon = recipe.label_smoothing
-    if recipe.smoothing == "others":
-        epsilon = equivalent_epsilon(epsilon, logits.shape[1])
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # from half precision
-    return (
-        F.cross_entropy(
-            logits,
-            targets.to(logits) if targets.is_floating_point() else targets,
-            label_smoothing=epsilon,
-            reduction="sum",
-        )
-        / count
-    )
 
 
 class Run:
@@ -98,8 +42,8 @@ class Run:
         history: the metrics of every finished epoch.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, plan: Plan, device: torch.device) -> None:
-        self.model, self.recipe, self.plan, self.device = model, recipe, plan, device
+    def __init__(self, model: nn.Module, recipe: BaseRecipe, task: Task, plan: Plan, device: torch.device) -> None:
+        self.model, self.recipe, self.task, self.plan, self.device = model, recipe, task, plan, device
         self.optimizer = torch.optim.SGD(
             parameter_groups(model, recipe.weight_decay),
             lr=0.0,
@@ -111,9 +55,8 @@ class Run:
         self.dropblocks = [module for module in model.modules() if isinstance(module, DropBlock)]
         self.warmup_steps = min(round(recipe.warmup_epochs * plan.epoch_steps), plan.steps - 1)
         self.generator = torch.Generator()
-        self.classes: int | None = None  # asked for only where targets are mixed
         self.step = 0
-        self.sums = torch.zeros(3, device=device)  # of the epoch so far: loss, correct, images
+        self.sums = torch.zeros(2 + len(task.tallies), device=device)  # of the epoch so far: images, loss, tallies
         self.seconds = 0.0
         self.history: list[EpochMetrics] = []
         self._unchecked: list[Tensor] = []
@@ -124,8 +67,8 @@ class Run:
         return self.average.model if self.average else self.model
 
     @property
-    def best_accuracy(self) -> float:
-        return max((metrics.test_accuracy for metrics in self.history), default=-1.0)
+    def best_score(self) -> float:
+        return max((metrics.score for metrics in self.history), default=-1.0)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -143,8 +86,9 @@ class Run:
         if self.average:
             self.average.model.load_state_dict(content["average"])
         self.step, self.seconds = content["step"], content["seconds"]
+        # Of several processes all take the sums of process 0, which alone has saved: a share stands for the whole.
         self.sums = content["sums"].to(self.device)
-        self.history = [EpochMetrics(**metrics) for metrics in content["history"]]
+        self.history = [self.task.metrics(**metrics) for metrics in content["history"]]
 
     def rate(self, step: int) -> float:
         peak, warmup, total = self.recipe.peak_rate, self.warmup_steps, self.plan.steps
@@ -160,12 +104,7 @@ class Run:
         """Images of the step that comes, of all processes."""
         return min(self.plan.batch_size, self.plan.images - self.seen)
 
-    def take_step(
-        self,
-        network: Callable[[Tensor], Tensor],
-        images: Tensor,
-        labels: Tensor,
-    ) -> None:
+    def take_step(self, network: Callable[..., Any], batch: Any) -> None:
         """One step of gradient descent. ``network`` is the model, or a compiled or
         distributed form of it.
 
@@ -184,27 +123,24 @@ class Run:
                 total_steps=self.plan.steps,
             )
 
-        chance = self.classes, self.generator
-        inputs, targets = prepare(images, labels, self.recipe, *chance)
-        on_cuda, half = self.device.type == "cuda", torch.bfloat16
-        with torch.autocast(self.device.type, half, enabled=on_cuda):
-            logits = network(inputs)
-        # The mean over all processes' images: gradients are averaged, and shares may
-        # differ by an image.
-        processes = self.plan.group.size
-        loss = smoothed_loss(logits, targets, self.recipe, self.batch_size)
-        loss = loss * processes
-        loss.backward()
+        images = self.batch_size
+        loss, tallies = self.task.step(
+            network,
+            batch,
+            count=images,
+            device=self.device,
+            generator=self.generator,
+        )
+        # Gradients are averaged over the processes, and have to be summed.
+        (loss * self.plan.group.size).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average:
             self.average.update()
 
         with torch.no_grad():
-            right = targets.argmax(1) if targets.ndim == 2 else targets
-            self.sums[0] += loss * self.batch_size / processes
-            self.sums[1] += (logits.argmax(1) == right).sum()
-            self.sums[2] += len(labels)
+            seen = torch.full_like(loss, self.plan.group.share_of(images))
+            self.sums += torch.stack([seen, loss * images, *tallies])
         self._unchecked.append(loss.detach())
         self.step += 1
 
@@ -236,16 +172,15 @@ class Run:
     def finish_epoch(self, test_data: Dataset, workers: int, started: float) -> EpochMetrics:
         """Measure the network and note the epoch's metrics."""
         group = self.plan.group
-        loss, correct, seen = group.sum(self.sums).tolist()
+        seen, *sums = group.sum(self.sums).tolist()
         train_seconds = self.seconds + time.perf_counter() - started
         group.copy_from_first(self.measured)
-        test_loss, test_accuracy = evaluate(self.measured, test_data, workers=workers, group=group)
-        metrics = EpochMetrics(
+        measured = self.task.measure(self.measured, test_data, workers=workers, group=group)
+        training = dict(zip(("train_loss", *self.task.tallies), (one / seen for one in sums), strict=True))
+        metrics = self.task.metrics(
             epoch=self.step // self.plan.epoch_steps,
-            train_loss=loss / seen,
-            train_accuracy=correct / seen,
-            test_loss=test_loss,
-            test_accuracy=test_accuracy,
+            **training,
+            **measured,
             learning_rate=self.rate(self.step - 1),
             images_per_second=seen / train_seconds,
             seconds=self.seconds + time.perf_counter() - started,
@@ -267,7 +202,7 @@ def compile_ahead(model: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor
     for _ in range(3):  # to compile, to warm up, to record the graph
         if graphs:
             torch.compiler.cudagraph_mark_step_begin()
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
+        with half_precision(images.device):
             compiled(inputs).float().sum().backward()
         model.zero_grad()
     with torch.no_grad():
@@ -280,8 +215,9 @@ def train(
     model: nn.Module,
     train_data: Dataset,
     test_data: Dataset,
-    recipe: Recipe,
+    recipe: BaseRecipe,
     *,
+    task: Task | None = None,
     seed: int = 0,
     device: torch.device | None = None,
     workers: int = 0,
@@ -304,10 +240,11 @@ def train(
     ``torch.use_deterministic_algorithms`` is on. Ctrl-C then saves before it stops.
 
     Args:
-        model: maps (B, 3, H, W) to (B, classes).
+        model: maps (B, 3, H, W) to (B, classes), unless the task says otherwise.
         train_data: yields (uint8 image (3, H, W), label); see :class:`TensorImages` for data in memory.
         test_data: likewise.
         recipe: how to train; its ``model`` and ``image_size`` are not looked at.
+        task: what to learn; if None, to classify, and the recipe is a :class:`Recipe`.
         seed: of the data order, the augmentation and the dropping.
         device: where to train; CUDA where there is one if None.
         workers: processes that read data which is not in memory.
@@ -322,12 +259,18 @@ def train(
         The metrics of every epoch.
 
     Raises:
-        ValueError: there are too few training images.
+        ValueError: there are too few training images, or the task cannot be compiled.
         FloatingPointError: the loss stopped being a finite number; the message has the step, the rate and the last good
             checkpoint.
         KeyboardInterrupt: the run was interrupted, and saved if there are ``checkpoints``.
         OSError: a checkpoint could not be written.
     """
+    if task is None:
+        if not isinstance(recipe, Recipe):
+            raise ValueError(f"task (=None) must be given with a recipe for {recipe.task}")
+        task = Classification(recipe)
+    if compile and not task.compiles:
+        raise ValueError(f"compile (=True) must be False for {recipe.task}")
     plan = Plan(len(train_data), recipe.batch_size, recipe.epochs, seed, group)  # type: ignore[arg-type]
     device = device or default_device()
     model.to(device).to(memory_format=torch.channels_last).train()
@@ -336,21 +279,17 @@ def train(
         train_data, test_data = (
             data.to(device) if isinstance(data, TensorImages) else data for data in (train_data, test_data)
         )
-    run = Run(model, recipe, plan, device)
+    run = Run(model, recipe, task, plan, device)
     content = checkpoints.restore() if checkpoints else None
     if content:
         run.load(content)
     group.require_same("step of the checkpoint", run.step, device)
-    first_image = train_data[0][0]
-    if recipe.mixup or recipe.cutmix:
-        with torch.inference_mode():
-            run.classes = model.eval()(normalize(first_image[None].to(device))).shape[1]
-        model.train()
+    task.begin(model, train_data, device)
     network = group.wrap(model, device)
-    full: Callable[[Tensor], Tensor] = network
+    full: Callable[..., Any] = network
     if compile and run.step < plan.steps:
-        mine = len(group.share(torch.arange(recipe.batch_size)))
-        full = compile_ahead(network, first_image.to(device).expand(mine, -1, -1, -1))
+        image = train_data[0][0].to(device)
+        full = compile_ahead(network, image.expand(group.share_of(recipe.batch_size), -1, -1, -1))
 
     def save() -> None:
         run.require_finite(describe())
@@ -371,27 +310,22 @@ def train(
     cuda_devices = [device] if device.type == "cuda" else []
     with bar, torch.random.fork_rng(cuda_devices), Interruption() as interruption:
         started = time.perf_counter()
-        for images, labels in training_batches(
-            train_data, plan, first=run.step, workers=workers, pin_memory=device.type == "cuda"
-        ):
+        for batch in task.batches(train_data, plan, first=run.step, workers=workers, pin_memory=device.type == "cuda"):
             size = run.batch_size
-            images, labels = (one.to(device, non_blocking=True) for one in (images, labels))
             if compile and device.type == "cuda":
                 torch.compiler.cudagraph_mark_step_begin()
-            run.take_step(full if size == recipe.batch_size else network, images, labels)
+            run.take_step(full if size == recipe.batch_size else network, batch)
             run.require_finite(describe(), every=50 if device.type == "cuda" else 1)
             bar.update(size)
             if run.step % plan.epoch_steps == 0:
                 run.require_finite(describe())
-                best = run.best_accuracy
+                best = run.best_score
                 metrics = run.finish_epoch(test_data, workers, started)
                 started = time.perf_counter()
-                bar.set_postfix_str(
-                    f"epoch {metrics.epoch}/{recipe.epochs}, test accuracy {100 * metrics.test_accuracy:.1f} %"
-                )
+                bar.set_postfix_str(f"epoch {metrics.epoch}/{recipe.epochs}, {metrics.describe()}")
                 if checkpoints and group.writes:
-                    if metrics.test_accuracy > best:
-                        checkpoints.save_best(run.measured, metrics.test_accuracy, metrics.epoch)
+                    if metrics.score > best:
+                        checkpoints.save_best(run.measured, metrics)
                     checkpoints.write_metrics([asdict(one) for one in run.history])
                 if group.writes and after_epoch is not None:
                     after_epoch(metrics)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnest_edu.arguments import require_in_range, require_positive_int
+from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int
 from resnest_edu.training.recipe import MixPer, Smoothing
 
 
@@ -47,7 +47,7 @@ def smooth(
     _require_labels(labels)
     _require_classes(classes)
     require_in_range("epsilon", epsilon, 0, 1)
-    _require_one_of("definition", definition, get_args(Smoothing))
+    require_one_of("definition", definition, get_args(Smoothing))
     if definition == "all":
         off = epsilon / classes
         on = 1 - epsilon + off
@@ -105,7 +105,7 @@ def mixup(
     """
     _require_batch(images, targets)
     require_in_range("alpha", alpha, 0, open_low=True)
-    _require_one_of("per", per, get_args(MixPer))
+    require_one_of("per", per, get_args(MixPer))
     images = images if images.is_floating_point() else images.float()
     count = 1 if per == "batch" else len(images)
     own = _beta(alpha, count, generator).to(images.device)
@@ -211,8 +211,3 @@ def _require_classes(classes: int) -> None:
     require_positive_int(classes=classes)
     if classes < 2:
         raise ValueError(f"classes (={classes}) must be at least 2")
-
-
-def _require_one_of(name: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise ValueError(f"{name} (={value!r}) must be one of {', '.join(options)}")

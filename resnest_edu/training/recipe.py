@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
-from resnest_edu.arguments import require_in_range, require_positive_int, require_probability
+from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int, require_probability
 from resnest_edu.resnest import VARIANTS, ResNeSt, create_model
 
 Smoothing = Literal["all", "others"]
@@ -14,8 +14,8 @@ Policy = Literal["none", "autoaugment", "randaugment"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How to train. What is 0 by default is off by default.
+class BaseRecipe:
+    """What every recipe says, whatever the network is to learn.
 
     Attributes:
         model: a name from :func:`resnest_edu.list_models`.
@@ -27,27 +27,15 @@ class Recipe:
         warmup_epochs: epochs of linear warm-up; may be a fraction.
         momentum: of stochastic gradient descent, in Nesterov's form.
         weight_decay: on convolution and dense weights only.
-        label_smoothing: ε of arXiv:1512.00567.
-        smoothing: who gets it. ``"all"``: each of n classes ε/n, as in that paper, PyTorch and the released code of
-            ResNeSt; ``"others"``: every class but the true one ε/(n - 1), as in ResNeSt's paper.
-        mixup: α of mixup (arXiv:1710.09412): two images are mixed by λ ~ Beta(α, α).
-        mix_per: one λ for a ``"batch"``, as in the released code, or for each ``"example"``, as in the paper.
-        cutmix: α of CutMix (arXiv:1905.04899). With ``mixup`` too, each batch gets one or the other, as a coin decides.
         flip: mirror every other training image, at random, left to right.
-        shift: move each training image by up to this many pixels, at random, repeating its border.
-        crop: cut a part out of each training image, of between this share of its area and the whole, and resize it
-            (arXiv:1409.4842). Images are then read anew in every epoch.
-        policy: AutoAugment (arXiv:1805.09501) or RandAugment (arXiv:1909.13719), as in torchvision.
-        color_jitter: by what share brightness, contrast and saturation may change; needs ``crop``.
-        lighting: standard deviation of the noise along the principal components of colour; needs ``crop``.
-        dropout: probability of dropout before the last layer.
         dropblock: probability of DropBlock in the last two stages at the end of training; it grows from 0 in
             proportion to the step.
         stochastic_depth: probability that the last block's branch is skipped.
         ema: decay of a moving average of the weights, which is then what is measured and used, say 0.999.
+        task: what the network learns.
 
     Raises:
-        ValueError: a number is out of range, a choice or the model unknown.
+        ValueError: a number is out of range, the model unknown.
     """
 
     model: str
@@ -58,25 +46,14 @@ class Recipe:
     warmup_epochs: float
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    label_smoothing: float = 0.1
-    smoothing: Smoothing = "all"
-    mixup: float = 0.0
-    mix_per: MixPer = "batch"
-    cutmix: float = 0.0
     flip: bool = True
-    shift: int = 0
-    crop: float = 0.0
-    policy: Policy = "none"
-    color_jitter: float = 0.0
-    lighting: float = 0.0
-    dropout: float = 0.0
     dropblock: float = 0.0
     stochastic_depth: float = 0.0
     ema: float = 0.0
+    task: str = ""
 
     def __post_init__(self) -> None:
-        if self.model not in VARIANTS:
-            raise ValueError(f"model (={self.model!r}) must be one of {', '.join(VARIANTS)}")
+        require_one_of("model", self.model, VARIANTS)
         require_positive_int(image_size=self.image_size, epochs=self.epochs, batch_size=self.batch_size)
         if self.batch_size < 2:
             raise ValueError(f"batch_size (={self.batch_size}) must be at least 2 for batch norm to train")
@@ -84,24 +61,72 @@ class Recipe:
         require_in_range("warmup_epochs", self.warmup_epochs, 0)
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs (={self.warmup_epochs}) must be below epochs (={self.epochs})")
-        for name in ("weight_decay", "mixup", "cutmix", "color_jitter", "lighting"):
-            require_in_range(name, getattr(self, name), 0)
-        for name in ("momentum", "label_smoothing", "crop"):
-            require_in_range(name, getattr(self, name), 0, 1)
-        require_in_range("shift", self.shift, 0, self.image_size)
-        for name, choices in (("smoothing", Smoothing), ("mix_per", MixPer), ("policy", Policy)):
-            if getattr(self, name) not in get_args(choices):
-                raise ValueError(f"{name} (={getattr(self, name)!r}) must be one of {', '.join(get_args(choices))}")
-        for name in ("color_jitter", "lighting"):
-            if getattr(self, name) and not self.crop:
-                raise ValueError(f"{name} (={getattr(self, name)}) must be 0 without a crop (=0), with which it comes")
-        names = ("dropout", "dropblock", "stochastic_depth", "ema")
-        require_probability(**{name: getattr(self, name) for name in names})
+        require_in_range("weight_decay", self.weight_decay, 0)
+        require_in_range("momentum", self.momentum, 0, 1)
+        require_probability(dropblock=self.dropblock, stochastic_depth=self.stochastic_depth, ema=self.ema)
+        require_one_of("task", self.task, [type(self).task])
 
     @property
     def peak_rate(self) -> float:
         """The learning rate at the end of the warm-up."""
         return self.base_rate * self.batch_size / 256
+
+    def build(self, num_classes: int) -> nn.Module:
+        """The recipe's network with fresh weights."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(BaseRecipe):
+    """How to train a network to classify images. What is 0 by default is off by default.
+
+    The attributes of :class:`BaseRecipe`, and besides:
+
+    Attributes:
+        label_smoothing: ε of arXiv:1512.00567.
+        smoothing: who gets it. ``"all"``: each of n classes ε/n, as in that paper, PyTorch and the released code of
+            ResNeSt; ``"others"``: every class but the true one ε/(n - 1), as in ResNeSt's paper.
+        mixup: α of mixup (arXiv:1710.09412): two images are mixed by λ ~ Beta(α, α).
+        mix_per: one λ for a ``"batch"``, as in the released code, or for each ``"example"``, as in the paper.
+        cutmix: α of CutMix (arXiv:1905.04899). With ``mixup`` too, each batch gets one or the other, as a coin decides.
+        shift: move each training image by up to this many pixels, at random, repeating its border.
+        crop: cut a part out of each training image, of between this share of its area and the whole, and resize it
+            (arXiv:1409.4842). Images are then read anew in every epoch.
+        policy: AutoAugment (arXiv:1805.09501) or RandAugment (arXiv:1909.13719), as in torchvision.
+        color_jitter: by what share brightness, contrast and saturation may change; needs ``crop``.
+        lighting: standard deviation of the noise along the principal components of colour; needs ``crop``.
+        dropout: probability of dropout before the last layer.
+
+    Raises:
+        ValueError: a number is out of range, a choice or the model unknown.
+    """
+
+    label_smoothing: float = 0.1
+    smoothing: Smoothing = "all"
+    mixup: float = 0.0
+    mix_per: MixPer = "batch"
+    cutmix: float = 0.0
+    shift: int = 0
+    crop: float = 0.0
+    policy: Policy = "none"
+    color_jitter: float = 0.0
+    lighting: float = 0.0
+    dropout: float = 0.0
+    task: str = "classification"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("mixup", "cutmix", "color_jitter", "lighting"):
+            require_in_range(name, getattr(self, name), 0)
+        for name in ("label_smoothing", "crop"):
+            require_in_range(name, getattr(self, name), 0, 1)
+        require_in_range("shift", self.shift, 0, self.image_size)
+        for name, choices in (("smoothing", Smoothing), ("mix_per", MixPer), ("policy", Policy)):
+            require_one_of(name, getattr(self, name), get_args(choices))
+        for name in ("color_jitter", "lighting"):
+            if getattr(self, name) and not self.crop:
+                raise ValueError(f"{name} (={getattr(self, name)}) must be 0 without a crop (=0), with which it comes")
+        require_probability(dropout=self.dropout)
 
     def build(self, num_classes: int) -> ResNeSt:
         """The recipe's network with fresh weights, its regularization included."""

@@ -5,6 +5,7 @@ The paper's recipe is written out once, in :class:`ImageNet`; what its text leav
 
 from dataclasses import dataclass
 
+from resnest_edu.arguments import require_one_of
 from resnest_edu.training.recipe import MixPer, Policy, Recipe, Smoothing
 
 
@@ -160,6 +161,5 @@ def get_recipe(name: str) -> Recipe:
     Raises:
         ValueError: there is none.
     """
-    if name not in RECIPES:
-        raise ValueError(f"recipe (={name!r}) must be one of {', '.join(RECIPES)}")
+    require_one_of("recipe", name, RECIPES)
     return RECIPES[name]

@@ -12,8 +12,9 @@ from torch.utils.data import TensorDataset
 from resnest_edu.regularization import DropBlock
 from resnest_edu.resnest import ResNeSt, Variant
 from resnest_edu.training import RECIPES, Checkpoints, TensorImages, evaluate, train
+from resnest_edu.training.classification import Classification, prepare, smoothed_loss
 from resnest_edu.training.data import Plan
-from resnest_edu.training.loop import Run, compile_ahead, prepare, smoothed_loss
+from resnest_edu.training.loop import Run, compile_ahead
 from resnest_edu.training.mixing import smooth
 
 TINY = replace(RECIPES["shapes"], epochs=2, batch_size=8, image_size=8)
@@ -188,13 +189,13 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
 
 def test_several_losses_are_looked_at_together():
-    run = Run(tiny_model(), TINY, Plan(32, 8, 2, 0), torch.device("cpu"))
+    run = Run(tiny_model(), TINY, Classification(TINY), Plan(32, 8, 2, 0), torch.device("cpu"))
     network = tiny_model()
     data = two_colours(8)
     for step in range(4):
         if step == 2:
             nn.init.constant_(network.fc.bias, float("nan"))
-        run.take_step(network, data.images, data.labels)
+        run.take_step(network, (data.images, data.labels))
         if step < 3:
             run.require_finite("", every=4)
     with pytest.raises(FloatingPointError, match=r"loss is nan at step 2 \(epoch 1\)"):

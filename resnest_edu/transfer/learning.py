@@ -1,0 +1,176 @@
+"""Detection and segmentation as the training loop sees them: batches, loss, measure.
+
+Legend: B batch, H height, W width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from resnest_edu.training.augment import normalize
+from resnest_edu.training.data import Plan, evaluation_batches, training_batches
+from resnest_edu.training.distributed import ALONE, Group
+from resnest_edu.training.task import EpochMetrics, Task, half_precision
+from resnest_edu.transfer.metrics import DetectionScore, SegmentationScore
+from resnest_edu.transfer.recipes import DetectionRecipe, SegmentationRecipe
+from resnest_edu.transfer.targets import IGNORED, Target, collate_detection, collate_segmentation, without_crowd
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionMetrics(EpochMetrics):
+    """One line of ``metrics.jsonl``: mean average precisions by COCO's definition, as fractions; those of masks are None
+    where the detector finds none."""
+
+    score_name: ClassVar[str] = "box_map"
+    score_title: ClassVar[str] = "box mAP"
+
+    box_map: float
+    box_map50: float
+    box_map75: float
+    mask_map: float | None = None
+    mask_map50: float | None = None
+    mask_map75: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationMetrics(EpochMetrics):
+    """One line of ``metrics.jsonl``: shares of pixels, as fractions."""
+
+    score_name: ClassVar[str] = "mean_iou"
+    score_title: ClassVar[str] = "mean IoU"
+
+    mean_iou: float
+    pixel_accuracy: float
+
+
+def to_device(targets: list[Target], device: torch.device) -> list[Target]:
+    return [{name: value.to(device, non_blocking=True) for name, value in one.items()} for one in targets]
+
+
+@torch.inference_mode()
+def detect(
+    model: nn.Module, data: Dataset, *, batch_size: int = 16, workers: int = 0, group: Group = ALONE
+) -> Iterator[tuple[list[Target], list[Target]]]:
+    """Yield what a detector finds in this process's part of the images, and what there is, batch by batch, on the CPU.
+
+    The detector is in evaluation mode until the last batch.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    batches = evaluation_batches(data, batch_size, workers=workers, group=group, collate=collate_detection)
+    for images, targets in batches:
+        found = model([normalize(image.to(device)) for image in images])
+        yield to_device(found, torch.device("cpu")), targets
+    model.train(was_training)
+
+
+def evaluate_detector(
+    model: nn.Module, data: Dataset, *, masks: bool = False, workers: int = 0, group: Group = ALONE
+) -> DetectionScore:
+    """The score of a detector on all images; several processes share them."""
+    score = DetectionScore(masks=masks, group=group)
+    for found, targets in detect(model, data, workers=workers, group=group):
+        score.update(found, targets)
+    return score
+
+
+class Detection(Task):
+    """Boxes, and masks if the recipe's detector finds them. Items are (image uint8 (3, H, W), target)."""
+
+    metrics = DetectionMetrics
+
+    def __init__(self, recipe: DetectionRecipe) -> None:
+        self.recipe = recipe
+
+    def batches(self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:
+        return training_batches(
+            data, plan, first=first, workers=workers, pin_memory=pin_memory, collate=collate_detection
+        )
+
+    def step(
+        self,
+        network: Any,
+        batch: tuple[list[Tensor], list[Target]],
+        *,
+        count: int,
+        device: torch.device,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, tuple[()]]:
+        images = [normalize(image.to(device, non_blocking=True)) for image in batch[0]]
+        targets = to_device([without_crowd(target) for target in batch[1]], device)
+        with half_precision(device):
+            losses = network(images, targets)
+        # Each is a mean over boxes; images weigh the same whichever process has them.
+        return sum(losses.values()) * len(images) / count, ()
+
+    def measure(self, model: nn.Module, data: Dataset, *, workers: int, group: Group) -> dict[str, float]:
+        score = evaluate_detector(model, data, masks=self.recipe.masks, workers=workers, group=group).compute()
+        return {name: value for name, value in score.items() if name in DetectionMetrics.__dataclass_fields__}
+
+
+@torch.inference_mode()
+def evaluate_segmenter(
+    model: nn.Module, data: Dataset, num_classes: int, *, batch_size: int = 16, workers: int = 0, group: Group = ALONE
+) -> SegmentationScore:
+    """The score of a segmenter on all images; several processes share them."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    score = SegmentationScore(num_classes, group=group, device=device)
+    batches = evaluation_batches(data, batch_size, workers=workers, group=group, collate=collate_segmentation)
+    for images, classes in batches:
+        logits = model(normalize(images.to(device)))["out"]
+        score.update(logits.argmax(1), classes.to(device))
+    model.train(was_training)
+    return score
+
+
+class Segmentation(Task):
+    """A class for every pixel. Items are (image uint8 (3, H, W), map int64 (H, W)), all of one size."""
+
+    metrics = SegmentationMetrics
+
+    def __init__(self, recipe: SegmentationRecipe) -> None:
+        self.recipe = recipe
+        self.classes = 0
+
+    def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
+        head: Any = model.get_submodule("classifier")
+        self.classes = head[-1].out_channels
+
+    def batches(self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:
+        return training_batches(
+            data, plan, first=first, workers=workers, pin_memory=pin_memory, collate=collate_segmentation
+        )
+
+    def step(
+        self,
+        network: Any,
+        batch: tuple[Tensor, Tensor],
+        *,
+        count: int,
+        device: torch.device,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, tuple[()]]:
+        images, classes = (one.to(device, non_blocking=True) for one in batch)
+        with half_precision(device):
+            logits = network(normalize(images).contiguous(memory_format=torch.channels_last))
+        loss = pixel_loss(logits["out"], classes)
+        if "aux" in logits:
+            loss = loss + self.recipe.auxiliary * pixel_loss(logits["aux"], classes)
+        return loss * len(images) / count, ()
+
+    def measure(self, model: nn.Module, data: Dataset, *, workers: int, group: Group) -> dict[str, float]:
+        return evaluate_segmenter(model, data, self.classes, workers=workers, group=group).compute()
+
+
+def pixel_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """Mean cross-entropy over all pixels that have a class. Shape: (B, classes, H, W), (B, H, W) -> ()."""
+    known = (classes != IGNORED).sum().clamp(min=1)  # the mean over none would not be a number
+    return F.cross_entropy(logits.float(), classes, ignore_index=IGNORED, reduction="sum") / known

@@ -1,0 +1,40 @@
+"""The images a recipe for detection or segmentation is trained and tested on: the embedded scenes, or a folder."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from resnest_edu.transfer.augment import detection_transform, segmentation_transform
+from resnest_edu.transfer.folders import AnnotatedSplits, open_detection_folder, open_segmentation_folder
+from resnest_edu.transfer.recipes import DetectionRecipe, TransferRecipe
+from resnest_edu.transfer.scenes import SCENES, DetectionScenes, SegmentationScenes
+
+
+def scene_splits(recipe: TransferRecipe, seed: int) -> AnnotatedSplits:
+    """The embedded scenes at the recipe's image size, mirrored in training if the recipe says so."""
+    config = replace(SCENES, size=recipe.image_size)
+    kind: Callable[..., Any]
+    if isinstance(recipe, DetectionRecipe):
+        kind, mirror = DetectionScenes, detection_transform(True, flip=recipe.flip)
+    else:
+        size = recipe.image_size
+        kind, mirror = SegmentationScenes, segmentation_transform(True, size=size, flip=recipe.flip, scale=(1, 1))
+    train = kind(recipe.train_scenes, seed=seed, split="train", config=config, transform=mirror)
+    test = kind(recipe.test_scenes, seed=seed, split="test", config=config)
+    return AnnotatedSplits(train, test, kind.classes)
+
+
+def folder_splits(recipe: TransferRecipe, folder: Path) -> AnnotatedSplits:
+    """A folder in COCO's or VOC's format. For detection the images' shorter sides are resized to the recipe's image
+    size; for segmentation squares of it are cut out of them, at scales from a half to two.
+
+    Raises:
+        ValueError: as :func:`~resnest_edu.transfer.open_detection_folder` does.
+    """
+    size, flip = recipe.image_size, recipe.flip
+    if isinstance(recipe, DetectionRecipe):
+        resize = detection_transform(True, flip=flip, size=size), detection_transform(False, size=size)
+        return open_detection_folder(folder, masks=recipe.masks, transforms=resize)
+    crop = segmentation_transform(True, flip=flip, size=size), segmentation_transform(False, size=size)
+    return open_segmentation_folder(folder, transforms=crop)
