@@ -86,6 +86,7 @@ CHAPTER_ORDER = [
     "data",
     "speed",
     "training",
+    "transfer",
     "experiments",
     "figures",
     "notebook",
