@@ -52,9 +52,10 @@ def test_the_package_loads_and_exports_without_the_packages_of_the_book_and_of_t
     code = """
 import sys
 others = "matplotlib IPython jupyter_book sphinx nbval scipy timm onnx onnxscript onnxruntime pytest triton"
+others += " torchmetrics pycocotools"
 for name in others.split():
     sys.modules[name] = None
-import resnest_edu, resnest_edu.data, resnest_edu.speed.benchmark
+import resnest_edu, resnest_edu.data, resnest_edu.speed.benchmark, resnest_edu.transfer
 import resnest_edu.training.__main__, resnest_edu.experiments.__main__
 import torch
 source, model = (resnest_edu.resnest14(5).eval() for _ in range(2))

@@ -53,8 +53,8 @@ def _square(image: Image.Image, size: int) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def _load(path: str) -> Image.Image:
-    """The image of a file, or a ValueError that names the file."""
+def load_image(path: str | Path) -> Image.Image:
+    """The image of a file as upright RGB, or a ValueError that names the file."""
     try:
         with Image.open(path) as image:
             return _rgb(image)
@@ -77,7 +77,7 @@ class _Folder(ImageFolder):
     targets: list[int]
 
     def __init__(self, root: Path, transform: Transform) -> None:
-        super().__init__(root, transform=transform, loader=_load, allow_empty=True)
+        super().__init__(root, transform=transform, loader=load_image, allow_empty=True)
 
     def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         names = _class_names(Path(directory))
@@ -107,7 +107,7 @@ class _Folder(ImageFolder):
 
 def _is_whole(path: str) -> bool:
     try:
-        _load(path)
+        load_image(path)
     except ValueError:
         return False
     return True

@@ -145,7 +145,11 @@ class ShapesDataset(Dataset[tuple[Tensor, int]]):
         scene = self._draw(index % self.count, 1)
         return torch.from_numpy(scene.images[0]), int(scene.labels[0])
 
+    def scenes(self) -> Scenes:
+        """All scenes at once, with the boxes and masks of their objects."""
+        return self._draw(0, self.count)
+
     def tensors(self) -> tuple[Tensor, Tensor]:
         """All scenes at once: (images uint8 (N, 3, S, S), labels int64 (N,))."""
-        scenes = self._draw(0, self.count)
+        scenes = self.scenes()
         return torch.from_numpy(scenes.images), torch.from_numpy(scenes.labels)

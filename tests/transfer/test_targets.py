@@ -1,0 +1,102 @@
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+from resnest_edu.transfer import check_map, check_target, collate_detection, collate_segmentation, without_crowd
+
+
+def target(**changes: Tensor) -> dict[str, Tensor]:
+    whole = {
+        "boxes": torch.tensor([[0.0, 0.0, 20.0, 10.0], [2.5, 3.0, 4.0, 9.0]]),
+        "labels": torch.tensor([1, 3]),
+        "masks": torch.ones(2, 10, 20, dtype=torch.uint8),
+        "crowd": torch.tensor([False, True]),
+    }
+    return whole | changes
+
+
+def test_a_target_that_fills_its_image_and_an_empty_one_pass() -> None:
+    check_target(target(), (10, 20), 3, "a.png")
+    check_target({name: field[:0] for name, field in target().items()}, (10, 20), 3, "a.png")
+
+
+BOX = [2.5, 3.0, 4.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"boxes": torch.tensor([BOX, [5.0, 3.0, 5.0, 9.0]])}, "boxes (=[5.0, 3.0, 5.0, 9.0])"),
+        ({"boxes": torch.tensor([BOX, [5.0, 9.0, 6.0, 3.0]])}, "boxes (=[5.0, 9.0, 6.0, 3.0])"),
+        ({"boxes": torch.tensor([BOX, [-1.0, 3.0, 6.0, 9.0]])}, "boxes (=[-1.0, 3.0, 6.0, 9.0])"),
+        ({"boxes": torch.tensor([BOX, [1.0, -3.0, 6.0, 9.0]])}, "boxes (=[1.0, -3.0, 6.0, 9.0])"),
+        ({"boxes": torch.tensor([BOX, [1.0, 3.0, 20.5, 9.0]])}, "boxes (=[1.0, 3.0, 20.5, 9.0])"),
+        ({"boxes": torch.tensor([BOX, [1.0, 3.0, 6.0, 11.0]])}, "boxes (=[1.0, 3.0, 6.0, 11.0])"),
+        ({"boxes": torch.tensor([BOX, [1.0, 3.0, torch.nan, 9.0]])}, "boxes (=[1.0, 3.0, nan, 9.0])"),
+        ({"boxes": torch.tensor([BOX, [1.0, 3.0, 6.0, torch.inf]])}, "boxes (=[1.0, 3.0, 6.0, inf])"),
+        ({"boxes": torch.tensor([BOX])}, "boxes (=(torch.float32, (1, 4)))"),
+        ({"boxes": torch.tensor([BOX, BOX], dtype=torch.float64)}, "boxes (=(torch.float64, (2, 4)))"),
+        ({"labels": torch.tensor([1, 0])}, "labels (=0) must be from 1 to 3"),
+        ({"labels": torch.tensor([1, 4])}, "labels (=4) must be from 1 to 3"),
+        ({"labels": torch.tensor([1, 2], dtype=torch.int32)}, "labels (=(torch.int32"),
+        ({"crowd": torch.tensor([True])}, "crowd (=(torch.bool, (1,)))"),
+        ({"crowd": torch.tensor([0, 1])}, "crowd (=(torch.int64"),
+        ({"masks": torch.ones(2, 20, 10, dtype=torch.uint8)}, "masks (=(torch.uint8, (2, 20, 10)))"),
+        ({"masks": torch.ones(1, 10, 20, dtype=torch.uint8)}, "masks (=(torch.uint8, (1, 10, 20)))"),
+        ({"masks": torch.ones(2, 10, 20, dtype=torch.bool)}, "masks (=(torch.bool"),
+        ({"masks": torch.full((2, 10, 20), 255, dtype=torch.uint8)}, "masks (=255)"),
+    ],
+)
+def test_a_faulty_target_is_refused_with_its_image_and_field(changes: dict[str, Tensor], fault: str) -> None:
+    with pytest.raises(ValueError, match=rf"^a\.png: {re.escape(fault)}"):
+        check_target(target(**changes), (10, 20), 3, "a.png")
+
+
+@pytest.mark.parametrize("name", ["boxes", "labels", "crowd"])
+def test_a_target_without_a_field_is_refused(name: str) -> None:
+    whole = target()
+    del whole[name]
+    with pytest.raises(ValueError, match=rf"^a\.png: target .* must contain {name}"):
+        check_target(whole, (10, 20), 3, "a.png")
+
+
+def test_a_map_of_classes_and_ignored_pixels_passes() -> None:
+    check_map(torch.tensor([[0, 1, 2], [255, 2, 0]]), (2, 3), 3, "a.png")
+
+
+@pytest.mark.parametrize(
+    ("classes", "fault"),
+    [
+        (torch.tensor([[0, 3, 2], [255, 2, 0]]), "map (=3) must be from 0 to 2, or 255"),
+        (torch.tensor([[0, -1, 2], [255, 2, 0]]), "map (=-1)"),
+        (torch.zeros(3, 2, dtype=torch.int64), "map (=(torch.int64, (3, 2)))"),
+        (torch.zeros(2, 3, dtype=torch.uint8), "map (=(torch.uint8"),
+    ],
+)
+def test_a_faulty_map_is_refused(classes: Tensor, fault: str) -> None:
+    with pytest.raises(ValueError, match=rf"^a\.png: {re.escape(fault)}"):
+        check_map(classes, (2, 3), 3, "a.png")
+
+
+def test_crowds_are_left_out_of_every_field() -> None:
+    left = without_crowd(target())
+    assert {name: len(field) for name, field in left.items()} == dict.fromkeys(target(), 1)
+    assert left["labels"].tolist() == [1] and left["boxes"].tolist() == [[0, 0, 20, 10]]
+
+
+def test_a_detection_batch_keeps_images_of_different_sizes() -> None:
+    items = [(torch.zeros(3, 10, 20, dtype=torch.uint8), target()), (torch.zeros(3, 8, 8, dtype=torch.uint8), {})]
+    images, targets = collate_detection(items)
+    assert images == [items[0][0], items[1][0]] and targets == [items[0][1], {}]
+
+
+def test_a_segmentation_batch_is_stacked_or_refused() -> None:
+    items = [(torch.full((3, 4, 5), i, dtype=torch.uint8), torch.full((4, 5), i)) for i in range(2)]
+    images, maps = collate_segmentation(items)
+    assert images.shape == (2, 3, 4, 5) and maps.shape == (2, 4, 5)
+    assert images[1].unique().tolist() == maps[1].unique().tolist() == [1]
+    items.append((torch.zeros(3, 5, 4, dtype=torch.uint8), torch.zeros(5, 4, dtype=torch.int64)))
+    with pytest.raises(ValueError, match=r"images \(=\[\(4, 5\), \(5, 4\)\]\) of a batch must have one size"):
+        collate_segmentation(items)
