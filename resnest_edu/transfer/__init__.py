@@ -1,0 +1,1 @@
+"""The network as a backbone: detection, instance segmentation, semantic segmentation."""
