@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from resnest_edu.arguments import require_one_of
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.training.checkpoint import NAMES, Checkpoints, require_writable, write_atomically
 from resnest_edu.training.classification import Classification
@@ -28,6 +29,7 @@ from resnest_edu.training.loop import default_device, train
 from resnest_edu.training.recipe import BaseRecipe, Recipe
 from resnest_edu.training.recipes import RECIPES
 from resnest_edu.training.task import EpochMetrics, Task
+from resnest_edu.transfer.backbone import load_backbone
 from resnest_edu.transfer.learning import Detection, Segmentation
 from resnest_edu.transfer.recipes import TRANSFER_RECIPES, DetectionRecipe, SegmentationRecipe, TransferRecipe
 from resnest_edu.transfer.splits import folder_splits, scene_splits

@@ -153,11 +153,25 @@ def create_backbone(
     )
     backbone = StageBackbone(body, norm=norm, frozen_stages=frozen_stages)
     if weights is not None:
-        _load(backbone.body, name, Path(weights))
+        load_backbone(backbone, name, weights)
     return backbone
 
 
-def _load(body: Backbone, name: str, path: Path) -> None:
+def load_backbone(model: nn.Module, name: str, path: str | Path) -> None:
+    """Put a classifier's weights into a backbone, or into the one inside a detector or
+    segmenter, without its head; all of them or, if anything is wrong, none.
+
+    Args:
+        model: a :class:`StageBackbone`, or a module that contains one.
+        name: what family member it is.
+        path: see ``weights`` of :func:`create_backbone`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or holds another network.
+    """
+    body = next(part.body for part in model.modules() if isinstance(part, StageBackbone))
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights (={str(path)!r}) must be a file")
     if not _names_a_recipe(path):

@@ -140,6 +140,44 @@ class SegmentationRecipe(TransferRecipe):
 
     def build_on(self, backbone: StageBackbone, num_classes: int) -> nn.Module:
         """The same on a given backbone."""
-        return create_segmenter(
-            backbone, num_classes, auxiliary=self.auxiliary > 0, atrous_rates=self.atrous_rates
-        )
+        return create_segmenter(backbone, num_classes, auxiliary=self.auxiliary > 0, atrous_rates=self.atrous_rates)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectShapes(DetectionRecipe):
+    """The embedded scenes."""
+
+    model: str = "resnest11_small"
+    image_size: int = 96
+    epochs: int = 10
+    batch_size: int = 8
+    base_rate: float = 1.0
+    warmup_epochs: float = 0.5
+    pyramid_channels: int = 64
+    anchor_scale: float = 4.0
+    head_width: int = 128
+    proposals: int = 100
+    samples: int = 32
+    train_scenes: int = 200
+    test_scenes: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentShapes(SegmentationRecipe):
+    """The embedded scenes."""
+
+    model: str = "resnest11_small"
+    image_size: int = 96
+    epochs: int = 10
+    batch_size: int = 8
+    base_rate: float = 1.0
+    warmup_epochs: float = 0.5
+    atrous_rates: tuple[int, ...] | None = (1, 2, 3)
+    train_scenes: int = 200
+    test_scenes: int = 100
+
+
+TRANSFER_RECIPES: dict[str, TransferRecipe] = {
+    "detect-shapes": DetectShapes(),
+    "segment-shapes": SegmentShapes(),
+}
