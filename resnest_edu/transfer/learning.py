@@ -23,8 +23,8 @@ from resnest_edu.transfer.targets import IGNORED, Target, collate_detection, col
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionMetrics(EpochMetrics):
-    """One line of ``metrics.jsonl``: mean average precisions by COCO's definition, as fractions; those of masks are None
-    where the detector finds none."""
+    """One line of ``metrics.jsonl``: mean average precisions by COCO's definition, as fractions; those of masks are
+    None where the detector finds none."""
 
     score_name: ClassVar[str] = "box_map"
     score_title: ClassVar[str] = "box mAP"
@@ -63,7 +63,7 @@ def detect(
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    batches = evaluation_batches(data, batch_size, workers=workers, group=group, collate=collate_detection)
+    batches: Any = evaluation_batches(data, batch_size, workers=workers, group=group, collate=collate_detection)
     for images, targets in batches:
         found = model([normalize(image.to(device)) for image in images])
         yield to_device(found, torch.device("cpu")), targets

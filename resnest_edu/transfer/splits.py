@@ -15,6 +15,7 @@ def scene_splits(recipe: TransferRecipe, seed: int) -> AnnotatedSplits:
     """The embedded scenes at the recipe's image size, mirrored in training if the recipe says so."""
     config = replace(SCENES, size=recipe.image_size)
     kind: Callable[..., Any]
+    mirror: Any
     if isinstance(recipe, DetectionRecipe):
         kind, mirror = DetectionScenes, detection_transform(True, flip=recipe.flip)
     else:
