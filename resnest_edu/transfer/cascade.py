@@ -13,6 +13,7 @@ has one entry for each image.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -249,7 +250,7 @@ def check_stages(iou_thresholds: Sequence[float], box_weights: Sequence[tuple[fl
     """Raise ValueError unless there is a stage, thresholds rise, and weights fit them."""
     if not iou_thresholds:
         raise ValueError("iou_thresholds (=()) must be at least one")
-    for before, iou in zip((0, *iou_thresholds), iou_thresholds):
+    for before, iou in pairwise((0, *iou_thresholds)):
         require_in_range("iou_thresholds", iou, before, 1, open_low=before == 0)
     if len(box_weights) != len(iou_thresholds):
         number = f"iou_thresholds (={len(iou_thresholds)})"

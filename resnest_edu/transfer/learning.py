@@ -16,6 +16,7 @@ from resnest_edu.training.augment import normalize
 from resnest_edu.training.data import Plan, evaluation_batches, training_batches
 from resnest_edu.training.distributed import ALONE, Group
 from resnest_edu.training.task import EpochMetrics, Task, half_precision
+from resnest_edu.transfer.extra import require_extra
 from resnest_edu.transfer.metrics import DetectionScore, SegmentationScore
 from resnest_edu.transfer.recipes import DetectionRecipe, SegmentationRecipe
 from resnest_edu.transfer.targets import IGNORED, Target, collate_detection, collate_segmentation, without_crowd
@@ -88,6 +89,9 @@ class Detection(Task):
     def __init__(self, recipe: DetectionRecipe) -> None:
         self.recipe = recipe
 
+    def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
+        require_extra("torchmetrics", "pycocotools")  # now, and not when the first epoch is over
+
     def batches(self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:
         return training_batches(
             data, plan, first=first, workers=workers, pin_memory=pin_memory, collate=collate_detection
@@ -141,6 +145,7 @@ class Segmentation(Task):
         self.classes = 0
 
     def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
+        require_extra("torchmetrics")
         head: Any = model.get_submodule("classifier")
         self.classes = head[-1].out_channels
 

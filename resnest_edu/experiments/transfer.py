@@ -1,0 +1,207 @@
+"""Is split attention the better backbone, at equal cost?
+
+The paper's claim in miniature: a ResNet-D and a ResNeSt of the same multiply-adds are trained to classify the drawn
+shapes, by one recipe; then each becomes the backbone of the same detectors and the same segmenter, trained by one
+schedule on drawn scenes. A seed means the same images in the same order for both.
+
+The runs go side by side. What classifying has taught is kept for the runs that build on it while one call lasts; a
+later call trains it again.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnest_edu.contenders import PlainBottleneck, multiply_adds, parameter_count
+from resnest_edu.data import SHAPE_CLASSES
+from resnest_edu.resnest import Backbone, ResNeSt, Variant
+from resnest_edu.results import summarize as over_seeds
+from resnest_edu.training import Recipe, shapes_data, train
+from resnest_edu.training.side_by_side import side_by_side
+from resnest_edu.transfer import (
+    Detection,
+    DetectionRecipe,
+    Segmentation,
+    SegmentationRecipe,
+    StageBackbone,
+    TransferRecipe,
+    scene_splits,
+)
+from resnest_edu.transfer.extra import require_extra
+
+NEEDS_CUDA = True
+SEEDS = range(3)
+SIDE_BY_SIDE = 8
+TOLERANCE = 0.01
+"""By how much the multiply-adds of the two may differ."""
+VARIANT = Variant((2, 2, 2, 2), planes=(32, 64, 128, 256), pool_first=True)
+
+
+class PlainBackbone(Backbone):
+    """ResNet-D: the same stem, stages and shortcuts, and plain 3×3 convolutions."""
+
+    block = PlainBottleneck
+
+
+class PlainResNet(ResNeSt):
+    """Its classifier."""
+
+    block = PlainBottleneck
+
+
+@dataclass(frozen=True)
+class Family:
+    """A classifier, and the same network as a backbone."""
+
+    classifier: Callable[..., ResNeSt]
+    backbone: Callable[..., Backbone]
+
+
+FAMILIES = {"ResNet-D": Family(PlainResNet, PlainBackbone), "ResNeSt": Family(ResNeSt, Backbone)}
+# What a recipe calls its model is not looked at: the networks are those above.
+PRETRAINING = Recipe(
+    model="resnest26",
+    image_size=64,
+    epochs=12,
+    batch_size=128,
+    base_rate=0.8,
+    warmup_epochs=1,
+    weight_decay=5e-4,
+    shift=4,
+)
+SCENES: dict[str, Any] = {"image_size": 128, "batch_size": 16, "train_scenes": 6000, "test_scenes": 1000}
+BOXES: dict[str, Any] = {
+    "model": "resnest26",
+    "epochs": 6,
+    "base_rate": 0.64,
+    "warmup_epochs": 0.5,
+    "pyramid_channels": 128,
+    "anchor_scale": 5.0,
+    "head_width": 512,
+    "proposals": 300,
+    "samples": 128,
+}
+HEADS: dict[str, TransferRecipe] = {
+    "Faster R-CNN": DetectionRecipe(**SCENES, **BOXES, detector="faster"),
+    "Cascade R-CNN": DetectionRecipe(**SCENES, **BOXES, detector="cascade"),
+    "Mask R-CNN": DetectionRecipe(**SCENES, **BOXES, detector="mask"),
+    "DeepLabV3": SegmentationRecipe(
+        **SCENES, model="resnest26", epochs=6, base_rate=0.64, warmup_epochs=0.5, atrous_rates=(2, 4, 6)
+    ),
+}
+PRETRAINED = "classification"
+PIECES = tuple(
+    f"{family}, {task}, seed {seed}" for seed in SEEDS for task in (PRETRAINED, *HEADS) for family in FAMILIES
+)
+
+
+def run_pieces(
+    names: Iterable[str], device: torch.device, data: Path | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Train once for each name; side by side on CUDA, one after another on the CPU.
+
+    Raises:
+        ValueError: the multiply-adds are not equal enough.
+        ImportError: the metrics' libraries are not installed.
+    """
+    require_equal_cost()
+    require_extra("torchmetrics", "pycocotools")
+    with tempfile.TemporaryDirectory() as folder:
+        run = partial(run_piece, folder=Path(folder), device=device)
+        yield from side_by_side(run, names, processes=SIDE_BY_SIDE if device.type == "cuda" else 1)
+
+
+def costs() -> dict[str, dict[str, int]]:
+    """Parameters of each classifier, and multiply-adds for one image of a scene's size."""
+    found = {}
+    for name, family in FAMILIES.items():
+        with torch.device("meta"):
+            model = family.classifier(VARIANT, len(SHAPE_CLASSES))
+        size = SCENES["image_size"]
+        found[name] = {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model, size)}
+    return found
+
+
+def require_equal_cost() -> None:
+    """Raise ValueError unless both cost the same multiply-adds, within the tolerance."""
+    first, second = (cost["multiply_adds"] for cost in costs().values())
+    if abs(first - second) > TOLERANCE * first:
+        raise ValueError(f"multiply-adds (={first:,} and {second:,}) must be equal within {100 * TOLERANCE:g} %")
+
+
+def run_piece(name: str, *, folder: Path, device: torch.device) -> dict[str, Any]:
+    """Train the classifier, or a head on the backbone that the classifier has become; returns plain values."""
+    family, task, seed = name.split(", ")
+    number = int(seed.removeprefix("seed "))
+    file = folder / f"{family}-{number}.pt"
+    figures = {}
+    if task == PRETRAINED or not file.exists():
+        figures = pretrain(FAMILIES[family], number, file, device)
+    return figures if task == PRETRAINED else finetune(FAMILIES[family], HEADS[task], number, file, device)
+
+
+def pretrain(family: Family, seed: int, file: Path, device: torch.device) -> dict[str, Any]:
+    """Train the classifier and keep its weights in ``file``."""
+    torch.manual_seed(seed)
+    model = family.classifier(VARIANT, len(SHAPE_CLASSES))
+    history = train(model, *shapes_data(PRETRAINING, seed), PRETRAINING, seed=seed, device=device, progress=False)
+    temporary = file.with_name(f"{file.name}.{os.getpid()}")
+    torch.save({key: value for key, value in model.state_dict().items() if not key.startswith("fc.")}, temporary)
+    temporary.replace(file)
+    return figures_of(history)
+
+
+def finetune(family: Family, recipe: TransferRecipe, seed: int, file: Path, device: torch.device) -> dict[str, Any]:
+    """Train the recipe's head on the backbone, both of them."""
+    torch.manual_seed(seed)
+    splits = scene_splits(recipe, seed)
+    body = family.backbone(VARIANT, output_stride=getattr(recipe, "output_stride", 32))
+    body.load_state_dict(torch.load(file, weights_only=True))
+    model = recipe.build_on(StageBackbone(body), len(splits.classes))
+    task = (Detection if isinstance(recipe, DetectionRecipe) else Segmentation)(recipe)  # type: ignore[arg-type]
+    history = train(model, splits.train, splits.test, recipe, task=task, seed=seed, device=device, progress=False)
+    return figures_of(history)
+
+
+def figures_of(history: list[Any]) -> dict[str, Any]:
+    """The last epoch's metrics, the seconds of all, and every epoch's score."""
+    last = {key: value for key, value in asdict(history[-1]).items() if value is not None}
+    return {**last, "seconds": sum(one.seconds for one in history), "scores": [one.score for one in history]}
+
+
+def summarize(pieces: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """For each head and family the metrics of the seeds, their mean and deviation; and the seeds' differences between
+    the families."""
+    heads: dict[str, Any] = {}
+    for task in (PRETRAINED, *HEADS):
+        metrics = [name for name in pieces[f"ResNeSt, {task}, seed 0"] if name.startswith(WHAT_COUNTS)]
+        heads[task] = {}
+        for metric in metrics:
+            values = {
+                family: [pieces[f"{family}, {task}, seed {seed}"][metric] for seed in SEEDS] for family in FAMILIES
+            }
+            gains = [ours - theirs for ours, theirs in zip(values["ResNeSt"], values["ResNet-D"], strict=True)]
+            heads[task][metric] = {
+                family: {"seeds": found, **over_seeds(found)} for family, found in (values | {"gain": gains}).items()
+            }
+    return {
+        "seeds": list(SEEDS),
+        "costs": costs(),
+        "pretraining": settings(PRETRAINING),
+        "recipes": {name: settings(recipe) for name, recipe in HEADS.items()},
+        "heads": heads,
+    }
+
+
+WHAT_COUNTS = ("test_accuracy", "box_map", "mask_map", "mean_iou", "pixel_accuracy")
+
+
+def settings(recipe: Any) -> dict[str, Any]:
+    """The recipe's numbers, without the model's name."""
+    return {key: value for key, value in asdict(recipe).items() if key != "model"}
