@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import chain, zip_longest
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -112,7 +113,14 @@ class DetectionScore:
         kinds: Any = tuple(_KINDS[kind] for kind in self.kinds)
         # torchmetrics' own exchange between processes waits for ever if one has an image more than another.
         metric = MeanAveragePrecision(
-            iou_type=kinds, extended_summary=True, sync_on_compute=False, backend="pycocotools"
+            iou_type=kinds,
+            # As COCO's, in double precision: torchmetrics' own 0.6 is the next float32 above it, which an IoU of
+            # 0.6 does not reach.
+            iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
+            rec_thresholds=np.linspace(0, 1, 101).tolist(),
+            extended_summary=True,
+            sync_on_compute=False,
+            backend="pycocotools",
         )
         metric.warn_on_many_detections = False
         metric.update([], [])  # otherwise it warns when asked for the score of no image
