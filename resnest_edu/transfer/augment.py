@@ -22,7 +22,8 @@ def _plain(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DetectionTransform:
-    """Torchvision's ``steps`` for a detection item; see :func:`detection_transform`."""
+    """Torchvision's ``steps`` for a detection item; see
+    :func:`detection_transform`."""
 
     steps: nn.Module
 
@@ -38,7 +39,8 @@ class DetectionTransform:
 
 @dataclass(frozen=True)
 class SegmentationTransform:
-    """Torchvision's ``steps`` for a segmentation item; see :func:`segmentation_transform`."""
+    """Torchvision's ``steps`` for a segmentation item; see
+    :func:`segmentation_transform`."""
 
     steps: nn.Module
 
@@ -47,9 +49,14 @@ class SegmentationTransform:
         return _plain(image), _plain(classes)
 
 
-def detection_transform(train: bool, *, flip: bool = True, size: int | None = None) -> DetectionTransform:
-    """What happens to a detection item: its shorter side is resized, and in training it is
-    mirrored with probability 1/2.
+def detection_transform(
+    train: bool,
+    *,
+    flip: bool = True,
+    size: int | None = None,
+) -> DetectionTransform:
+    """What happens to a detection item: its shorter side is resized, and in training
+    it is mirrored with probability 1/2.
 
     Shape: uint8 (3, H, W), target -> the same, with another H and W if resized.
 
@@ -73,11 +80,12 @@ def segmentation_transform(
 ) -> SegmentationTransform:
     """What happens to a segmentation item.
 
-    In training the shorter side is resized to ``size`` times a random scale, the image is mirrored
-    with probability 1/2, and a random square of ``size`` is cut out; where the image is too small
-    for it, the mean colour is added around it, whose class is ignored (255). For the test the shorter
-    side is resized to ``size``. Maps are resized to the nearest pixel: a class between two
-    others is neither.
+    In training the shorter side is resized to ``size`` times a random scale, the
+    image is mirrored with probability 1/2, and a random square of ``size`` is cut
+    out; where the image is too small for it, the mean colour is added around it,
+    whose class is ignored (255). For the test the shorter side is resized to
+    ``size``. Maps are resized to the nearest pixel: a class between two others is
+    neither.
 
     Shape: uint8 (3, H, W), int64 (H, W) -> the same; in training H = W = ``size``.
 
@@ -100,9 +108,13 @@ def segmentation_transform(
     require_in_range("scale[1]", greatest, least)
     # torchvision leaves the greatest size out.
     sides = round(least * size), round(greatest * size) + 1
-    fill = {tv_tensors.Image: [round(255 * mean) for mean in MEAN], tv_tensors.Mask: IGNORED}
+    fill = {
+        tv_tensors.Image: [round(255 * mean) for mean in MEAN],
+        tv_tensors.Mask: IGNORED,
+    }
     crop = v2.RandomCrop(size, pad_if_needed=True, fill=fill)
-    return SegmentationTransform(_compose(v2.RandomResize(*sides), *_mirror(flip), crop))
+    steps = _compose(v2.RandomResize(*sides), *_mirror(flip), crop)
+    return SegmentationTransform(steps)
 
 
 def _compose(*steps: nn.Module) -> nn.Module:

@@ -135,7 +135,8 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         image, annotations, where = self.index.read(index)
         height, width = image.shape[1:]
-        boxes = torch.tensor([self.index.box(one, width, height) for one in annotations]).reshape(-1, 4)
+        corners = [self.index.box(one, width, height) for one in annotations]
+        boxes = torch.tensor(corners, dtype=torch.float32).reshape(-1, 4)
         target = {
             "boxes": boxes,
             "labels": torch.tensor([self.index.labels[one["category_id"]] for one in annotations], dtype=torch.int64),

@@ -21,7 +21,12 @@ from torch.utils.data import Dataset
 
 from resnest_edu.transfer.coco import CocoDetection, CocoSegmentation, coco_splits
 from resnest_edu.transfer.targets import Target
-from resnest_edu.transfer.voc import VOC_CLASSES, VocDetection, VocSegmentation, voc_folder
+from resnest_edu.transfer.voc import (
+    VOC_CLASSES,
+    VocDetection,
+    VocSegmentation,
+    voc_folder,
+)
 
 DetectionTransforms = tuple[Callable[[Tensor, Target], tuple[Tensor, Target]], ...]
 SegmentationTransforms = tuple[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], ...]
@@ -29,12 +34,14 @@ SegmentationTransforms = tuple[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class AnnotatedSplits:
-    """Training and test images of the same classes, all for detection or all for segmentation.
+    """Training and test images of the same classes, all for detection or all for
+    segmentation.
 
     Attributes:
         train, test: their items are those of :mod:`resnest_edu.transfer.targets`.
-        classes: names; for segmentation the first is the background, for detection the first has
-            label 1. So ``len(classes)`` is the ``num_classes`` of detectors and segmenters.
+        classes: names; for segmentation the first is the background, for detection
+            the first has label 1. So ``len(classes)`` is the ``num_classes`` of
+            detectors and segmenters.
     """
 
     train: Dataset[Any]
@@ -43,13 +50,18 @@ class AnnotatedSplits:
 
 
 def open_detection_folder(
-    root: str | Path, *, masks: bool = False, transforms: DetectionTransforms | None = None
+    root: str | Path,
+    *,
+    masks: bool = False,
+    transforms: DetectionTransforms | None = None,
 ) -> AnnotatedSplits:
-    """Open a folder of images with boxes; which format it has is seen by its contents.
+    """Open a folder of images with boxes; which format it has is seen by its
+    contents.
 
-    Images become upright RGB and are read when an item is asked for. Boxes are clipped to the
-    image; an object of whose box nothing is left, or whose mask is empty, is left out. COCO's
-    crowds and VOC's difficult objects are marked ``"crowd"``. An image without objects is one.
+    Images become upright RGB and are read when an item is asked for. Boxes are
+    clipped to the image; an object of whose box nothing is left, or whose mask is
+    empty, is left out. COCO's crowds and VOC's difficult objects are marked
+    ``"crowd"``. An image without objects is one.
 
     Args:
         root: the folder.
@@ -57,9 +69,10 @@ def open_detection_folder(
         transforms: for training and for test items.
 
     Raises:
-        ValueError: the folder is missing, of neither format or incomplete; an annotation
-            is not what its format says (the message names it); masks of a VOC folder. When an
-            item is read: its image is broken or not of the size that the annotations state.
+        ValueError: the folder is missing, of neither format or incomplete; an
+            annotation is not what its format says (the message names it); masks of a
+            VOC folder. When an item is read: its image is broken or not of the size
+            that the annotations state.
         ImportError: a COCO folder, and pycocotools is not installed.
     """
     root = _require_folder(root)
@@ -74,7 +87,11 @@ def open_detection_folder(
                 f"masks (=True) must be False for the VOC folder {folder}: its annotations are boxes alone"
             )
         voc = VocDetection(folder, "train", transform=for_train)
-        return AnnotatedSplits(voc, VocDetection(folder, "val", classes=voc.classes, transform=for_test), voc.classes)
+        return AnnotatedSplits(
+            voc,
+            VocDetection(folder, "val", classes=voc.classes, transform=for_test),
+            voc.classes,
+        )
     raise _neither(root)
 
 
@@ -84,23 +101,25 @@ def open_segmentation_folder(
     classes: tuple[str, ...] | None = None,
     transforms: SegmentationTransforms | None = None,
 ) -> AnnotatedSplits:
-    """Open a folder of images with maps of their pixels' classes; which format it has is seen
-    by its contents.
+    """Open a folder of images with maps of their pixels' classes; which format it has
+    is seen by its contents.
 
-    The maps of a COCO folder are made from its instance masks. A pixel that objects of different
-    classes claim is ignored (255), since masks do not say which is in front; so is a pixel of a
-    crowd alone, whose outline encloses what lies between its members too.
+    The maps of a COCO folder are made from its instance masks. A pixel that objects
+    of different classes claim is ignored (255), since masks do not say which is in
+    front; so is a pixel of a crowd alone, whose outline encloses what lies between
+    its members too.
 
     Args:
         root: the folder.
-        classes: what the values of a VOC folder's maps mean, from 0, the background, on; by
-            default PASCAL VOC's 21. COCO files name their own.
+        classes: what the values of a VOC folder's maps mean, from 0, the background,
+            on; by default PASCAL VOC's 21. COCO files name their own.
         transforms: for training and for test items.
 
     Raises:
-        ValueError: the folder is missing, of neither format or incomplete; an annotation
-            is not what its format says (the message names it); ``classes`` of a COCO folder. When
-            an item is read: its image or map is broken, or their sizes differ.
+        ValueError: the folder is missing, of neither format or incomplete; an
+            annotation is not what its format says (the message names it); ``classes``
+            of a COCO folder. When an item is read: its image or map is broken, or
+            their sizes differ.
         ImportError: a COCO folder, and pycocotools is not installed.
     """
     root = _require_folder(root)

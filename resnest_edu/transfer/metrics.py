@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import chain, zip_longest
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -24,14 +25,16 @@ _FIGURES = {"map": "map", "map50": "map_50", "map75": "map_75"} | {
 
 
 class DetectionScore:
-    """Mean average precision (mAP), by COCO's definition, of the detections seen so far.
+    """Mean average precision (mAP), by COCO's definition, of the detections seen so
+    far.
 
-    A detection hits an object of its class if the intersection of the two over their union (IoU)
-    reaches a threshold, and no detection of a higher score has hit the object. Average precision is
-    the mean, over the recalls 0, 0.01, …, 1, of the greatest precision at that recall or a
-    greater one; ``map`` is its mean over classes and over the thresholds 0.5, 0.55, …, 0.95. The
-    100 detections of the highest scores count in each image and class. A ``"crowd"`` is no object to
-    find, and what lies in it no false detection. (PASCAL VOC's own figure, of one threshold
+    A detection hits an object of its class if the intersection of the two over their
+    union (IoU) reaches a threshold, and no detection of a higher score has hit the
+    object. Average precision is the mean, over the recalls 0, 0.01, …, 1, of the
+    greatest precision at that recall or a greater one; ``map`` is its mean over
+    classes and over the thresholds 0.5, 0.55, …, 0.95. The 100 detections of the
+    highest scores count in each image and class. A ``"crowd"`` is no object to find,
+    and what lies in it no false detection. (PASCAL VOC's own figure, of one threshold
     and without a limit, differs.)
 
     Args:
@@ -49,12 +52,15 @@ class DetectionScore:
         self._result: dict[str, Tensor] | None = None
 
     def update(self, predictions: Sequence[Target], targets: Sequence[Target]) -> None:
-        """Take in a batch: what a detector of torchvision gives in evaluation mode, and the truth.
+        """Take in a batch: what a detector of torchvision gives in evaluation mode,
+        and the truth.
 
-        Masks are of probabilities, (n, 1, H, W), as from torchvision, or of 0 and 1, (n, H, W).
+        Masks are of probabilities, (n, 1, H, W), as from torchvision, or of 0 and 1,
+        (n, H, W).
 
         Raises:
-            ValueError: there are more of one than of the other, or a field is missing.
+            ValueError: there are more of one than of the other, or a field is
+                missing.
         """
         if len(predictions) != len(targets):
             raise ValueError(f"predictions (={len(predictions)}) must be as many as targets (={len(targets)})")
@@ -67,11 +73,12 @@ class DetectionScore:
         self._result = None
 
     def compute(self) -> dict[str, float]:
-        """``box_map``, ``box_map50`` and ``box_map75`` (one threshold), ``box_map_small``,
-        ``box_map_medium`` and ``box_map_large`` (objects of less than 32² pixels, up to
-        96², and more: of the mask if masks are measured, else of the box); with masks the
-        same of ``mask_``. A figure is ``nan`` where there
-        is no object to find. In several processes all must call this; it is about all their images.
+        """``box_map``, ``box_map50`` and ``box_map75`` (one threshold),
+        ``box_map_small``, ``box_map_medium`` and ``box_map_large`` (objects of less
+        than 32² pixels, up to 96², and more: of the mask if masks are measured, else
+        of the box); with masks the same of ``mask_``. A figure is ``nan`` where there
+        is no object to find. In several processes all must call this; it is about all
+        their images.
         """
         result = self._evaluate()
         prefixes = {kind: f"{_KINDS[kind]}_" if len(self.kinds) > 1 else "" for kind in self.kinds}
@@ -81,16 +88,22 @@ class DetectionScore:
             for ours, theirs in _FIGURES.items()
         }
 
-    def precision_recall(self, *, iou: float = 0.5, kind: Literal["box", "mask"] = "box") -> tuple[Tensor, Tensor]:
-        """The precision reached at each recall, averaged over the classes; its mean is the mAP at
-        this threshold. In several processes all must call this.
+    def precision_recall(
+        self,
+        *,
+        iou: float = 0.5,
+        kind: Literal["box", "mask"] = "box",
+    ) -> tuple[Tensor, Tensor]:
+        """The precision reached at each recall, averaged over the classes; its mean
+        is the mAP at this threshold. In several processes all must call this.
 
         Returns:
-            Recalls 0, 0.01, …, 1, float32 (101,), and precisions, float32 (101,), ``nan`` where there is
-            no object to find.
+            Recalls 0, 0.01, …, 1, float32 (101,), and precisions, float32 (101,),
+            ``nan`` where there is no object to find.
 
         Raises:
-            ValueError: ``iou`` is not one of 0.5, 0.55, …, 0.95, or ``kind`` is not measured.
+            ValueError: ``iou`` is not one of 0.5, 0.55, …, 0.95, or ``kind`` is not
+                measured.
         """
         thresholds = [50 + 5 * step for step in range(10)]
         if not any(math.isclose(100 * iou, threshold) for threshold in thresholds):
@@ -102,7 +115,7 @@ class DetectionScore:
         result = self._evaluate()
         if name not in result:
             return recall, torch.full((101,), math.nan)
-        # Thresholds, recalls, classes; then objects of all sizes, and 100 detections an image.
+        # Thresholds, recalls, classes; then objects of all sizes, 100 detections.
         precision = result[name][thresholds.index(round(100 * iou)), :, :, 0, -1]
         return recall, precision[:, (precision >= 0).all(0)].mean(1).float()
 
@@ -110,9 +123,17 @@ class DetectionScore:
         from torchmetrics.detection import MeanAveragePrecision
 
         kinds: Any = tuple(_KINDS[kind] for kind in self.kinds)
-        # torchmetrics' own exchange between processes waits for ever if one has an image more than another.
+        # torchmetrics' own exchange between processes, an image at a time, waits for
+        # ever if one has an image more than another.
         metric = MeanAveragePrecision(
-            iou_type=kinds, extended_summary=True, sync_on_compute=False, backend="pycocotools"
+            iou_type=kinds,
+            # As COCO's, in double precision: torchmetrics' own 0.6 is a float32 just
+            # above it, which an IoU of 0.6 does not reach.
+            iou_thresholds=np.linspace(0.5, 0.95, 10).tolist(),
+            rec_thresholds=np.linspace(0, 1, 101).tolist(),
+            extended_summary=True,
+            sync_on_compute=False,
+            backend="pycocotools",
         )
         metric.warn_on_many_detections = False
         metric.update([], [])  # otherwise it warns when asked for the score of no image
@@ -122,12 +143,12 @@ class DetectionScore:
         missing = [name for name in fields if name not in item]
         if missing:
             raise ValueError(f"{what} (={', '.join(item)}) must contain {', '.join(missing)}")
-        chosen = {name: item[name].detach().cpu() for name in fields}
+        chosen = {name: item[name].detach() for name in fields}
         if "masks" in fields:
             masks = chosen["masks"]
             masks = masks.squeeze(1) if masks.ndim == 4 else masks
             chosen["masks"] = (masks > 0.5).to(torch.uint8)
-        return chosen
+        return {name: field.cpu() for name, field in chosen.items()}
 
     def _evaluate(self) -> dict[str, Tensor]:
         if self._result is None:
@@ -152,10 +173,11 @@ def _or_nan(value: float) -> float:
 class SegmentationScore:
     """Mean intersection over union (mIoU) and pixel accuracy of the maps seen so far.
 
-    Both come from one table of all pixels, true class by predicted class: so an image counts
-    by its pixels, as in PASCAL VOC's figures. A class that is neither predicted nor true
-    anywhere has no IoU and does not count in the mean; one that is true and never predicted, or
-    the other way round, has 0. Pixels of truth 255 do not count.
+    Both come from one table of all pixels, true class by predicted class: so an image
+    counts by its pixels, as in PASCAL VOC's figures. A class that is neither
+    predicted nor true anywhere has no IoU and does not count in the mean; one that is
+    true and never predicted, or the other way round, has 0. Pixels of truth 255 do
+    not count.
 
     Args:
         num_classes: the background among them; at least 2.
@@ -167,7 +189,13 @@ class SegmentationScore:
         ImportError: torchmetrics is not installed.
     """
 
-    def __init__(self, num_classes: int, *, group: Group = ALONE, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        group: Group = ALONE,
+        device: torch.device | str = "cpu",
+    ) -> None:
         require_positive_int(num_classes=num_classes)
         if not 2 <= num_classes <= IGNORED:
             raise ValueError(f"num_classes (={num_classes}) must be from 2 to {IGNORED}")
@@ -176,7 +204,10 @@ class SegmentationScore:
 
         self.num_classes, self.group = num_classes, group
         self.metric = MulticlassConfusionMatrix(
-            num_classes, ignore_index=IGNORED, validate_args=False, sync_on_compute=False
+            num_classes,
+            ignore_index=IGNORED,
+            validate_args=False,
+            sync_on_compute=False,
         ).to(device)
 
     def update(self, predictions: Tensor, targets: Tensor) -> None:
@@ -189,7 +220,10 @@ class SegmentationScore:
             raise ValueError(
                 f"predictions (={tuple(predictions.shape)}) must be of the targets' shape {tuple(targets.shape)}"
             )
-        for name, classes in (("predictions", predictions), ("targets", targets[targets != IGNORED])):
+        for name, classes in (
+            ("predictions", predictions),
+            ("targets", targets[targets != IGNORED]),
+        ):
             if classes.numel() and not 0 <= classes.min() <= classes.max() < self.num_classes:
                 raise ValueError(
                     f"{name} (=from {classes.min()} to {classes.max()}) must be from 0 to {self.num_classes - 1}"
@@ -197,8 +231,8 @@ class SegmentationScore:
         self.metric.update(predictions.to(self.metric.device), targets.to(self.metric.device))
 
     def compute(self) -> dict[str, float]:
-        """``miou`` and ``pixel_accuracy``, fractions; ``nan`` where no pixel counts. In several
-        processes all must call this; it is about all their images."""
+        """``miou`` and ``pixel_accuracy``, fractions; ``nan`` where no pixel counts.
+        In several processes all must call this; it is about all their images."""
         table = self._table()
         return {
             "miou": float(_iou(table).nanmean()),
@@ -206,11 +240,12 @@ class SegmentationScore:
         }
 
     def class_iou(self) -> list[float]:
-        """Each class's IoU, ``nan`` if it has none. In several processes all must call this."""
+        """Each class's IoU, ``nan`` if it has none. In several processes all must call
+        this."""
         return _iou(self._table()).tolist()
 
     def _table(self) -> Tensor:
-        """The pixels of all processes, true class by predicted class, float64 (N, N)."""
+        """All processes' pixels, true class by predicted class, float64 (N, N)."""
         return self.group.sum(self.metric.confmat.clone()).cpu().to(torch.float64)
 
 

@@ -16,20 +16,28 @@ from resnest_edu.transfer.targets import Target
 
 Split = Literal["train", "test"]
 
-SCENES = SceneConfig(size=96, objects=(1, 4), scale=(0.22, 0.5), clutter=3, occlusion=0)
-"""One to four objects, 21 to 48 pixels across, in front of clutter; what hides them are other objects alone."""
+SCENES = SceneConfig(
+    size=96,
+    objects=(1, 4),
+    scale=(0.22, 0.5),
+    clutter=3,
+    occlusion=0,
+)
+"""One to four objects, 21 to 48 pixels across, in front of clutter; what hides them are
+other objects alone."""
 
 LEAST_PIXELS = 16
-"""Of an object of which fewer pixels are to be seen, a square of four by four at most, nobody can tell the class."""
+"""Of an object of which fewer pixels are to be seen than a square of four by four,
+nobody can tell the class."""
 
 
 class DetectionScenes(Dataset[tuple[Tensor, Target]]):
     """Scenes with the boxes and masks of their objects.
 
-    Item i is (image uint8 (3, S, S), target); its box encloses what is to be seen of an object, and
-    its mask is just that. Training scene i is scene i of
-    :func:`~resnest_edu.data.draw_scenes`, test scene i is scene ``TEST_START + i``. All are drawn
-    once and kept, about 75 kB each by default.
+    Item i is (image uint8 (3, S, S), target); its box encloses what is to be seen of
+    an object, and its mask is just that. Training scene i is scene i of
+    :func:`~resnest_edu.data.draw_scenes`, test scene i is scene ``TEST_START + i``.
+    All are drawn once and kept, about 75 kB each by default.
 
     Args:
         count: how many scenes.
@@ -59,7 +67,8 @@ class DetectionScenes(Dataset[tuple[Tensor, Target]]):
         transform: Callable[[Tensor, Target], tuple[Tensor, Target]] | None = None,
     ) -> None:
         require_positive_int(least_pixels=least_pixels)
-        self.scenes = ShapesDataset(count, seed=seed, split=split, config=config).scenes()
+        shapes = ShapesDataset(count, seed=seed, split=split, config=config)
+        self.scenes = shapes.scenes()
         # An empty slot has no pixel, so this leaves it out too.
         self.kept = self.scenes.instance_masks.sum(axis=(2, 3)) >= least_pixels
         self.transform = transform
@@ -69,11 +78,12 @@ class DetectionScenes(Dataset[tuple[Tensor, Target]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         kept, scenes = self.kept[index], self.scenes
+        masks = torch.from_numpy(scenes.instance_masks[index][kept])
         image = torch.from_numpy(scenes.images[index])
         target = {
             "boxes": torch.from_numpy(scenes.boxes[index][kept]),
             "labels": torch.from_numpy(scenes.classes[index][kept] + 1),
-            "masks": torch.from_numpy(scenes.instance_masks[index][kept]).to(torch.uint8),
+            "masks": masks.to(torch.uint8),
             "crowd": torch.zeros(int(kept.sum()), dtype=torch.bool),
         }
         return self.transform(image, target) if self.transform else (image, target)
@@ -82,8 +92,8 @@ class DetectionScenes(Dataset[tuple[Tensor, Target]]):
 class SegmentationScenes(Dataset[tuple[Tensor, Tensor]]):
     """The same scenes with the class of every pixel.
 
-    Item i is (image uint8 (3, S, S), map int64 (S, S)). All scenes are drawn once and kept, about
-    37 kB each by default.
+    Item i is (image uint8 (3, S, S), map int64 (S, S)). All scenes are drawn once and
+    kept, about 37 kB each by default.
 
     Args:
         count, seed, split, config: as for :class:`DetectionScenes`.
@@ -108,7 +118,8 @@ class SegmentationScenes(Dataset[tuple[Tensor, Tensor]]):
         transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         scenes = ShapesDataset(count, seed=seed, split=split, config=config).scenes()
-        self.images, self.maps = torch.from_numpy(scenes.images), torch.from_numpy(scenes.semantic)
+        self.images = torch.from_numpy(scenes.images)
+        self.maps = torch.from_numpy(scenes.semantic)
         self.transform = transform
 
     def __len__(self) -> int:

@@ -21,19 +21,26 @@ IGNORED = 255
 """In a map: a pixel of unknown class, from which nothing is learnt and by which nothing is measured."""
 
 
-def check_target(target: Target, image_size: tuple[int, int], num_classes: int, where: str) -> None:
+def check_target(
+    target: Target,
+    image_size: tuple[int, int],
+    num_classes: int,
+    where: str,
+) -> None:
     """Raise ValueError unless a detection target fits its image.
 
     Args:
-        target: ``"boxes"``, ``"labels"``, ``"crowd"``, and ``"masks"`` if there are any.
+        target: ``"boxes"``, ``"labels"``, ``"crowd"``, and ``"masks"`` if there are
+            any.
         image_size: height and width in pixels.
         num_classes: the greatest label; the background, 0, is not a label.
         where: the image's name, for the message.
 
     Raises:
-        ValueError: a field is missing, or of another type or shape than it must be; a label
-            is not from 1 to ``num_classes``; a box is not finite, has no area or reaches
-            out of the image; masks have not the image's size or other values than 0 and 1.
+        ValueError: a field is missing, or of another type or shape than it must be; a
+            label is not from 1 to ``num_classes``; a box is not finite, has no area
+            or reaches out of the image; masks have not the image's size or other
+            values than 0 and 1.
     """
 
     def require(holds: bool | Tensor, field: str, value: object, constraint: str) -> None:
@@ -58,14 +65,22 @@ def check_target(target: Target, image_size: tuple[int, int], num_classes: int, 
     for box in target["boxes"].tolist():
         x1, y1, x2, y2 = box
         require(
-            0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height, "boxes", box, f"have an area inside {width} x {height}"
+            0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height,
+            "boxes",
+            box,
+            f"have an area inside {width} x {height}",
         )
     if count and "masks" in target:
         greatest = int(target["masks"].max())
         require(greatest <= 1, "masks", greatest, "be 0 or 1")
 
 
-def check_map(classes: Tensor, image_size: tuple[int, int], num_classes: int, where: str) -> None:
+def check_map(
+    classes: Tensor,
+    image_size: tuple[int, int],
+    num_classes: int,
+    where: str,
+) -> None:
     """Raise ValueError unless a segmentation map fits its image.
 
     Args:
@@ -75,7 +90,8 @@ def check_map(classes: Tensor, image_size: tuple[int, int], num_classes: int, wh
         where: the image's name, for the message.
 
     Raises:
-        ValueError: type or size is another; a pixel is neither from 0 to ``num_classes`` - 1 nor 255.
+        ValueError: type or size is another; a pixel is neither from 0 to
+            ``num_classes`` - 1 nor 255.
     """
     found = classes.dtype, tuple(classes.shape)
     if found != (torch.int64, tuple(image_size)):
@@ -94,12 +110,15 @@ def without_crowd(target: Target) -> Target:
 def collate_detection(
     items: Sequence[tuple[Tensor, Target]],
 ) -> tuple[list[Tensor], list[Target]]:
-    """A batch for a detector, whose images may differ in size: a list of images, a list of targets."""
+    """A batch for a detector, whose images may differ in size: a list of images, a
+    list of targets."""
     images, targets = zip(*items, strict=True)
     return list(images), list(targets)
 
 
-def collate_segmentation(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def collate_segmentation(
+    items: Sequence[tuple[Tensor, Tensor]],
+) -> tuple[Tensor, Tensor]:
     """A batch for a segmenter. Shape: B items -> uint8 (B, 3, H, W), int64 (B, H, W).
 
     Raises:
