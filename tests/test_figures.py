@@ -339,3 +339,11 @@ def test_the_pyramid_names_levels_and_sums_all_but_the_coarsest():
     assert levels | {"M2: sum", "M3", "1×1", "3×3", "×2", "pool"} <= shown
     without = texts(figures.pyramid({"C2": (4, 256)}, extra_level=False))
     assert not {"pool", "×2"} & without
+
+
+def test_names_near_the_right_edge_end_there():
+    target = {"boxes": torch.tensor([[1.0, 2.0, 4.0, 5.0], [6.0, 2.0, 9.0, 5.0]]), "labels": torch.tensor([1, 2])}
+    figure = figures.scenes_with_boxes(PICTURES[:1], [target], classes=["first", "second"])
+    first, second = figure.axes[0].texts
+    assert (first.get_position()[0], first.get_ha()) == (0.5, "left")
+    assert (second.get_position()[0], second.get_ha()) == (7.5, "right")

@@ -82,8 +82,11 @@ def scenes_with_boxes(
                 _outline(axes, boxes[k], color, linewidth=1.8)
                 text += f" {scores[k]:.2f}"
             ground = {"facecolor": "white" if predictions is None else color, "edgecolor": "none", "pad": 1}
-            x, y = boxes[k, 0] - 0.5, max(boxes[k, 1] - 0.5, 0.06 * image.shape[1])
-            axes.text(x, y, text, fontsize=7.5, ha="left", va="bottom", bbox=ground, clip_on=True)
+            left = boxes[k, 0] < 0.6 * image.shape[2]  # or else the text would leave the picture
+            x = boxes[k, 0] if left else min(boxes[k, 2], image.shape[2])
+            y = max(boxes[k, 1], 0.06 * image.shape[1])
+            side = "left" if left else "right"
+            axes.text(x - 0.5, y - 0.5, text, fontsize=7.5, ha=side, va="bottom", bbox=ground, clip_on=True)
         axes.set(xlim=(-0.5, image.shape[2] - 0.5), ylim=(image.shape[1] - 0.5, -0.5))
     return figure
 
