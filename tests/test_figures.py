@@ -9,6 +9,21 @@ from resnest_edu import figures
 from resnest_edu.figures.base import BookFigure
 from resnest_edu.statistics import mean_interval
 
+PICTURES = torch.full((2, 3, 8, 8), 99, dtype=torch.uint8)
+TARGETS = [
+    {"boxes": torch.tensor([[1.0, 2.0, 5.0, 6.0], [0.0, 0.0, 3.0, 3.0]]), "labels": torch.tensor([1, 2])},
+    {"boxes": torch.empty(0, 4), "labels": torch.empty(0, dtype=torch.int64)},
+]
+PREDICTIONS = [
+    {
+        "boxes": torch.tensor([[1.0, 1.0, 5.0, 7.0], [2.0, 2.0, 4.0, 4.0]]),
+        "labels": torch.tensor([1, 2]),
+        "scores": torch.tensor([0.75, 0.25]),
+        "masks": torch.eye(8).repeat(2, 1, 1, 1),
+    },
+    TARGETS[1] | {"scores": torch.empty(0), "masks": torch.empty(0, 1, 8, 8)},
+]
+MAPS = {"first": np.array([[[0, 1], [2, 2]]]), "second": torch.tensor([[[0, 255], [255, 1]]])}
 SEGMENTS = [figures.Segment(4, "r=0", 0, 0), figures.Segment(4, "r=1", 1, 0)]
 RUNS = {f"group {i}": [1.0, 2.0, 3.0 + i] for i in range(6)}  # more groups than colours
 FIGURES = {
@@ -57,6 +72,13 @@ FIGURES = {
     "errors_by_bit": lambda: figures.errors_by_bit(
         {0: [0.0, 1e-3], 23: [1e-2, 1.0], 30: [np.inf, np.nan], 31: [1000.0, 1001.0]}, label="first"
     ),
+    "scenes_with_boxes": lambda: figures.scenes_with_boxes(PICTURES, TARGETS, classes=["first", "second"]),
+    "label_maps": lambda: figures.label_maps(PICTURES[:1, :, :2, :2], MAPS, ["ground", "a", "b"]),
+    "precision_recall": lambda: figures.precision_recall({"first": np.linspace(1, 0, 101), "second": torch.ones(101)}),
+    "iou_histograms": lambda: figures.iou_histograms(
+        {"first": [0.1, 0.5, 0.65, 0.95], "second": torch.tensor([0.72, 0.74])}
+    ),
+    "pyramid": lambda: figures.pyramid({"C2": (4, 256), "C3": (8, 512)}, out_channels=128),
     "quartile_bars": lambda: figures.quartile_bars(
         {"first": {"a": (1.0, 2.0, 4.0), "b": (3.0, 5.0, 5.5)}, "second": {"c": (1, 1, 1)}, "third": {"d": (1, 2, 3)}},
         label="ms",
@@ -78,7 +100,8 @@ def texts(figure: BookFigure) -> set[str]:
 def test_a_figure_shows_itself_and_names_what_it_shows(name):
     figure = FIGURES[name]()
     assert figure._repr_png_().startswith(b"\x89PNG")
-    assert "first" in texts(figure)
+    named = {"precision_recall": "first: 0.50", "pyramid": "C2: stride 4, 256 ch."}.get(name, "first")
+    assert named in texts(figure)
 
 
 def test_every_group_has_its_row():
@@ -235,3 +258,92 @@ def test_the_end_of_a_path_is_marked():
         (float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in axes.lines if line.get_marker() == "o"
     ]
     assert marks == [(2, 3), (1, 1)]
+
+
+def rectangles(axes) -> list[tuple[float, ...]]:
+    """x, y, width and height of those without a face, which are the boxes."""
+    found = [patch for patch in axes.patches if not patch.get_fill()]
+    return [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in found]
+
+
+def test_boxes_lie_around_their_pixels_and_the_truth_is_dashed():
+    first, second = FIGURES["scenes_with_boxes"]().axes
+    # The centre of the first pixel is at 0, so the box of pixels 1 to 4 begins at 0.5.
+    assert rectangles(first) == [(0.5, 1.5, 4, 4), (-0.5, -0.5, 3, 3)]
+    assert {patch.get_linestyle() for patch in first.patches} == {"--"}
+    assert rectangles(second) == []
+    assert first.get_xlim() == (-0.5, 7.5) and first.get_ylim() == (7.5, -0.5)
+
+
+def test_predictions_above_the_threshold_are_drawn_with_class_score_and_mask():
+    figure = figures.scenes_with_boxes(PICTURES, TARGETS, PREDICTIONS, classes=["first", "second"])
+    assert "first 0.75" in texts(figure) and not {"first", "second 0.25"} & texts(figure)
+    axes = figure.axes[0]
+    assert rectangles(axes)[2:] == [(0.5, 0.5, 4, 6)]
+    assert axes.patches[-1].get_linestyle() == "solid"
+    _, mask = axes.images
+    np.testing.assert_array_equal(np.asarray(mask.get_array())[..., 3] > 0, np.eye(8) > 0)
+    all_drawn = figures.scenes_with_boxes(PICTURES, TARGETS, PREDICTIONS, classes=["first", "second"], threshold=0.2)
+    assert "second 0.25" in texts(all_drawn)
+
+
+def test_masks_of_the_truth_are_drawn_where_nothing_is_predicted():
+    masks = torch.zeros(2, 8, 8, dtype=torch.uint8)
+    masks[0, 3] = 1
+    figure = figures.scenes_with_boxes(PICTURES[:1], [TARGETS[0] | {"masks": masks}], classes=["first", "second"])
+    _, full, empty = figure.axes[0].images
+    assert (np.asarray(full.get_array())[3, :, 3] > 0).all() and not np.asarray(empty.get_array()).any()
+
+
+def test_equal_labels_have_equal_colours_and_ignored_pixels_none_of_them():
+    figure = FIGURES["label_maps"]()
+    assert {"image", "first", "second", "ground", "a", "b", "ignored"} <= texts(figure)
+    first, second = (np.asarray(axes.images[0].get_array()) for axes in figure.axes[1:])
+    assert (first[0, 0] == second[0, 0]).all() and (first[0, 1] == second[1, 1]).all()
+    assert (first[1, 0] == first[1, 1]).all()
+    assert len(np.unique(first.reshape(-1, 3), axis=0)) == 3
+    labelled = {tuple(color) for color in first.reshape(-1, 3)}
+    assert not labelled & {tuple(second[0, 1]), tuple(second[1, 0])}
+    striped = figures.label_maps(PICTURES[:1], {"first": np.full((1, 8, 8), 255)}, ["ground", "a"]).axes[1].images[0]
+    assert {float(color.sum()) for color in np.asarray(striped.get_array())[0]} > {3.0}  # white, and another
+    assert "ignored" not in texts(figures.label_maps(PICTURES[:1, :, :2, :2], {"a": MAPS["first"]}, ["b", "c", "d"]))
+
+
+def test_of_many_labels_those_that_occur_have_colours():
+    names = [f"class {i}" for i in range(21)]
+    image = PICTURES[:1, :, :3, :3]
+    figure = figures.label_maps(image, {"first": np.array([[[0, 20, 7]] * 3])}, names)
+    assert texts(figure) & set(names) == {"class 0", "class 7", "class 20"}
+    with pytest.raises(ValueError, match="at most 8 labels besides the background, not 9"):
+        figures.label_maps(image, {"first": np.arange(1, 10).reshape(1, 3, 3)}, names)
+
+
+def test_the_mean_precision_stands_beside_the_name():
+    figure = FIGURES["precision_recall"]()
+    assert {"first: 0.50", "second: 1.00", "recall", "precision"} <= texts(figure)
+    first, _ = figure.axes[0].lines
+    np.testing.assert_allclose(first.get_xydata()[[0, 25, 100]], [[0, 1], [0.25, 0.75], [1, 0]])
+
+
+def test_histograms_count_all_boxes_and_say_which_share_reaches_a_threshold():
+    figure = FIGURES["iou_histograms"]()
+    assert {"≥ 0.5: 75 %", "≥ 0.6: 50 %", "≥ 0.7: 25 %", "≥ 0.7: 100 %"} <= texts(figure)
+    for axes in figure.axes:
+        assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(100)
+        assert [line.get_xdata()[0] for line in axes.lines] == [0.5, 0.6, 0.7]
+
+
+def test_the_pyramid_names_levels_and_sums_all_but_the_coarsest():
+    shown = texts(FIGURES["pyramid"]())
+    levels = {"P2: stride 4, 128 ch.", "P3: stride 8, 128 ch.", "P4: stride 16, 128 ch."}
+    assert levels | {"M2: sum", "M3", "1×1", "3×3", "×2", "pool"} <= shown
+    without = texts(figures.pyramid({"C2": (4, 256)}, extra_level=False))
+    assert not {"pool", "×2"} & without
+
+
+def test_names_near_the_right_edge_end_there():
+    target = {"boxes": torch.tensor([[1.0, 2.0, 4.0, 5.0], [6.0, 2.0, 9.0, 5.0]]), "labels": torch.tensor([1, 2])}
+    figure = figures.scenes_with_boxes(PICTURES[:1], [target], classes=["first", "second"])
+    first, second = figure.axes[0].texts
+    assert (first.get_position()[0], first.get_ha()) == (0.5, "left")
+    assert (second.get_position()[0], second.get_ha()) == (7.5, "right")

@@ -21,6 +21,7 @@ from resnest_edu.figures.charts import (
     shares,
     training_curves,
 )
+from resnest_edu.figures.detections import iou_histograms, label_maps, precision_recall, pyramid, scenes_with_boxes
 from resnest_edu.figures.diagrams import Arrow, Box, MapStage, Segment, channel_strips, flow_diagram, network_map
 from resnest_edu.figures.pictures import cell_maps, heat_maps, image_grid
 
@@ -43,15 +44,20 @@ __all__ = [
     "flow_diagram",
     "heat_maps",
     "image_grid",
+    "iou_histograms",
+    "label_maps",
     "lines",
     "lines_with_band",
     "mean_and_interval",
     "mean_and_spread",
     "network_map",
     "paths",
+    "precision_recall",
+    "pyramid",
     "quartile_bars",
     "roofline",
     "runs_by_setting",
+    "scenes_with_boxes",
     "shares",
     "training_curves",
 ]
