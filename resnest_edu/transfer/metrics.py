@@ -231,11 +231,11 @@ class SegmentationScore:
         self.metric.update(predictions.to(self.metric.device), targets.to(self.metric.device))
 
     def compute(self) -> dict[str, float]:
-        """``miou`` and ``pixel_accuracy``, fractions; ``nan`` where no pixel counts.
+        """``mean_iou`` and ``pixel_accuracy``, fractions; ``nan`` where no pixel counts.
         In several processes all must call this; it is about all their images."""
         table = self._table()
         return {
-            "miou": float(_iou(table).nanmean()),
+            "mean_iou": float(_iou(table).nanmean()),
             "pixel_accuracy": float(table.diagonal().sum() / table.sum()),
         }
 

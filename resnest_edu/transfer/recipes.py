@@ -38,6 +38,10 @@ class TransferRecipe(BaseRecipe):
         require_in_range("frozen_stages", self.frozen_stages, 0)
         require_positive_int(train_scenes=self.train_scenes, test_scenes=self.test_scenes)
 
+    def build_on(self, backbone: StageBackbone, num_classes: int) -> nn.Module:
+        """The recipe's network on a given backbone."""
+        raise NotImplementedError
+
     def backbone(self, output_stride: int = 32) -> StageBackbone:
         """The recipe's backbone with fresh weights."""
         return create_backbone(

@@ -232,12 +232,12 @@ def test_maps_are_measured_by_hand_computed_figures() -> None:
     measured = SegmentationScore(4)
     measured.update(guess, target)
     # Class 0: 2 of 2 + 1 + 1 pixels; class 1: 2 of 2 + 1 + 1; class 2 is nowhere; class 3 at an ignored pixel alone.
-    assert measured.compute() == pytest.approx({"miou": 0.5, "pixel_accuracy": 4 / 6})
+    assert measured.compute() == pytest.approx({"mean_iou": 0.5, "pixel_accuracy": 4 / 6})
     assert measured.class_iou() == pytest.approx([0.5, 0.5, math.nan, math.nan], nan_ok=True)
     measured.update(torch.tensor([[[2]]]), torch.tensor([[[1]]]))
     # Predicted and never true: a class of its own, with no hit.
     assert measured.class_iou() == pytest.approx([0.5, 0.4, 0, math.nan], nan_ok=True)
-    assert measured.compute() == pytest.approx({"miou": 0.3, "pixel_accuracy": 4 / 7})
+    assert measured.compute() == pytest.approx({"mean_iou": 0.3, "pixel_accuracy": 4 / 7})
 
 
 def test_maps_have_the_figures_of_numpy_and_of_torchmetrics_over_all_pixels() -> None:
@@ -251,10 +251,10 @@ def test_maps_have_the_figures_of_numpy_and_of_torchmetrics_over_all_pixels() ->
     guess, target = (np.concatenate([one.numpy().ravel() for one in part]) for part in zip(*batches, strict=True))
     guess, target = guess[target != 255], target[target != 255]
     iou = [((guess == c) & (target == c)).sum() / ((guess == c) | (target == c)).sum() for c in range(4)]
-    expected = {"miou": np.mean(iou), "pixel_accuracy": np.mean(guess == target)}
+    expected = {"mean_iou": np.mean(iou), "pixel_accuracy": np.mean(guess == target)}
     assert measured.compute() == pytest.approx(expected)
     assert measured.compute() == pytest.approx(
-        {"miou": float(jaccard.compute()), "pixel_accuracy": float(accuracy.compute())}
+        {"mean_iou": float(jaccard.compute()), "pixel_accuracy": float(accuracy.compute())}
     )
     assert all(type(value) is float for value in measured.compute().values())
 
