@@ -218,6 +218,7 @@ class Pyramid(nn.Module):
         backbone: the backbone.
         fpn: torchvision's pyramid.
         out_channels: as given.
+        levels: the names of the stages it is built on.
         strides: how many pixels of the image one position of a level stands for, by
             its name.
 
