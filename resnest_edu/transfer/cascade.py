@@ -147,8 +147,8 @@ class CascadeRoIHeads(RoIHeads):
         sizes: Sizes,
         targets: Targets | None,
     ) -> dict[str, Tensor]:
-        """``loss_classifier_1``, ``loss_box_reg_1``, ``loss_classifier_2``, … and, where
-        there are masks, ``loss_mask``.
+        """``loss_classifier_1``, ``loss_box_reg_1``, ``loss_classifier_2``, … and,
+        where there are masks, ``loss_mask``.
         """
         losses = {}
         for number, stage in enumerate(self.stages, start=1):

@@ -116,8 +116,9 @@ def create_detector(
         model.roi_heads = _to_cascade(model.roi_heads, heads, predictors, **stages)
     # Padded to multiples of the coarsest of these strides, images fill whole cells.
     transform = KeepSize if image_size is None else GeneralizedRCNNTransform
-    even, mean, std = max(levels.values()), (0, 0, 0), (1, 1, 1)
-    model.transform = transform(image_size or 1, max_size, mean, std, size_divisible=even)
+    padding = {"size_divisible": max(levels.values())}
+    sides = (image_size or 1, max_size)
+    model.transform = transform(*sides, (0, 0, 0), (1, 1, 1), **padding)
     for part in (pyramid, model.rpn.head, *predictors):
         part.register_forward_hook(_in_single_precision)
     return model
@@ -125,7 +126,8 @@ def create_detector(
 
 class ExportableDetector(nn.Module):
     """A detector as it leaves Python, one image in, tensors out, by
-    ``torch.jit.trace`` or ``torch.onnx.export(…, dynamo=False)``, for images of the example's size.
+    ``torch.jit.trace`` or ``torch.onnx.export(…, dynamo=False)``, for images as large
+    as the example.
 
     ``torch.export`` cannot follow torchvision's detectors, where the number of boxes
     decides what is done with them.
@@ -163,7 +165,7 @@ class KeepSize(GeneralizedRCNNTransform):
 
 
 def _levels(pyramid: Any) -> tuple[dict[str, int], int, dict[str, int]]:
-    """All levels' strides, their channels, the strides of those to crop boxes from."""
+    """All strides, the channels, and the strides of levels to crop boxes from."""
     for attribute in ("out_channels", "strides"):
         if not hasattr(pyramid, attribute):
             name = type(pyramid).__name__
@@ -184,8 +186,8 @@ def _take_stages(kind: str, options: dict[str, Any]) -> tuple[dict[str, Any], An
         for name, parameter in inspect.signature(FasterRCNN).parameters.items()
         if name[:4] in ("rpn_", "box_") and isinstance(parameter.default, int | float)
     }
-    cascade = {"iou_thresholds": THRESHOLDS, "box_weights": WEIGHTS}
-    cascade |= {"class_agnostic": True}
+    cascade: dict[str, Any] = {"iou_thresholds": THRESHOLDS, "box_weights": WEIGHTS}
+    cascade["class_agnostic"] = True
     if "cascade" in kind:
         known = known - {"box_fg_iou_thresh", "box_bg_iou_thresh"} | set(cascade)
     for name in options:
