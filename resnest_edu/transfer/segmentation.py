@@ -5,9 +5,10 @@ Legend: B batch, C channels, H height, W width. Class 0 is the background.
 
 from torch import Tensor, nn
 from torchvision.models.segmentation import DeepLabV3
-from torchvision.models.segmentation.deeplabv3 import DeepLabHead
+from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.models.segmentation.fcn import FCNHead
 
+from resnest_edu.arguments import require_positive_int
 from resnest_edu.transfer.backbone import StageBackbone
 
 REACH = (96, 192, 288)
@@ -39,15 +40,16 @@ def create_segmenter(
     *,
     auxiliary: bool = True,
     atrous_rates: tuple[int, ...] | None = None,
+    head_width: int = 256,
 ) -> DeepLabV3:
     """DeepLabV3 (arXiv:1706.05587) on a backbone: 3×3 convolutions of several atrous
     rates and the mean over the image look at the last stage side by side, and what
     they see becomes a class for every pixel.
 
-    The network is torchvision's, and so are the head's 256 channels. It returns, in
-    training and in evaluation mode, ``{"out": logits}``, and ``"aux"`` if it has the
-    auxiliary head: a small one on the stage before last, whose loss helps training
-    (arXiv:1612.01105). The logits are interpolated to the size of the image.
+    The network is torchvision's, with its names. It returns, in training and in
+    evaluation mode, ``{"out": logits}``, and ``"aux"`` if it has the auxiliary head: a
+    small one on the stage before last, whose loss helps training (arXiv:1612.01105).
+    The logits are interpolated to the size of the image.
 
     The head's batch norms are trained even where the backbone's are frozen. One of
     them, after the mean over the image, sees a single position: a step of training
@@ -67,10 +69,11 @@ def create_segmenter(
             stage's map, all taps but the centre one lie in the padding, and what is
             left is a 1×1 convolution (section 3.3 there): small images want smaller
             rates.
+        head_width: channels of the head's convolutions, 256 in the paper.
 
     Raises:
-        ValueError: ``num_classes`` is not an integer of at least 2, a rate is not a
-            positive integer or there is none, the backbone shrinks the image too
+        ValueError: ``num_classes`` is not an integer of at least 2, a rate or the
+            width is not a positive integer or there is no rate, the backbone shrinks the image too
             much, or has no stage for the auxiliary head.
     """
     if type(num_classes) is not int or num_classes < 2:
@@ -88,6 +91,13 @@ def create_segmenter(
     if not atrous_rates or any(type(r) is not int or r < 1 for r in atrous_rates):
         positive = "positive integers, at least one"
         raise ValueError(f"atrous_rates (={atrous_rates!r}) must be {positive}")
-    head = DeepLabHead(channels[-1], num_classes, atrous_rates)
+    require_positive_int(head_width=head_width)
+    head = nn.Sequential(  # torchvision's DeepLabHead, whose width is fixed
+        ASPP(channels[-1], atrous_rates, head_width),
+        nn.Conv2d(head_width, head_width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(head_width),
+        nn.ReLU(),
+        nn.Conv2d(head_width, num_classes, 1),
+    )
     auxiliary_head = FCNHead(channels[-2], num_classes) if auxiliary else None
     return DeepLabV3(LastStages(backbone), head, auxiliary_head)

@@ -1,0 +1,220 @@
+"""Detectors on a pyramid: anchors, levels and sizes follow it; a detector leaves Python and finds the same outside."""
+
+import math
+
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.ops import MultiScaleRoIAlign, roi_align
+
+from resnest_edu.transfer.cascade import CascadeRoIHeads
+from resnest_edu.transfer.detection import KINDS, ExportableDetector, create_detector
+from tests.transfer.small_pyramid import SmallPyramid, pictures
+
+SMALL = {"anchor_scale": 4, "head_width": 24}
+
+
+def detector(kind: str = "faster", **options: object) -> nn.Module:
+    torch.manual_seed(0)
+    return create_detector(kind, SmallPyramid(), 3, **SMALL | options)
+
+
+def pyramid_with(strides: dict[str, int], channels: int = 2, **attributes: object) -> nn.Module:
+    pyramid = nn.Identity()
+    for name, value in {"strides": strides, "out_channels": channels, **attributes}.items():
+        setattr(pyramid, name, value)
+    return pyramid
+
+
+def boxes_of_all_sizes(count: int, size: float) -> Tensor:
+    corners = (torch.rand(count, 2, 2) ** 2 * size).sort(dim=1).values
+    return corners.flatten(1) + torch.tensor([0.0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_learns_and_detects(kind) -> None:
+    model, (images, targets) = detector(kind), pictures()
+    losses = model(images, targets)
+    sum(losses.values()).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert ("loss_mask" in losses) == ("mask" in kind)
+    assert isinstance(model.roi_heads, CascadeRoIHeads) == ("cascade" in kind)
+    for found, image in zip(model.eval()(images), images, strict=True):
+        assert set(found["labels"].tolist()) <= {1, 2, 3}
+        assert len(found["boxes"]) == len(found["labels"]) == len(found["scores"]) > 0
+        if "mask" in kind:
+            assert found["masks"].shape == (len(found["boxes"]), 1, *image.shape[1:])
+
+
+def test_classes_do_not_count_the_background() -> None:
+    model = detector("cascade_mask")
+    assert model.roi_heads.later[1].box_predictor.cls_score.out_features == 4
+    assert model.roi_heads.mask_predictor.mask_fcn_logits.out_channels == 4
+
+
+def test_anchors_have_the_paper_s_sizes_on_the_paper_s_strides() -> None:
+    model = create_detector("faster", pyramid_with({f"P{level}": 2**level for level in range(2, 7)}), 3)
+    assert model.rpn.anchor_generator.sizes == ((32,), (64,), (128,), (256,), (512,))
+    assert model.rpn.anchor_generator.aspect_ratios == ((0.5, 1.0, 2.0),) * 5
+    assert model.roi_heads.box_head.fc6.out_features == 1024
+
+
+def test_boxes_come_from_the_paper_s_levels_on_the_paper_s_strides() -> None:
+    model = create_detector("mask", pyramid_with({f"P{level}": 2**level for level in range(2, 7)}), 3)
+    torch.manual_seed(0)
+    features = {f"P{level}": torch.randn(1, 2, 1024 >> level, 1024 >> level) for level in range(2, 7)}
+    boxes = boxes_of_all_sizes(300, 1000)
+    for side, pool in {7: model.roi_heads.box_roi_pool, 14: model.roi_heads.mask_roi_pool}.items():
+        expected = MultiScaleRoIAlign(["P2", "P3", "P4", "P5"], side, 2)
+        expected = expected(features, [boxes], [(1024, 1024)])
+        torch.testing.assert_close(pool(features, [boxes], [(1024, 1024)]), expected, rtol=0, atol=0)
+        levels = pool.map_levels([boxes])
+        assert set(levels.tolist()) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("size", [33, 40, 97])
+def test_levels_keep_their_strides_for_small_padded_images(size) -> None:
+    """Other strides than the paper's, too: torchvision would guess 1/2 for the first from 40 pixels padded to 64."""
+    strides = {"P1": 2, "P2": 4, "P3": 8}
+    model = create_detector("faster", pyramid_with(strides), 3, anchor_scale=4)
+    padded = math.ceil(size / 64) * 64
+    torch.manual_seed(0)
+    features = {name: torch.randn(1, 2, padded // stride, padded // stride) for name, stride in strides.items()}
+    small, large = torch.tensor([[3.0, 5, 13, 16]]), torch.tensor([[2.0, 3, 30, 32]])
+    assert model.roi_heads.box_roi_pool.map_levels([small, large]).tolist() == [0, 1]
+    found = model.roi_heads.box_roi_pool(features, [torch.cat((small, large))], [(size, size)])
+    torch.testing.assert_close(found[:1], roi_align(features["P1"], [small], 7, 1 / 2, 2))
+    torch.testing.assert_close(found[1:], roi_align(features["P2"], [large], 7, 1 / 4, 2))
+
+
+def test_the_extra_level_has_anchors_only() -> None:
+    strides = {"P2": 4, "P3": 8, "P4": 16}
+    for extra, names in {True: ["P2", "P3"], False: ["P2", "P3", "P4"]}.items():
+        model = create_detector("mask", pyramid_with(strides, extra_level=extra), 3)
+        assert model.rpn.anchor_generator.sizes == ((32,), (64,), (128,))
+        assert model.roi_heads.box_roi_pool.featmap_names == names
+        assert model.roi_heads.mask_roi_pool.featmap_names == names
+        assert model.transform.size_divisible == strides[names[-1]]
+
+
+def test_images_keep_their_size_and_their_values() -> None:
+    model, images = detector(), [torch.randn(3, 50, 70), torch.randn(3, 40, 33)]
+    for mode in (True, False):
+        batch, _ = model.train(mode).transform(images)
+        assert batch.image_sizes == [(50, 70), (40, 33)]
+        assert batch.tensors.shape == (2, 3, 64, 80)
+        for image, found in zip(images, batch.tensors, strict=True):
+            assert torch.equal(found[:, : image.shape[1], : image.shape[2]], image)
+            assert found.count_nonzero() == image.count_nonzero()
+
+
+def test_images_can_be_resized_and_boxes_come_back_in_their_pixels() -> None:
+    model, image = detector(image_size=64, max_size=96), torch.randn(3, 50, 100)
+    batch, [target] = model.transform([image], [{"boxes": torch.tensor([[10.0, 10, 50, 40]])}])
+    assert batch.image_sizes == [(48, 96)]
+    torch.testing.assert_close(target["boxes"], torch.tensor([[9.6, 9.6, 48, 38.4]]))
+    assert model.transform([torch.randn(3, 32, 40)])[0].image_sizes == [(64, 80)]
+    [found] = model.eval()([image])
+    assert 96 < found["boxes"].max() <= 100
+
+
+def test_options_go_to_torchvision() -> None:
+    model = detector("cascade", box_score_thresh=0.3, box_batch_size_per_image=7, rpn_post_nms_top_n_test=9)
+    assert model.roi_heads.score_thresh == 0.3
+    assert model.roi_heads.fg_bg_sampler.batch_size_per_image == 7
+    assert model.rpn._post_nms_top_n["testing"] == 9
+    heads = detector("cascade", iou_thresholds=(0.4, 0.8), box_weights=((1, 1, 1, 1), (2, 2, 2, 2))).roi_heads
+    assert [stage.proposal_matcher.high_threshold for stage in heads.stages] == [0.4, 0.8]
+    assert [stage.box_coder.weights[0] for stage in heads.stages] == [1, 2]
+    choice = {"box_positive_fraction": 0.5, "box_nms_thresh": 0.2, "box_detections_per_img": 5}
+    heads = detector("cascade", **choice).roi_heads
+    assert (heads.fg_bg_sampler.positive_fraction, heads.nms_thresh, heads.detections_per_img) == (0.5, 0.2, 5)
+    assert detector("faster", box_fg_iou_thresh=0.6).roi_heads.proposal_matcher.high_threshold == 0.6
+
+
+def test_a_cascade_shares_its_box_among_classes_unless_told_otherwise() -> None:
+    for options, outputs in (({}, 4), ({"class_agnostic": False}, 16)):
+        stages = detector("cascade", **options).roi_heads.stages
+        assert [stage.box_predictor.bbox_pred.out_features for stage in stages] == [outputs] * 3
+
+
+@pytest.mark.parametrize("kind", ["mask", "cascade"])
+def test_autocast_does_not_reach_coordinates(kind) -> None:
+    model, (images, targets) = detector(kind), pictures()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model(images, targets)
+        [found, _] = model.eval()(images)
+    assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
+    assert found["boxes"].dtype == found["scores"].dtype == torch.float32
+    assert not torch.equal(found["boxes"], found["boxes"].bfloat16().float())
+    proposals = []
+    handle = model.roi_heads.register_forward_pre_hook(lambda module, arguments: proposals.extend(arguments[1]))
+    with torch.autocast("cpu", torch.bfloat16):
+        model(images)
+    handle.remove()
+    assert all(boxes.dtype == torch.float32 for boxes in proposals)
+    assert not all(torch.equal(boxes, boxes.bfloat16().float()) for boxes in proposals)
+
+
+def export_by_tracing(model: nn.Module, example: Tensor, folder) -> object:
+    traced = torch.jit.trace(model, (example,), check_trace=False)
+    torch.jit.save(traced, folder / "traced.pt")
+    return torch.jit.load(folder / "traced.pt")
+
+
+def export_to_onnx(model: nn.Module, example: Tensor, folder) -> object:
+    torch.onnx.export(model, (example,), folder / "model.onnx", dynamo=False, opset_version=17)
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    return lambda image: map(torch.from_numpy, session.run(None, {session.get_inputs()[0].name: image.numpy()}))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("export", [export_by_tracing, export_to_onnx])
+@pytest.mark.parametrize("kind", ["faster", "cascade_mask"])
+@torch.no_grad()
+def test_a_detector_finds_the_same_outside_of_python(kind, export, tmp_path) -> None:
+    model = detector(kind, rpn_post_nms_top_n_test=100, box_detections_per_img=40)
+    for name, parameter in model.roi_heads.named_parameters():
+        if "cls_score" in name:  # so that no two boxes are equally likely
+            parameter.mul_(20)
+    images = [torch.randn(3, 64, 80) * scale for scale in (1, 2, 0.5)]
+    model = ExportableDetector(model.eval())
+    exported = export(model, images[0], tmp_path)
+    counts = set()
+    for image in images:
+        for wanted, found in zip(model(image), exported(image), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+        counts.add(len(wanted))
+    assert len(counts) > 1 or counts == {40}
+
+
+def test_a_training_detector_is_not_exported() -> None:
+    with pytest.raises(ValueError, match="detector must be in evaluation mode"):
+        ExportableDetector(detector())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kind": "slow"}, r"kind \(='slow'\) must be one of faster, mask"),
+        ({"pyramid": nn.Identity()}, r"pyramid \(=Identity\) must have the attribute out_channels"),
+        ({"pyramid": pyramid_with({"P2": 4})}, r"strides \(=\{'P2': 4\}\) must be two at least"),
+        ({"num_classes": 0}, r"num_classes \(=0\)"),
+        ({"image_size": 0}, r"image_size \(=0\)"),
+        ({"image_size": 64.0}, r"image_size \(=64.0\)"),
+        ({"max_size": 0}, r"max_size \(=0\)"),
+        ({"anchor_scale": 0}, r"anchor_scale \(=0\)"),
+        ({"head_width": 0}, r"head_width \(=0\)"),
+        ({"box_score_tresh": 0.1}, r"option \(='box_score_tresh'\) must be one of box_batch"),
+        ({"rpn_head": nn.Identity()}, r"option \(='rpn_head'\)"),
+        ({"class_agnostic": True}, r"option \(='class_agnostic'\)"),
+        ({"kind": "cascade", "box_fg_iou_thresh": 0.6}, r"option \(='box_fg_iou_thresh'\)"),
+        ({"kind": "cascade", "iou_thresholds": (0.7, 0.6, 0.5)}, "iou_thresholds"),
+        ({"kind": "cascade", "iou_thresholds": (0.5, 0.6)}, r"box_weights \(=3\)"),
+    ],
+)
+def test_bad_arguments(arguments, message) -> None:
+    given = {"kind": "faster", "pyramid": pyramid_with({"P2": 4, "P3": 8}), "num_classes": 3} | arguments
+    with pytest.raises(ValueError, match=message):
+        create_detector(**given)
