@@ -34,6 +34,15 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def build_optimizer(model: nn.Module, recipe: BaseRecipe, device: torch.device) -> torch.optim.Optimizer:
+    """The recipe's optimizer; its rate is set before every step."""
+    groups, fused = parameter_groups(model, recipe.weight_decay), device.type in ("cpu", "cuda")
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=0.0, betas=(recipe.momentum, 0.999), fused=fused)
+    momentum = recipe.momentum
+    return torch.optim.SGD(groups, lr=0.0, momentum=momentum, nesterov=momentum > 0, fused=fused)
+
+
 class Run:
     """A training run between two steps: all that a step changes, to be saved and restored.
 
@@ -44,13 +53,7 @@ class Run:
 
     def __init__(self, model: nn.Module, recipe: BaseRecipe, task: Task, plan: Plan, device: torch.device) -> None:
         self.model, self.recipe, self.task, self.plan, self.device = model, recipe, task, plan, device
-        self.optimizer = torch.optim.SGD(
-            parameter_groups(model, recipe.weight_decay),
-            lr=0.0,
-            momentum=recipe.momentum,
-            nesterov=recipe.momentum > 0,
-            fused=device.type in ("cpu", "cuda"),
-        )
+        self.optimizer = build_optimizer(model, recipe, device)
         self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
         self.dropblocks = [module for module in model.modules() if isinstance(module, DropBlock)]
         self.warmup_steps = min(round(recipe.warmup_epochs * plan.epoch_steps), plan.steps - 1)
@@ -229,7 +232,7 @@ def train(
 ) -> list[EpochMetrics]:
     """Train ``model`` in place by the recipe and measure it after every epoch.
 
-    Stochastic gradient descent with Nesterov momentum, linear warm-up and a cosine. The seed decides order,
+    The rate warms up in a straight line and falls as a cosine does. The seed decides order,
     augmentation and dropping; the model's weights are the caller's to seed. The memory format is channels-last, and
     split-attention blocks run one split at a time (:func:`resnest_edu.speed.accelerate`); on CUDA the network runs in
     bfloat16 autocast, and data in memory is kept on the device. Where the recipe averages the weights, the model ends

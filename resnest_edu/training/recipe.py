@@ -11,6 +11,7 @@ from resnest_edu.resnest import VARIANTS, ResNeSt, create_model
 Smoothing = Literal["all", "others"]
 MixPer = Literal["batch", "example"]
 Policy = Literal["none", "autoaugment", "randaugment"]
+Optimizer = Literal["sgd", "adamw"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,9 @@ class BaseRecipe:
         base_rate: learning rate at a batch of 256; the peak is ``base_rate`` · B / 256, the linear scaling of
             arXiv:1706.02677.
         warmup_epochs: epochs of linear warm-up; may be a fraction.
-        momentum: of stochastic gradient descent, in Nesterov's form.
+        optimizer: ``"sgd"``, stochastic gradient descent with Nesterov's momentum, or ``"adamw"`` (arXiv:1711.05101),
+            whose rates are some ten to a hundred times smaller.
+        momentum: of the gradients' mean.
         weight_decay: on convolution and dense weights only.
         flip: mirror every other training image, at random, left to right.
         dropblock: probability of DropBlock in the last two stages at the end of training; it grows from 0 in
@@ -44,6 +47,7 @@ class BaseRecipe:
     batch_size: int
     base_rate: float
     warmup_epochs: float
+    optimizer: Optimizer = "sgd"
     momentum: float = 0.9
     weight_decay: float = 1e-4
     flip: bool = True
@@ -61,6 +65,7 @@ class BaseRecipe:
         require_in_range("warmup_epochs", self.warmup_epochs, 0)
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs (={self.warmup_epochs}) must be below epochs (={self.epochs})")
+        require_one_of("optimizer", self.optimizer, get_args(Optimizer))
         require_in_range("weight_decay", self.weight_decay, 0)
         require_in_range("momentum", self.momentum, 0, 1)
         require_probability(dropblock=self.dropblock, stochastic_depth=self.stochastic_depth, ema=self.ema)

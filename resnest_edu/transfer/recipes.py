@@ -121,6 +121,7 @@ class SegmentationRecipe(TransferRecipe):
         output_stride: 8 or 16: by how much the backbone shrinks the image.
         atrous_rates: of the head; if None, the paper's, which are for images of 513 pixels.
         auxiliary: the weight of the auxiliary head's loss; 0 goes without that head.
+        head_width: channels of the head's convolutions.
 
     Raises:
         ValueError: a number is out of range, a choice or the model unknown.
@@ -129,12 +130,14 @@ class SegmentationRecipe(TransferRecipe):
     output_stride: int = 8
     atrous_rates: tuple[int, ...] | None = None
     auxiliary: float = 0.4
+    head_width: int = 256
     task: str = "segmentation"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("output_stride", self.output_stride, (8, 16))
         require_in_range("auxiliary", self.auxiliary, 0)
+        require_positive_int(head_width=self.head_width)
         if self.atrous_rates is not None:  # a list, where it comes from a file
             object.__setattr__(self, "atrous_rates", tuple(self.atrous_rates))
 
@@ -144,7 +147,13 @@ class SegmentationRecipe(TransferRecipe):
 
     def build_on(self, backbone: StageBackbone, num_classes: int) -> nn.Module:
         """The same on a given backbone."""
-        return create_segmenter(backbone, num_classes, auxiliary=self.auxiliary > 0, atrous_rates=self.atrous_rates)
+        return create_segmenter(
+            backbone,
+            num_classes,
+            auxiliary=self.auxiliary > 0,
+            atrous_rates=self.atrous_rates,
+            head_width=self.head_width,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
