@@ -218,6 +218,7 @@ class Pyramid(nn.Module):
         backbone: the backbone.
         fpn: torchvision's pyramid.
         out_channels: as given.
+        extra_level: as given.
         levels: the names of the stages it is built on.
         strides: how many pixels of the image one position of a level stands for, by
             its name.
@@ -250,7 +251,7 @@ class Pyramid(nn.Module):
             extra_blocks=LastLevelMaxPool() if extra_level else None,
             norm_layer=norm_layer,
         )
-        self.out_channels = out_channels
+        self.out_channels, self.extra_level = out_channels, extra_level
         self.levels = tuple(chosen)
         self.strides = {f"P{name[1:]}": backbone.strides[name] for name in chosen}
         if extra_level:

@@ -66,7 +66,7 @@ class DetectionRecipe(TransferRecipe):
         pyramid_channels: of every level of the feature pyramid.
         anchor_scale: an anchor's side in strides of its level.
         head_width: features of a box's representation.
-        proposals: how many of them the heads look at in an image.
+        proposals: how many of them the heads look at in an image; the best of twice as many from every level.
         samples: how many of those are trained on.
 
     Raises:
@@ -105,6 +105,8 @@ class DetectionRecipe(TransferRecipe):
             num_classes,
             anchor_scale=self.anchor_scale,
             head_width=self.head_width,
+            rpn_pre_nms_top_n_train=2 * self.proposals,
+            rpn_pre_nms_top_n_test=2 * self.proposals,
             rpn_post_nms_top_n_train=self.proposals,
             rpn_post_nms_top_n_test=self.proposals,
             box_batch_size_per_image=self.samples,
