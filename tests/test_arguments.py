@@ -6,6 +6,7 @@ from resnest_edu.arguments import (
     first_line,
     require_divisible,
     require_in_range,
+    require_one_of,
     require_positive_int,
     require_probability,
 )
@@ -25,6 +26,9 @@ def test_good_values_pass():
     require_in_range("rate", 1, 0, 1)
     require_in_range("rate", 1e9, 0)
     require_probability(dropout=0, dropblock=0.99)
+    require_one_of("norm", "b", ("a", "b"))
+    require_one_of("norm", "b", {"b": 1})
+    require_one_of("norm", "b", iter("ab"))
 
 
 def test_divisible():
@@ -49,6 +53,13 @@ def test_open_lower_end():
 def test_probability(value, constraint):
     with pytest.raises(ValueError, match=rf"dropout \(=.*\) must {constraint}"):
         require_probability(stochastic_depth=0.5, dropout=value)
+
+
+@pytest.mark.parametrize("value", ["c", "", None, 1])
+def test_one_of(value):
+    with pytest.raises(ValueError, match=r"norm \(=.*\) must be one of a, 8$") as caught:
+        require_one_of("norm", value, iter(("a", 8)))
+    assert f"(={value!r})" in str(caught.value)
 
 
 @pytest.mark.parametrize(

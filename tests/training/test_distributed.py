@@ -46,6 +46,15 @@ def test_alone_there_is_nothing_to_share():
     assert [Group(1, 3).share(torch.arange(8)).tolist(), Group(1, 3).writes] == [[1, 4, 7], False]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_a_share_is_as_large_as_it_says(size):
+    for count in range(12):
+        groups = [Group(rank, size) for rank in range(size)]
+        shares = [group.share_of(count) for group in groups]
+        assert shares == [len(group.share(torch.arange(count))) for group in groups]
+        assert sum(shares) == count
+
+
 def test_a_restart_that_may_hang_is_warned_of(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")

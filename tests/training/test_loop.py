@@ -14,7 +14,7 @@ from resnest_edu.resnest import ResNeSt, Variant
 from resnest_edu.training import RECIPES, Checkpoints, TensorImages, evaluate, train
 from resnest_edu.training.classification import Classification, prepare, smoothed_loss
 from resnest_edu.training.data import Plan
-from resnest_edu.training.loop import Run, compile_ahead
+from resnest_edu.training.loop import Run, build_optimizer, compile_ahead
 from resnest_edu.training.mixing import smooth
 
 TINY = replace(RECIPES["shapes"], epochs=2, batch_size=8, image_size=8)
@@ -94,6 +94,59 @@ def test_one_step_is_that_of_gradient_descent():
         gradient = before.grad + decay * before.detach()
         expected = before.detach() - recipe.peak_rate * (gradient + recipe.momentum * gradient)  # Nesterov's first step
         torch.testing.assert_close(after.detach(), expected, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_one_step_of_adamw_is_that_of_the_paper():
+    """Algorithm 2 of arXiv:1711.05101: decay apart from the gradient, whose sign is the first step."""
+    data = two_colours(8)
+    recipe = replace(TINY, epochs=1, warmup_epochs=0, flip=False, shift=0, weight_decay=0.1, optimizer="adamw")
+    model, reference = tiny_model(), tiny_model()
+    train(model, data, data, recipe, progress=False)
+    inputs, labels = prepare(data.images, data.labels, recipe, None, torch.Generator())
+    F.cross_entropy(reference.train()(inputs), labels, label_smoothing=recipe.label_smoothing).backward()
+    moved = 0
+    for (name, after), before in zip(model.named_parameters(), reference.parameters(), strict=True):
+        decay = 0.1 if before.ndim > 1 else 0.0
+        clear = before.grad.abs() > 1e-4  # far above Adam's epsilon, and above what rounding may turn round
+        expected = before.detach() * (1 - recipe.peak_rate * decay) - recipe.peak_rate * before.grad.sign()
+        torch.testing.assert_close(after.detach()[clear], expected[clear], rtol=1e-3, atol=1e-4, msg=name)
+        moved += int(clear.sum())
+    assert moved > 100
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_the_optimizer_is_the_recipes(optimizer):
+    recipe, model = replace(TINY, optimizer=optimizer, momentum=0.8, weight_decay=0.3), tiny_model()
+    built = build_optimizer(model, recipe, torch.device("cpu"))
+    assert type(built) is {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[optimizer]
+    assert [group["weight_decay"] for group in built.param_groups] == [0.3, 0.0]
+    for group in built.param_groups:
+        assert group["lr"] == 0 and group["fused"]
+        if optimizer == "sgd":
+            assert (group["momentum"], group["nesterov"]) == (0.8, True)
+        else:
+            assert group["betas"] == (0.8, 0.999)
+    assert {id(p) for group in built.param_groups for p in group["params"]} == {id(p) for p in model.parameters()}
+    build_optimizer(model, replace(recipe, momentum=0.0), torch.device("cpu"))  # Nesterov's needs some
+
+
+def test_adamw_trains_and_goes_on_with_the_same_bits(tmp_path):
+    recipe = replace(TINY, optimizer="adamw", base_rate=0.05, weight_decay=0.1)
+    undisturbed, stopped, resumed = tiny_model(), tiny_model(), tiny_model(seed=9)
+    history = train(undisturbed, two_colours(32), two_colours(8), recipe, progress=False)
+    assert history[1].train_loss < history[0].train_loss
+
+    def stop(metrics):
+        if metrics.epoch == 2:
+            raise InterruptedError
+
+    checkpoints = Checkpoints(tmp_path, recipe, ("a", "b"), minutes=60)
+    options = {"progress": False, "checkpoints": checkpoints}
+    with pytest.raises(InterruptedError):
+        train(stopped, two_colours(32), two_colours(8), recipe, after_epoch=stop, **options)
+    assert checkpoints.restore()["step"] == 4
+    train(resumed, two_colours(32), two_colours(8), recipe, **options)
+    assert weights(resumed).equal(weights(undisturbed))
 
 
 @pytest.mark.parametrize("smoothing", ["all", "others"])

@@ -2,13 +2,18 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from resnest_edu.training import RECIPES, load_checkpoint
+from resnest_edu.training import RECIPES, __main__, load_checkpoint, save_checkpoint
 from resnest_edu.training.__main__ import main
 from resnest_edu.training.loop import Run
+from resnest_edu.transfer import DetectionRecipe, SegmentationRecipe, extra
+from tests.transfer.annotated_folders import edit_coco, write_coco, write_voc
+from tests.transfer.tiny_recipes import DETECTION, SEGMENTATION
 
 QUICK = ["--epochs", "1", "--warmup-epochs", "0", "--batch-size", "8"]
 
@@ -44,7 +49,7 @@ def test_an_earlier_run_is_not_overwritten_unasked(colour_folder, tmp_path, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--recipe", "cakes"], f"recipe (='cakes') must be one of {', '.join(RECIPES)}"),
+        (["--recipe", "cakes"], f"recipe (='cakes') must be one of {', '.join(__main__.ALL_RECIPES)}"),
         (["--epochs", "-1"], "epochs (=-1) must be an integer of at least 1"),
         (["--batch-size", "1"], "batch_size (=1) must be at least 2 for batch norm to train"),
         (["--base-rate", "nan"], "base_rate (=nan) must be a finite number greater than 0"),
@@ -156,3 +161,144 @@ def test_a_damaged_checkpoint_is_a_warning_of_one_line(colour_folder, tmp_path, 
     printed = capsys.readouterr().err
     assert printed.startswith("warning: checkpoint.pt cannot be read (it is damaged")
     assert printed.count("\n") == 1
+
+
+# Detection and segmentation.
+
+KINDS = {"detect-shapes": DetectionRecipe, "segment-shapes": SegmentationRecipe}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The recipes' own names, and much smaller numbers."""
+    tiny_ones = {"detect-shapes": DETECTION, "segment-shapes": SEGMENTATION}
+    monkeypatch.setattr(__main__, "ALL_RECIPES", __main__.ALL_RECIPES | tiny_ones)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A checkpoint of training whose first layer can be told."""
+    recipe, path = replace(RECIPES["shapes"], model="resnest11_small"), tmp_path_factory.mktemp("classifier") / "a.pt"
+    model = recipe.build(3)
+    torch.nn.init.constant_(model.conv1[0].weight, 0.125)
+    save_checkpoint(path, model, recipe, ("a", "b", "c"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory):
+    root = tmp_path_factory.mktemp("annotated")
+    return {"COCO": write_coco(root / "coco"), "VOC": write_voc(root / "voc")}
+
+
+def epochs(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "title", "score"),
+    [("detect-shapes", "box mAP", "box_map"), ("segment-shapes", "mean IoU", "mean_iou")],
+)
+def test_a_run_on_scenes(recipe, title, score, tiny, classifier, tmp_path, capsys, monkeypatch):
+    started, begin = [], Run.__init__
+
+    def look(self, model, *rest):
+        started.append(next(model.parameters()).detach().clone())
+        begin(self, model, *rest)
+
+    monkeypatch.setattr(Run, "__init__", look)
+    arguments = ["--out", str(tmp_path), "--device", "cpu", "--workers", "0"]
+    given = ["--recipe", recipe, "--epochs", "1", "--weights", str(classifier)]
+    assert main([*arguments, *given]) == 0
+    printed = capsys.readouterr()
+    classes = 8 if recipe == "detect-shapes" else 9
+    assert f"16 training and 6 test images of {classes} classes, 64 pixels, 1 epoch(s)" in printed.out
+    [line] = epochs(tmp_path)
+    assert f"{title} {100 * line[score]:.2f} %" in printed.out
+    assert printed.err == ""
+    assert (started[0] == 0.125).all()  # the weights of the classifier
+    loaded = load_checkpoint(tmp_path / "checkpoint.pt", KINDS[recipe])[1]
+    assert (loaded.epochs, loaded.batch_size) == (1, 8)
+    assert json.loads((tmp_path / "recipe.json").read_text())["epochs"] == 1
+    # Without --recipe the kind of recipe is known from the run, and so is all of it.
+    assert main([*arguments, "--resume"]) == 0
+    assert "going on from checkpoint.pt at step 2" in capsys.readouterr().out
+    assert epochs(tmp_path) == [line]
+    for other, message in (
+        (["--seed", "1"], "must hold the images that the run in .* began with, 16 for training and 6 for the test"),
+        (["--epochs", "2"], r"epochs \(=2\) must be 1, as in the run that"),
+    ):
+        assert main([*arguments, "--resume", *other]) == 2
+        assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [("detect-shapes", "COCO"), ("detect-shapes", "VOC"), ("segment-shapes", "COCO"), ("segment-shapes", "VOC")],
+)
+def test_a_run_on_an_annotated_folder(recipe, name, tiny, annotated, tmp_path, capsys):
+    arguments = ["--recipe", recipe, "--data", str(annotated[name]), "--out", str(tmp_path), "--device", "cpu"]
+    assert main([*arguments, "--epochs", "1", "--batch-size", "4", "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "4 training and 3 test images" in printed and "64 pixels" in printed
+    assert len(epochs(tmp_path)) == 1
+
+
+def test_a_run_is_not_resumed_on_other_annotations(tiny, tmp_path, capsys):
+    root = write_coco(tmp_path / "coco")
+    arguments = ["--recipe", "detect-shapes", "--data", str(root), "--out", str(tmp_path / "out"), "--resume"]
+    arguments += ["--epochs", "1", "--batch-size", "4", "--device", "cpu", "--workers", "0"]
+    assert main(arguments) == 0
+    edit_coco(root, lambda content: content["annotations"][0]["bbox"].__setitem__(0, 1))
+    assert main(arguments) == 2
+    assert "4 for training and 3 for the test; they are 4 and 3 now, or have other names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "detect-shapes", "--compile"], "--compile must not be given for detection"),
+        (["--recipe", "segment-shapes", "--compile"], "--compile must not be given for segmentation"),
+        (["--recipe", "detect-shapes", "--skip-broken"], "--skip-broken must not be given for detection"),
+        (["--recipe", "shapes", "--weights", "some.pt"], "--weights must not be given for classification"),
+        (["--recipe", "detect-shapes", "--weights", "no/such.pt"], "weights (='no/such.pt') must be a file"),
+        (
+            ["--recipe", "segment-shapes", "--model", "resnest14", "--weights", "CLASSIFIER"],
+            "must be those of resnest14; they are of resnest11_small",
+        ),
+        (["--recipe", "detect-shapes", "--data", "EMPTY"], "must contain annotations/instances_train*.json (COCO) or"),
+        (["--recipe", "segment-shapes", "--data", "EMPTY"], "must contain annotations/instances_train*.json (COCO) or"),
+        (["--recipe", "segment-shapes", "--data", "no/such/folder"], "--data: root (=no/such/folder) must be a folder"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    arguments, message, tiny, classifier, tmp_path, capsys
+):
+    (tmp_path / "empty").mkdir()
+    places = {"CLASSIFIER": str(classifier), "EMPTY": str(tmp_path / "empty")}
+    out = tmp_path / "out"
+    assert main([*(places.get(one, one) for one in arguments), "--out", str(out), "--device", "cpu"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+    assert message in printed.err
+    assert not list(out.iterdir())
+
+
+def test_weights_that_do_not_fit_leave_what_was_to_be_overwritten(tiny, tmp_path, capsys):
+    (tmp_path / "checkpoint.pt").write_text("precious")
+    arguments = ["--recipe", "detect-shapes", "--out", str(tmp_path), "--overwrite", "--device", "cpu"]
+    assert main([*arguments, "--weights", str(tmp_path / "checkpoint.pt")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert (tmp_path / "checkpoint.pt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("recipe", KINDS)
+def test_a_missing_library_is_an_error_before_training(recipe, tiny, tmp_path, capsys, monkeypatch):
+    def missing(module):
+        raise ImportError(f"No module named {module!r}")
+
+    monkeypatch.setattr(extra.importlib, "import_module", missing)
+    assert main(["--recipe", recipe, "--out", str(tmp_path), "--device", "cpu"]) == 2
+    assert capsys.readouterr().err == "error: this needs torchmetrics: pip install 'resnest-edu[transfer]'\n"
+    assert not list(tmp_path.iterdir())

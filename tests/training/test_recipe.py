@@ -5,7 +5,7 @@ from torch import nn
 
 import resnest_edu
 from resnest_edu.regularization import DropBlock
-from resnest_edu.training import RECIPES, Recipe, get_recipe
+from resnest_edu.training import RECIPES, BaseRecipe, Recipe, get_recipe
 from resnest_edu.training.recipe import parameter_groups
 
 SHAPES = RECIPES["shapes"]
@@ -37,6 +37,8 @@ def test_unknown_recipe():
         ({"label_smoothing": 2}, r"label_smoothing \(=2\) must be a finite number at least 0 and at most 1"),
         ({"shift": -1}, r"shift \(=-1\) must be a finite number at least 0"),
         ({"shift": 33}, r"shift \(=33\) must be a finite number at least 0 and at most 32"),
+        ({"optimizer": "adam"}, r"optimizer \(='adam'\) must be one of sgd, adamw"),
+        ({"task": "detection"}, r"task \(='detection'\) must be one of classification"),
         ({"mixup": -0.1}, r"mixup \(=-0.1\) must be a finite number at least 0"),
         ({"cutmix": -1}, r"cutmix \(=-1\) must be a finite number at least 0"),
         ({"crop": 1.1}, r"crop \(=1.1\) must be a finite number at least 0 and at most 1"),
@@ -121,3 +123,9 @@ def test_the_network_gets_its_regularization():
     assert {block.probability for block in blocks} == {0.1}
     assert model.layer3[0].stochastic_depth.p == pytest.approx(0.3)
     assert not any(isinstance(module, DropBlock) for module in SHAPES.build(5).modules())
+
+
+def test_what_all_recipes_have_in_common_builds_nothing():
+    common = {name: getattr(SHAPES, name) for name in BaseRecipe.__dataclass_fields__ if name != "task"}
+    with pytest.raises(NotImplementedError):
+        BaseRecipe(**common).build(3)

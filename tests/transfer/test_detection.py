@@ -177,12 +177,17 @@ def export_to_onnx(model: nn.Module, example: Tensor, folder) -> object:
 @pytest.mark.parametrize("kind", ["faster", "cascade_mask"])
 @torch.no_grad()
 def test_a_detector_finds_the_same_outside_of_python(kind, export, tmp_path) -> None:
-    model = detector(kind, rpn_post_nms_top_n_test=100, box_detections_per_img=40)
+    model = detector(kind, rpn_nms_thresh=0.2, box_detections_per_img=40)
     for name, parameter in model.roi_heads.named_parameters():
         if "cls_score" in name:  # so that no two boxes are equally likely
             parameter.mul_(20)
     images = [torch.randn(3, 64, 80) * scale for scale in (1, 2, 0.5)]
-    model = ExportableDetector(model.eval())
+    proposals: set[int] = set()
+    handle = model.roi_heads.register_forward_pre_hook(lambda module, arguments: proposals.add(len(arguments[1][0])))
+    model.eval()(images[:1]), model(images[1:2]), model(images[2:])
+    handle.remove()
+    assert len(proposals) == 3  # so a number that the export takes for a constant is wrong
+    model = ExportableDetector(model)
     exported = export(model, images[0], tmp_path)
     counts = set()
     for image in images:
