@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from resnest_edu.contenders import PlainBottleneck
 from resnest_edu.data import ShapesDataset
-from resnest_edu.experiments import transfer
+from resnest_edu.experiments import _transfer, transfer, transfer_shapes
 from resnest_edu.resnest import Variant
 from resnest_edu.training import TensorImages
 from resnest_edu.transfer import DetectionRecipe
@@ -26,7 +27,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     monkeypatch.setattr(transfer, "VARIANT", Variant((1, 1, 1, 1), planes=(8, 16, 24, 32), pool_first=True))
     monkeypatch.setattr(transfer, "PRETRAINING", replace(transfer.PRETRAINING, epochs=2, batch_size=8, image_size=32))
-    monkeypatch.setattr(transfer, "shapes_data", some_shapes)
+    monkeypatch.setattr(_transfer, "shapes_data", some_shapes)
     heads = {
         name: replace(recipe, **SMALL | (SMALL_BOXES if isinstance(recipe, DetectionRecipe) else {"head_width": 8}))
         for name, recipe in transfer.HEADS.items()
@@ -90,13 +91,13 @@ def test_every_head_is_run_on_both_from_every_seed() -> None:
 def test_pieces_are_run_and_what_classifying_taught_is_kept(tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
     trained, files, pretrain, finetune = [], [], transfer.pretrain, transfer.finetune
 
-    def note(family: Any, seed: int, file: Path, device: torch.device) -> dict[str, Any]:
-        trained.append((family, seed))
-        return pretrain(family, seed, file, device)
+    def note(build: Any, recipe: Any, seed: int, file: Path, device: torch.device) -> dict[str, Any]:
+        trained.append((build.func, seed))
+        return pretrain(build, recipe, seed, file, device)
 
-    def look(family: Any, recipe: Any, seed: int, file: Path, device: torch.device) -> dict[str, Any]:
+    def look(build: Any, recipe: Any, seed: int, file: Path, device: torch.device) -> dict[str, Any]:
         files.append(file)
-        return finetune(family, recipe, seed, file, device)
+        return finetune(build, recipe, seed, file, device)
 
     monkeypatch.setattr(transfer, "pretrain", note)
     monkeypatch.setattr(transfer, "finetune", look)
@@ -110,7 +111,7 @@ def test_pieces_are_run_and_what_classifying_taught_is_kept(tiny: None, monkeypa
     assert list(pieces) == names
     json.dumps(pieces)
     ours, theirs = transfer.FAMILIES["ResNeSt"], transfer.FAMILIES["ResNet-D"]
-    assert trained == [(ours, 0), (theirs, 1)]  # the last was asked for without it
+    assert trained == [(ours.classifier, 0), (theirs.classifier, 1)]  # the last was asked for without it
     assert len(set(files)) == 2 and not any(file.exists() for file in files)
     scores = {"classification": "test_accuracy", "Mask R-CNN": "mask_map", "DeepLabV3": "mean_iou"}
     for name, figures in pieces.items():
@@ -129,11 +130,11 @@ def test_a_head_begins_with_what_classifying_taught(
         started.append((seed, {key: value.clone() for key, value in model.state_dict().items()}))
         raise InterruptedError
 
-    family, file = transfer.FAMILIES["ResNeSt"], tmp_path / "ResNeSt-2.pt"
-    transfer.pretrain(family, 2, file, CPU)
+    build, file = partial(transfer.FAMILIES["ResNeSt"].classifier, transfer.VARIANT), tmp_path / "ResNeSt-2.pt"
+    transfer.pretrain(build, transfer.PRETRAINING, 2, file, CPU)
     kept = torch.load(file, weights_only=True)
     assert list(tmp_path.iterdir()) == [file] and not any(key.startswith("fc.") for key in kept)
-    monkeypatch.setattr(transfer, "train", train)
+    monkeypatch.setattr(_transfer, "train", train)
     for head in ("DeepLabV3", "DeepLabV3", "Faster R-CNN"):
         with pytest.raises(InterruptedError):
             transfer.run_piece(f"ResNeSt, {head}, seed 2", folder=tmp_path, device=CPU)
@@ -173,3 +174,36 @@ def test_the_summary_has_means_and_gains_of_every_metric() -> None:
     assert summary["seeds"] == [0, 1, 2] and summary["costs"] == transfer.costs()
     assert all("model" not in recipe for recipe in (summary["pretraining"], *summary["recipes"].values()))
     assert summary["recipes"]["DeepLabV3"]["atrous_rates"] == (2, 4, 6)
+
+
+def test_the_recipes_of_the_chapters_are_run_from_every_seed(tiny: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not transfer_shapes.NEEDS_CUDA
+    runs = {
+        name: (
+            replace(recipe, **SMALL | (SMALL_BOXES if isinstance(recipe, DetectionRecipe) else {"head_width": 8})),
+            old,
+        )
+        for name, (recipe, old) in transfer_shapes.RUNS.items()
+    }
+    assert [name for name, (_, old) in runs.items() if not old] == [name for name in runs if "scratch" in name]
+    assert {recipe.output_stride for name, (recipe, _) in runs.items() if name.startswith("DeepLab")} == {8, 16}
+    monkeypatch.setattr(transfer_shapes, "RUNS", runs)
+    monkeypatch.setattr(transfer_shapes, "PRETRAINING", transfer.PRETRAINING)
+    monkeypatch.setattr(transfer_shapes, "SIDE_BY_SIDE", 1)
+    trained, pretrain = [], transfer_shapes.pretrain
+    monkeypatch.setattr(transfer_shapes, "pretrain", lambda *given: trained.append(given[2]) or pretrain(*given))
+    names = ["Mask R-CNN from scratch; seed 1", "Mask R-CNN; seed 1", "DeepLabV3, output stride 16; seed 1"]
+    assert set(names) < set(transfer_shapes.PIECES)
+    pieces = dict(transfer_shapes.run_pieces(iter(names), CPU))
+    assert list(pieces) == names and trained == [1]
+    assert pieces[names[0]]["train_loss"] != pieces[names[1]]["train_loss"]
+    made_up = {
+        name: {"box_map" if "R-CNN" in name else "mean_iou": 0.3 + int(name[-1]) / 10}
+        for name in transfer_shapes.PIECES
+    }
+    summary = transfer_shapes.summarize(made_up)
+    json.dumps(summary)
+    for name, run in summary["runs"].items():
+        (row,) = run["metrics"].values()
+        assert row["mean"] == pytest.approx(0.4) and row["seeds"] == pytest.approx([0.3, 0.4, 0.5])
+        assert run["pretrained"] == ("scratch" not in name)
