@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,9 @@ HEADS: dict[str, TransferRecipe] = {
     "DeepLabV3": SegmentationRecipe(**SCENES, **STEPS, model="resnest26", atrous_rates=(2, 4, 6)),
 }
 PRETRAINED = "classification"
-PIECES = tuple(
-    f"{family}, {task}, seed {seed}" for seed in SEEDS for task in (PRETRAINED, *HEADS) for family in FAMILIES
+CLASSIFIERS = tuple(f"{family}, {PRETRAINED}, seed {seed}" for seed in SEEDS for family in FAMILIES)
+PIECES = CLASSIFIERS + tuple(
+    f"{family}, {head}, seed {seed}" for seed in SEEDS for head in HEADS for family in FAMILIES
 )
 
 
@@ -109,7 +111,9 @@ def run_pieces(
     require_extra("torchmetrics", "pycocotools")
     with tempfile.TemporaryDirectory() as folder:
         run = partial(run_piece, folder=Path(folder), device=device)
-        yield from side_by_side(run, names, processes=SIDE_BY_SIDE if device.type == "cuda" else 1)
+        # The classifiers first: whatever builds on one waits for it.
+        for _, phase in groupby(names, key=CLASSIFIERS.__contains__):
+            yield from side_by_side(run, phase, processes=SIDE_BY_SIDE if device.type == "cuda" else 1)
 
 
 def costs() -> dict[str, dict[str, int]]:
