@@ -8,10 +8,9 @@ The runs go side by side. What classifying has taught is kept for the runs that 
 later call trains it again.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,19 +19,12 @@ import torch
 
 from resnest_edu.contenders import PlainBottleneck, multiply_adds, parameter_count
 from resnest_edu.data import SHAPE_CLASSES
+from resnest_edu.experiments._transfer import WHAT_COUNTS, finetune, pretrain, settings
 from resnest_edu.resnest import Backbone, ResNeSt, Variant
 from resnest_edu.results import summarize as over_seeds
-from resnest_edu.training import Recipe, shapes_data, train
+from resnest_edu.training import Recipe
 from resnest_edu.training.side_by_side import side_by_side
-from resnest_edu.transfer import (
-    Detection,
-    DetectionRecipe,
-    Segmentation,
-    SegmentationRecipe,
-    StageBackbone,
-    TransferRecipe,
-    scene_splits,
-)
+from resnest_edu.transfer import DetectionRecipe, SegmentationRecipe, TransferRecipe
 from resnest_edu.transfer.extra import require_extra
 
 NEEDS_CUDA = True
@@ -76,11 +68,16 @@ PRETRAINING = Recipe(
     shift=4,
 )
 SCENES: dict[str, Any] = {"image_size": 128, "batch_size": 16, "train_scenes": 6000, "test_scenes": 1000}
+STEPS: dict[str, Any] = {
+    "epochs": 6,
+    "optimizer": "adamw",
+    "base_rate": 0.03,
+    "warmup_epochs": 0.5,
+    "weight_decay": 0.01,
+}
 BOXES: dict[str, Any] = {
     "model": "resnest26",
-    "epochs": 6,
-    "base_rate": 0.64,
-    "warmup_epochs": 0.5,
+    **STEPS,
     "pyramid_channels": 128,
     "anchor_scale": 5.0,
     "head_width": 512,
@@ -91,9 +88,7 @@ HEADS: dict[str, TransferRecipe] = {
     "Faster R-CNN": DetectionRecipe(**SCENES, **BOXES, detector="faster"),
     "Cascade R-CNN": DetectionRecipe(**SCENES, **BOXES, detector="cascade"),
     "Mask R-CNN": DetectionRecipe(**SCENES, **BOXES, detector="mask"),
-    "DeepLabV3": SegmentationRecipe(
-        **SCENES, model="resnest26", epochs=6, base_rate=0.64, warmup_epochs=0.5, atrous_rates=(2, 4, 6)
-    ),
+    "DeepLabV3": SegmentationRecipe(**SCENES, **STEPS, model="resnest26", atrous_rates=(2, 4, 6)),
 }
 PRETRAINED = "classification"
 PIECES = tuple(
@@ -142,37 +137,10 @@ def run_piece(name: str, *, folder: Path, device: torch.device) -> dict[str, Any
     file = folder / f"{family}-{number}.pt"
     figures = {}
     if task == PRETRAINED or not file.exists():
-        figures = pretrain(FAMILIES[family], number, file, device)
-    return figures if task == PRETRAINED else finetune(FAMILIES[family], HEADS[task], number, file, device)
-
-
-def pretrain(family: Family, seed: int, file: Path, device: torch.device) -> dict[str, Any]:
-    """Train the classifier and keep its weights in ``file``."""
-    torch.manual_seed(seed)
-    model = family.classifier(VARIANT, len(SHAPE_CLASSES))
-    history = train(model, *shapes_data(PRETRAINING, seed), PRETRAINING, seed=seed, device=device, progress=False)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}")
-    torch.save({key: value for key, value in model.state_dict().items() if not key.startswith("fc.")}, temporary)
-    temporary.replace(file)
-    return figures_of(history)
-
-
-def finetune(family: Family, recipe: TransferRecipe, seed: int, file: Path, device: torch.device) -> dict[str, Any]:
-    """Train the recipe's head on the backbone, both of them."""
-    torch.manual_seed(seed)
-    splits = scene_splits(recipe, seed)
-    body = family.backbone(VARIANT, output_stride=getattr(recipe, "output_stride", 32))
-    body.load_state_dict(torch.load(file, weights_only=True))
-    model = recipe.build_on(StageBackbone(body), len(splits.classes))
-    task = (Detection if isinstance(recipe, DetectionRecipe) else Segmentation)(recipe)  # type: ignore[arg-type]
-    history = train(model, splits.train, splits.test, recipe, task=task, seed=seed, device=device, progress=False)
-    return figures_of(history)
-
-
-def figures_of(history: list[Any]) -> dict[str, Any]:
-    """The last epoch's metrics, the seconds of all, and every epoch's score."""
-    last = {key: value for key, value in asdict(history[-1]).items() if value is not None}
-    return {**last, "seconds": sum(one.seconds for one in history), "scores": [one.score for one in history]}
+        figures = pretrain(partial(FAMILIES[family].classifier, VARIANT), PRETRAINING, number, file, device)
+    if task == PRETRAINED:
+        return figures
+    return finetune(partial(FAMILIES[family].backbone, VARIANT), HEADS[task], number, file, device)
 
 
 def summarize(pieces: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -197,11 +165,3 @@ def summarize(pieces: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "recipes": {name: settings(recipe) for name, recipe in HEADS.items()},
         "heads": heads,
     }
-
-
-WHAT_COUNTS = ("test_accuracy", "box_map", "mask_map", "mean_iou", "pixel_accuracy")
-
-
-def settings(recipe: Any) -> dict[str, Any]:
-    """The recipe's numbers, without the model's name."""
-    return {key: value for key, value in asdict(recipe).items() if key != "model"}

@@ -217,18 +217,13 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         print(inspect.getdoc(type(recipe)), json.dumps(asdict(recipe), indent=2), sep="\n\n")
         return
     device = check(arguments, group)
-    if arguments.weights is not None and not isinstance(recipe, TransferRecipe):
-        raise ValueError(f"--weights (={str(arguments.weights)!r}) must not be given for {recipe.task}")
+    task = TASKS[recipe.task][1](recipe)
+    transfers = isinstance(recipe, TransferRecipe)
+    for option, fits in (("weights", transfers), ("skip_broken", not transfers), ("compile", task.compiles)):
+        if getattr(arguments, option) and not fits:
+            raise ValueError(f"--{option.replace('_', '-')} must not be given for {recipe.task}")
     train_data, test_data, classes = open_data(arguments, recipe)
     which = {"training": len(train_data), "test": len(test_data), "digest": [digest(train_data), digest(test_data)]}  # type: ignore[arg-type]
-    if group.writes:
-        if arguments.overwrite:
-            for name in RESULTS:
-                (arguments.out / name).unlink(missing_ok=True)
-        write_json_once(arguments.out / "recipe.json", asdict(recipe))
-        write_json_once(arguments.out / "data.json", which)
-    group.sum(torch.zeros(1, device=device))  # the others wait here until process 0 has prepared the folder
-    require_same_data(arguments.out, which)
     if arguments.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -239,6 +234,14 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         load_backbone(model, recipe.model, arguments.weights)
     if arguments.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if group.writes:
+        if arguments.overwrite:
+            for name in RESULTS:
+                (arguments.out / name).unlink(missing_ok=True)
+        write_json_once(arguments.out / "recipe.json", asdict(recipe))
+        write_json_once(arguments.out / "data.json", which)
+    group.sum(torch.zeros(1, device=device))  # the others wait here until process 0 has prepared the folder
+    require_same_data(arguments.out, which)
     kind = AnnouncedCheckpoints if arguments.resume and group.writes else Checkpoints
     checkpoints = kind(arguments.out, recipe, classes, arguments.seed, minutes=arguments.save_minutes)
     if group.writes:
@@ -263,7 +266,7 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         train_data,
         test_data,
         recipe,
-        task=TASKS[recipe.task][1](recipe),
+        task=task,
         seed=arguments.seed,
         device=device,
         workers=arguments.workers,
@@ -282,7 +285,8 @@ def print_warning(message: Warning | str, *place: object, **rest: object) -> Non
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 2 for bad input or a failed run, 130 for Ctrl-C."""
+    """Run the command line; returns the exit status: 2 for bad input, a missing library or a failed run, 130 for
+    Ctrl-C."""
     arguments = build_parser().parse_args(argv)
     try:
         with (
@@ -291,7 +295,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ):
             warnings.showwarning = print_warning
             run(arguments, group)
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:

@@ -106,7 +106,8 @@ class Classification(Task):
         generator: torch.Generator,
     ) -> tuple[Tensor, tuple[Tensor]]:
         images, labels = (one.to(device, non_blocking=True) for one in batch)
-        inputs, targets = prepare(images, labels, self.recipe, self.classes, generator)
+        chance = self.classes, generator
+        inputs, targets = prepare(images, labels, self.recipe, *chance)
         with half_precision(device):
             logits = network(inputs)
         right = targets.argmax(1) if targets.ndim == 2 else targets

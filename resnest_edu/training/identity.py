@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import Dataset, Subset
 from torchvision.datasets import DatasetFolder
@@ -10,11 +10,20 @@ from torchvision.datasets import DatasetFolder
 from resnest_edu.training.data import TensorImages
 
 
+@runtime_checkable
+class Identified(Protocol):
+    """A data set that says itself what makes it this one."""
+
+    def identity(self) -> str:
+        """What differs when its images or annotations do; not what chance does to them in training."""
+        ...
+
+
 def digest(data: Dataset) -> str:
     """A hash that changes when the images, their labels or their order do.
 
     Of images in memory every byte counts; of those in a folder the names and labels, since reading all would take too
-    long; of anything else their number alone.
+    long; of a data set with an ``identity()`` what that says; of anything else the number of its images alone.
     """
     found = hashlib.sha256()
     _add(found, data)
@@ -26,6 +35,8 @@ def _add(found: Any, data: Dataset) -> None:
     if isinstance(data, TensorImages):
         for tensor in (data.images, data.labels):
             found.update(tensor.cpu().contiguous().numpy().data)
+    elif isinstance(data, Identified):
+        found.update(data.identity().encode())
     elif isinstance(data, Subset):
         found.update(repr(list(data.indices)).encode())
         _add(found, data.dataset)

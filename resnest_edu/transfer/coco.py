@@ -4,6 +4,7 @@ Legend: n objects, H height, W width.
 """
 
 import contextlib
+import hashlib
 import io
 import math
 from collections.abc import Callable
@@ -77,6 +78,11 @@ class CocoIndex:
                 if annotation.get(field) not in known:
                     raise ValueError(f"{self.name(annotation)}: {field} (={annotation.get(field)}) must be in the file")
 
+    def identity(self) -> str:
+        """A hash of the file, which names the images and says what is in them."""
+        with self.file.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     def name(self, annotation: Annotation) -> str:
         return f"annotation {annotation.get('id')} of {self.file}"
 
@@ -132,6 +138,10 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
     def __len__(self) -> int:
         return len(self.index.ids)
 
+    def identity(self) -> str:
+        """Which images and annotations these are."""
+        return self.index.identity()
+
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         image, annotations, where = self.index.read(index)
         height, width = image.shape[1:]
@@ -166,6 +176,10 @@ class CocoSegmentation(Dataset[tuple[Tensor, Tensor]]):
 
     def __len__(self) -> int:
         return len(self.index.ids)
+
+    def identity(self) -> str:
+        """Which images and annotations these are."""
+        return self.index.identity()
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image, annotations, where = self.index.read(index)

@@ -3,8 +3,10 @@
 Legend: B batch, H height, W width.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
@@ -82,15 +84,17 @@ def evaluate_detector(
 
 
 class Detection(Task):
-    """Boxes, and masks if the recipe's detector finds them. Items are (image uint8 (3, H, W), target)."""
+    """Boxes, and masks if the recipe's detector finds them. Items are (image uint8 (3, H, W), target).
+
+    Raises:
+        ImportError: torchmetrics or pycocotools is not installed.
+    """
 
     metrics = DetectionMetrics
 
     def __init__(self, recipe: DetectionRecipe) -> None:
-        self.recipe = recipe
-
-    def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
         require_extra("torchmetrics", "pycocotools")  # now, and not when the first epoch is over
+        self.recipe = recipe
 
     def batches(self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:
         return training_batches(
@@ -122,30 +126,43 @@ class Detection(Task):
 def evaluate_segmenter(
     model: nn.Module, data: Dataset, num_classes: int, *, batch_size: int = 16, workers: int = 0, group: Group = ALONE
 ) -> SegmentationScore:
-    """The score of a segmenter on all images; several processes share them."""
+    """The score of a segmenter on all images, which may differ in size; several processes share them."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
     score = SegmentationScore(num_classes, group=group, device=device)
-    batches = evaluation_batches(data, batch_size, workers=workers, group=group, collate=collate_segmentation)
-    for images, classes in batches:
+    batches = evaluation_batches(data, batch_size, workers=workers, group=group, collate=stack_by_size)
+    for images, classes in chain.from_iterable(batches):
         logits = model(normalize(images.to(device)))["out"]
         score.update(logits.argmax(1), classes.to(device))
     model.train(was_training)
     return score
 
 
+def stack_by_size(items: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """A batch of segmentation items, those of one size together: B of them become one (uint8 (B, 3, H, W), int64
+    (B, H, W))."""
+    groups = defaultdict(list)
+    for item in items:
+        groups[item[0].shape].append(item)
+    return [collate_segmentation(group) for group in groups.values()]
+
+
 class Segmentation(Task):
-    """A class for every pixel. Items are (image uint8 (3, H, W), map int64 (H, W)), all of one size."""
+    """A class for every pixel. Items are (image uint8 (3, H, W), map int64 (H, W)), in training all of one size.
+
+    Raises:
+        ImportError: torchmetrics is not installed.
+    """
 
     metrics = SegmentationMetrics
 
     def __init__(self, recipe: SegmentationRecipe) -> None:
+        require_extra("torchmetrics")
         self.recipe = recipe
         self.classes = 0
 
     def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
-        require_extra("torchmetrics")
         head: Any = model.get_submodule("classifier")
         self.classes = head[-1].out_channels
 

@@ -67,11 +67,11 @@ class DetectionScenes(Dataset[tuple[Tensor, Target]]):
         transform: Callable[[Tensor, Target], tuple[Tensor, Target]] | None = None,
     ) -> None:
         require_positive_int(least_pixels=least_pixels)
-        shapes = ShapesDataset(count, seed=seed, split=split, config=config)
-        self.scenes = shapes.scenes()
+        self.shapes = ShapesDataset(count, seed=seed, split=split, config=config)
+        self.scenes = self.shapes.scenes()
         # An empty slot has no pixel, so this leaves it out too.
         self.kept = self.scenes.instance_masks.sum(axis=(2, 3)) >= least_pixels
-        self.transform = transform
+        self.least_pixels, self.transform = least_pixels, transform
 
     def __len__(self) -> int:
         return len(self.kept)
@@ -87,6 +87,10 @@ class DetectionScenes(Dataset[tuple[Tensor, Target]]):
             "crowd": torch.zeros(int(kept.sum()), dtype=torch.bool),
         }
         return self.transform(image, target) if self.transform else (image, target)
+
+    def identity(self) -> str:
+        """Which scenes and objects these are."""
+        return f"{_identity(self.shapes)}, {self.least_pixels}"
 
 
 class SegmentationScenes(Dataset[tuple[Tensor, Tensor]]):
@@ -117,7 +121,8 @@ class SegmentationScenes(Dataset[tuple[Tensor, Tensor]]):
         config: SceneConfig = SCENES,
         transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
-        scenes = ShapesDataset(count, seed=seed, split=split, config=config).scenes()
+        self.shapes = ShapesDataset(count, seed=seed, split=split, config=config)
+        scenes = self.shapes.scenes()
         self.images = torch.from_numpy(scenes.images)
         self.maps = torch.from_numpy(scenes.semantic)
         self.transform = transform
@@ -128,3 +133,11 @@ class SegmentationScenes(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image, classes = self.images[index], self.maps[index].to(torch.int64)
         return self.transform(image, classes) if self.transform else (image, classes)
+
+    def identity(self) -> str:
+        """Which scenes these are."""
+        return _identity(self.shapes)
+
+
+def _identity(shapes: ShapesDataset) -> str:
+    return f"seed {shapes.seed}, {shapes.split}, {shapes.config}"

@@ -6,6 +6,7 @@ reader of annotations is used here.
 Legend: n objects, H height, W width.
 """
 
+import hashlib
 import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -124,6 +125,14 @@ class VocDetection(Dataset[tuple[Tensor, Target]]):
     def __len__(self) -> int:
         return len(self.names)
 
+    def identity(self) -> str:
+        """A hash of the images' names and what is in them."""
+        found = [
+            (name, objects.size, objects.names, objects.boxes.tolist(), objects.difficult.tolist())
+            for name, objects in zip(self.names, self.objects, strict=True)
+        ]
+        return hashlib.sha256(repr((self.classes, found)).encode()).hexdigest()
+
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         image, path = _image(self.folder, self.names[index])
         (width, height), objects = image.size, self.objects[index]
@@ -155,9 +164,19 @@ class VocSegmentation(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.names)
 
+    def identity(self) -> str:
+        """A hash of the images' names and their maps' files."""
+        found = hashlib.sha256(repr((self.classes, self.names)).encode())
+        for name in self.names:
+            found.update(self._map(name).read_bytes())
+        return found.hexdigest()
+
+    def _map(self, name: str) -> Path:
+        return self.folder / "SegmentationClass" / f"{name}.png"
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         image, _ = _image(self.folder, self.names[index])
-        path = self.folder / "SegmentationClass" / f"{self.names[index]}.png"
+        path = self._map(self.names[index])
         classes = _read_map(path)
         check_map(classes, (image.height, image.width), len(self.classes), str(path))
         tensor = pil_to_tensor(image)

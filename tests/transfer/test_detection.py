@@ -149,12 +149,14 @@ def test_autocast_does_not_reach_coordinates(kind) -> None:
     assert all(loss.dtype == torch.float32 and loss.isfinite() for loss in losses.values())
     assert found["boxes"].dtype == found["scores"].dtype == torch.float32
     assert not torch.equal(found["boxes"], found["boxes"].bfloat16().float())
-    proposals = []
-    handle = model.roi_heads.register_forward_pre_hook(lambda module, arguments: proposals.extend(arguments[1]))
+    proposals: list[Tensor] = []
+    anchors: list[Tensor] = []
+    model.roi_heads.register_forward_pre_hook(lambda module, arguments: proposals.extend(arguments[1]))
+    model.rpn.anchor_generator.register_forward_hook(lambda module, arguments, found: anchors.extend(found))
     with torch.autocast("cpu", torch.bfloat16):
         model(images)
-    handle.remove()
-    assert all(boxes.dtype == torch.float32 for boxes in proposals)
+    assert len(proposals) == len(anchors) == 2
+    assert all(boxes.dtype == torch.float32 for boxes in proposals + anchors)
     assert not all(torch.equal(boxes, boxes.bfloat16().float()) for boxes in proposals)
 
 
@@ -213,6 +215,7 @@ def test_a_training_detector_is_not_exported() -> None:
         ({"kind": "cascade", "box_fg_iou_thresh": 0.6}, r"option \(='box_fg_iou_thresh'\)"),
         ({"kind": "cascade", "iou_thresholds": (0.7, 0.6, 0.5)}, "iou_thresholds"),
         ({"kind": "cascade", "iou_thresholds": (0.5, 0.6)}, r"box_weights \(=3\)"),
+        ({"kind": "cascade", "iou_thresholds": ()}, r"iou_thresholds \(=\(\)\) must"),
     ],
 )
 def test_bad_arguments(arguments, message) -> None:
