@@ -38,7 +38,7 @@ class AnnotatedSplits:
     segmentation.
 
     Attributes:
-        train, test: their items are those of :mod:`resnest_edu.transfer.targets`.
+        train, test: their items are those of the scenes.
         classes: names; for segmentation the first is the background, for detection
             the first has label 1. So ``len(classes)`` is the ``num_classes`` of
             detectors and segmenters.

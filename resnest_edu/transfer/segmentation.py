@@ -73,8 +73,8 @@ def create_segmenter(
 
     Raises:
         ValueError: ``num_classes`` is not an integer of at least 2, a rate or the
-            width is not a positive integer or there is no rate, the backbone shrinks the image too
-            much, or has no stage for the auxiliary head.
+            width is not a positive integer or there is no rate, the backbone shrinks
+            the image too much, or has no stage for the auxiliary head.
     """
     if type(num_classes) is not int or num_classes < 2:
         at_least = "an integer of at least 2, the background among them"
