@@ -23,7 +23,7 @@ def _plain(tensor: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class DetectionTransform:
     """Torchvision's ``steps`` for a detection item; see
-    :func:`detection_transform`."""
+    :func:`~resnest_edu.transfer.detection_transform`."""
 
     steps: nn.Module
 
@@ -40,7 +40,7 @@ class DetectionTransform:
 @dataclass(frozen=True)
 class SegmentationTransform:
     """Torchvision's ``steps`` for a segmentation item; see
-    :func:`segmentation_transform`."""
+    :func:`~resnest_edu.transfer.segmentation_transform`."""
 
     steps: nn.Module
 
