@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from resnest_edu.data import SceneConfig
+from resnest_edu.resnest import Backbone, Variant
 from resnest_edu.training import train
 from resnest_edu.transfer import (
     TRANSFER_RECIPES,
@@ -12,6 +13,7 @@ from resnest_edu.transfer import (
     DetectionScenes,
     Segmentation,
     SegmentationScenes,
+    StageBackbone,
 )
 
 
@@ -59,22 +61,24 @@ def test_a_detector_learns_sixteen_scenes_by_heart():
 
 
 def test_a_segmenter_learns_sixteen_scenes_by_heart():
-    scenes = SegmentationScenes(16, config=SceneConfig(size=160, scale=(0.75, 0.95), occlusion=0))
+    """On maps of a quarter of the image: at an eighth, the outlines alone would cost the last five per cent."""
+    scenes = SegmentationScenes(16, config=SceneConfig(size=96, scale=(0.6, 0.9), occlusion=0))
     recipe = replace(
         TRANSFER_RECIPES["segment-shapes"],
         flip=False,
-        image_size=160,
-        epochs=80,
+        image_size=96,
+        epochs=90,
         batch_size=16,
         optimizer="adamw",
-        base_rate=0.08,
+        base_rate=0.16,
         warmup_epochs=5,
         weight_decay=0.0,
-        atrous_rates=(1, 2, 4),
+        atrous_rates=(2, 4, 8),
         auxiliary=0.0,
         head_width=48,
     )
     torch.manual_seed(0)
-    model = recipe.build(len(scenes.classes))
+    body = Backbone(Variant((1, 1), planes=(16, 48), stem_width=16, stem_stride=2, pool_first=True))
+    model = recipe.build_on(StageBackbone(body), len(scenes.classes))
     history = train(model, scenes, scenes, recipe, task=SegmentationAtTheEnd(recipe), progress=False)
     assert history[-1].mean_iou >= 0.95
