@@ -44,7 +44,8 @@ def sample(tmp_path: Path, write: Callable[..., Path]) -> Path:
     write("x = 6 * 7\nx", "print('attention')")
     (tmp_path / "_toc.yml").write_text(TOC, encoding="utf-8")
     shutil.copy(ROOT / "_config.yml", tmp_path / "_config.yml")
-    shutil.copytree(ROOT / "book" / "_static", tmp_path / "book" / "_static")
+    for folder in ("_static", "_extra"):
+        shutil.copytree(ROOT / "book" / folder, tmp_path / "book" / folder)
     shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book" / "references.bib")
     index = "# Sample\n\n{cite:t}`resnest`; {doc}`chapter`.\n\n```{bibliography}\n```\n"
     (tmp_path / "book" / "index.md").write_text(index, encoding="utf-8")
