@@ -19,13 +19,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from resnest_edu.arguments import require_one_of
 from resnest_edu.bottleneck import EXPANSION, Bottleneck
-from resnest_edu.resnest import VARIANTS, ResNeSt
+from resnest_edu.resnest import VARIANTS, ResNeSt, Variant
 from resnest_edu.resnext import equal_cost_width
 from resnest_edu.selective_kernel import SelectiveKernel
 from resnest_edu.squeeze_excitation import SqueezeExcitation
 
 REFERENCE = VARIANTS["resnest20_cifar"]
-"""The variant that fixes everything but the middle, and by its ``base_width`` what all of them may cost."""
+"""The variant that fixes everything but the middle, and by its ``base_width`` what all of them may cost, unless another
+is named."""
 IMAGE_SIZE = 32
 """The side, in pixels, of the images at which the costs are equal."""
 
@@ -119,7 +120,7 @@ CONTENDERS: dict[str, Kind] = {
 
 
 class Contender(ResNeSt):
-    """The network of the reference with blocks of another kind.
+    """The network of a reference with blocks of another kind.
 
     Shape: (B, 3, H, W) -> (B, num_classes) logits.
 
@@ -127,15 +128,22 @@ class Contender(ResNeSt):
         kind: one of the values of :data:`CONTENDERS`, or another.
         base_width: channels of one group of the middle where ``planes`` is 64.
         num_classes: outputs of the last layer.
+        reference: the variant that fixes all the rest.
 
     Raises:
         ValueError: as in :class:`~resnest_edu.ResNeSt`.
     """
 
-    def __init__(self, kind: Kind, base_width: int, num_classes: int = 1000) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        base_width: int,
+        num_classes: int = 1000,
+        reference: Variant = REFERENCE,
+    ) -> None:
         self.block = kind.block  # first, because what follows builds them
         variant = replace(
-            REFERENCE,
+            reference,
             radix=kind.radix,
             cardinality=kind.cardinality,
             base_width=base_width,
@@ -159,26 +167,26 @@ def parameter_count(model: nn.Module) -> int:
 
 
 @cache
-def _cost(kind: Kind, base_width: int) -> int:
+def _cost(kind: Kind, base_width: int, reference: Variant = REFERENCE) -> int:
     with torch.device("meta"):
-        return multiply_adds(Contender(kind, base_width), IMAGE_SIZE)
+        return multiply_adds(Contender(kind, base_width, reference=reference), IMAGE_SIZE)
 
 
 @cache
-def equal_cost_base_width(name: str) -> int:
+def equal_cost_base_width(name: str, reference: Variant = REFERENCE) -> int:
     """The ``base_width`` at which a contender costs most nearly what plain ResNet does at that of the reference.
 
     The search goes down from what ResNeXt's law of constant cost (:func:`~resnest_edu.resnext.equal_cost_width`) gives
     for K groups: whatever else a middle has, it costs more.
     """
-    kind, of_reference = CONTENDERS[name], REFERENCE.base_width
-    target = _cost(CONTENDERS["ResNet"], of_reference)
+    kind, of_reference = CONTENDERS[name], reference.base_width
+    target = _cost(CONTENDERS["ResNet"], of_reference, reference)
     outside = EXPANSION * 64  # where planes are 64
     weights = 2 * outside * of_reference + 9 * of_reference**2
     gaps: dict[int, int] = {}
     for base_width in range(equal_cost_width(outside, kind.cardinality, weights), 0, -1):
         try:
-            cost = _cost(kind, base_width)
+            cost = _cost(kind, base_width, reference)
         except ValueError:  # R · K groups do not divide the widths
             continue
         gaps[base_width] = abs(cost - target)
@@ -187,15 +195,16 @@ def equal_cost_base_width(name: str) -> int:
     return min(gaps, key=gaps.__getitem__)
 
 
-def create_contender(name: str, num_classes: int = 1000) -> Contender:
+def create_contender(name: str, num_classes: int = 1000, reference: Variant = REFERENCE) -> Contender:
     """Build a contender with fresh weights, of the same cost as all the others.
 
     Args:
         name: one of :data:`CONTENDERS`.
         num_classes: outputs of the last layer.
+        reference: the variant that fixes everything but the middle, and what all may cost.
 
     Raises:
         ValueError: ``name`` is unknown, or ``num_classes`` is not a positive integer.
     """
     require_one_of("name", name, CONTENDERS)
-    return Contender(CONTENDERS[name], equal_cost_base_width(name), num_classes)
+    return Contender(CONTENDERS[name], equal_cost_base_width(name, reference), num_classes, reference)

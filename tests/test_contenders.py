@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnest_edu import Bottleneck, ResNeSt, SelectiveKernel, SqueezeExcitation, to_cardinality_major
+from resnest_edu import Bottleneck, ResNeSt, SelectiveKernel, SqueezeExcitation, Variant, to_cardinality_major
 from resnest_edu.contenders import (
     CONTENDERS,
     IMAGE_SIZE,
@@ -80,7 +80,9 @@ def test_the_search_compares_at_the_size_of_the_images_and_starts_at_the_law_of_
     kind = CONTENDERS["1s4x"]
     assert _cost(kind, 8) == multiply_adds(Contender(kind, 8), 32)
     asked = []
-    monkeypatch.setattr("resnest_edu.contenders._cost", lambda kind, base_width: asked.append(base_width) or 1)
+    monkeypatch.setattr(
+        "resnest_edu.contenders._cost", lambda kind, base_width, reference: asked.append(base_width) or 1
+    )
     for name in ("ResNet", "2s2x", "1s4x"):
         equal_cost_base_width.__wrapped__(name)
     assert asked == [64, 64, 64, 40, 64, 24]  # the reference, then 1x64d, 2x40d, 4x24d of ResNeXt's table 2
@@ -90,7 +92,7 @@ def test_the_search_takes_the_width_below_where_that_is_nearer(monkeypatch):
     costs = {64: 100, 63: 95, 62: 93, 61: 89, 60: 88}
     monkeypatch.setitem(CONTENDERS, "other", Kind(SqueezeExcitationBottleneck))
 
-    def cost(kind: Kind, base_width: int) -> int:
+    def cost(kind: Kind, base_width: int, reference: Variant) -> int:
         if kind == CONTENDERS["ResNet"]:
             return 90
         if base_width in (62, 64):
@@ -284,3 +286,13 @@ def test_layouts_leave_alone_what_has_no_split_attention():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         create_contender(*arguments)
+
+
+def test_another_reference_has_its_own_stages_and_its_own_cost():
+    small = VARIANTS["resnest11_small"]
+    allowed = multiply_adds(create_contender("ResNet", 8, small), IMAGE_SIZE)
+    assert allowed < _cost(CONTENDERS["ResNet"], REFERENCE.base_width) / 10
+    for name in CONTENDERS:
+        model = create_contender(name, 8, small)
+        assert len(blocks(model)) == 3
+        assert abs(multiply_adds(model, IMAGE_SIZE) / allowed - 1) < 0.03
