@@ -9,7 +9,8 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -162,22 +163,30 @@ def open_data(arguments: argparse.Namespace, recipe: BaseRecipe) -> tuple[Datase
     Raises:
         ValueError: the recipe needs a folder, or the folder is not as it must be.
     """
-    if arguments.data is None:
-        if isinstance(recipe, TransferRecipe):
+    folder = arguments.data
+    if isinstance(recipe, TransferRecipe):
+        if folder is None:
             splits = scene_splits(recipe, arguments.seed)
-            return splits.train, splits.test, splits.classes
-        assert isinstance(recipe, Recipe)
-        if recipe.crop:
-            raise ValueError(f"--data (=None) must be a folder of images for a recipe that crops them ({recipe.crop})")
-        return *shapes_data(recipe, arguments.seed), SHAPE_CLASSES
+        else:
+            with about_data():
+                splits = folder_splits(recipe, folder)
+        return splits.train, splits.test, splits.classes
+    assert isinstance(recipe, Recipe)
+    if folder is not None:
+        with about_data(when_broken="; --skip-broken leaves such files out"):
+            return folder_data(folder, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers)
+    if recipe.crop:
+        raise ValueError(f"--data (=None) must be a folder of images for a recipe that crops them ({recipe.crop})")
+    return *shapes_data(recipe, arguments.seed), SHAPE_CLASSES
+
+
+@contextmanager
+def about_data(*, when_broken: str = "") -> Iterator[None]:
+    """Let an error say which option it is about, and what helps where an image cannot be read."""
     try:
-        if isinstance(recipe, TransferRecipe):
-            splits = folder_splits(recipe, arguments.data)
-            return splits.train, splits.test, splits.classes
-        assert isinstance(recipe, Recipe)
-        return folder_data(arguments.data, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers)
+        yield
     except ValueError as error:
-        hint = "; --skip-broken leaves such files out" if "cannot read image" in str(error) else ""
+        hint = when_broken if "cannot read image" in str(error) else ""
         raise ValueError(f"--data: {error}{hint}") from error
 
 

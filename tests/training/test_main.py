@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from resnest_edu.training import RECIPES, __main__, load_checkpoint, save_checkpoint
-from resnest_edu.training.__main__ import main
+from resnest_edu.training.__main__ import about_data, main
 from resnest_edu.training.loop import Run
 from resnest_edu.transfer import DetectionRecipe, SegmentationRecipe, extra
 from tests.transfer.annotated_folders import edit_coco, write_coco, write_voc
@@ -302,3 +302,11 @@ def test_a_missing_library_is_an_error_before_training(recipe, tiny, tmp_path, c
     assert main(["--recipe", recipe, "--out", str(tmp_path), "--device", "cpu"]) == 2
     assert capsys.readouterr().err == "error: this needs torchmetrics: pip install 'resnest-edu[transfer]'\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_skipping_broken_images_is_advised_only_where_it_is_possible():
+    for hint in ("", "; leave it out"):
+        with pytest.raises(ValueError, match=rf"^--data: cannot read image a{hint}$"), about_data(when_broken=hint):
+            raise ValueError("cannot read image a")
+    with pytest.raises(ValueError, match=r"^--data: no images$"), about_data(when_broken="; leave it out"):
+        raise ValueError("no images")
