@@ -73,6 +73,18 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: BaseRecipe, classes: t
     """Write the network's weights with its recipe, its class names and whatever ``state`` goes with them.
 
     The file appears whole or not at all.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from resnest_edu.training import get_recipe, load_checkpoint, save_checkpoint
+        >>> recipe = get_recipe("shapes")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "cats_and_dogs.pt")
+        ...     save_checkpoint(path, recipe.build(2), recipe, ("cat", "dog"))
+        ...     model, _, classes = load_checkpoint(path)
+        >>> classes
+        ('cat', 'dog')
     """
     _write(path, {"model": model.state_dict(), "recipe": asdict(recipe), "classes": list(classes), **state})
 
@@ -95,6 +107,18 @@ def load_checkpoint(path: str | Path, recipe_type: type[BaseRecipe] = Recipe) ->
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not such a checkpoint.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from resnest_edu.training import get_recipe, load_checkpoint, save_checkpoint
+        >>> recipe = get_recipe("shapes")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "cats_and_dogs.pt")
+        ...     save_checkpoint(path, recipe.build(2), recipe, ("cat", "dog"))
+        ...     model, recipe, classes = load_checkpoint(path)
+        >>> recipe.model, classes, model.training
+        ('resnest11_small', ('cat', 'dog'), False)
     """
     try:
         content = _read(Path(path))
@@ -129,6 +153,21 @@ class Checkpoints:
 
     Raises:
         ValueError: the folder cannot be written to.
+
+    Example:
+        >>> import os, tempfile
+        >>> from dataclasses import replace
+        >>> from pathlib import Path
+        >>> from resnest_edu.data import SHAPE_CLASSES, ShapesDataset
+        >>> from resnest_edu.training import Checkpoints, TensorImages, get_recipe, train
+        >>> data = TensorImages(*ShapesDataset(16).tensors())
+        >>> recipe = replace(get_recipe("shapes"), epochs=1, batch_size=8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoints = Checkpoints(Path(folder), recipe, SHAPE_CLASSES)
+        ...     _ = train(recipe.build(8), data, data, recipe, checkpoints=checkpoints)
+        ...     files = sorted(os.listdir(folder))
+        >>> files
+        ['best.pt', 'checkpoint.pt', 'metrics.jsonl']
     """
 
     def __init__(
@@ -190,6 +229,19 @@ class Checkpoints:
         Raises:
             ValueError: it is of a run with another recipe, other classes or another seed, or there are checkpoints but
                 none is whole.
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from resnest_edu.training import Checkpoints, get_recipe
+            >>> recipe = get_recipe("shapes")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     checkpoints = Checkpoints(Path(folder), recipe, ("cat", "dog"))
+            ...     before = checkpoints.restore()
+            ...     checkpoints.save(recipe.build(2), {"step": 7})
+            ...     after = checkpoints.restore()
+            >>> before, after["step"], checkpoints.last_good
+            (None, 7, 'checkpoint.pt at step 7')
         """
         faults = []
         for name in (LAST, PREVIOUS):
