@@ -32,6 +32,8 @@ class SceneConfig:
     - `occlusion`: the greatest share of an object, 0 to 0.5, that the piece lying across it may hide; 0 draws
       no such piece. Objects in front may hide more.
 
+    Raises ValueError if a field is out of range.
+
     Example:
         >>> from resnest_edu.data import SceneConfig, draw_scenes
         >>> crowded = SceneConfig(size=64, objects=(2, 5), scale=(0.2, 0.4), clutter=8)

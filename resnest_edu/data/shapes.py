@@ -129,7 +129,7 @@ class ShapesDataset(Dataset[tuple[Tensor, int]]):
 
     Training scene i is scene i of `draw_scenes`, test scene i is scene `TEST_START + i`; since no data set
     may have more than `TEST_START` scenes, the two never meet. An item is drawn when it is asked for; many
-    at once come faster from `tensors`.
+    at once come faster from `tensors`. `seed` chooses the endless sequence, `config` what its scenes look like.
 
     Raises ValueError if count is not from 1 to `TEST_START`, or split is neither "train" nor "test".
 

@@ -119,6 +119,10 @@ def others(count: int, generator: torch.Generator | None = None) -> Tensor:
 
     Shape: int64 (count,).
 
+    Args:
+        count: how many images there are.
+        generator: of the CPU; PyTorch's own if None.
+
     Raises:
         ValueError: there are fewer than two.
 
@@ -174,6 +178,11 @@ def settle(model: nn.Module, images: Tensor, *, batch_size: int = 64) -> nn.Modu
     the initial values in the statistics.)
 
     Shape: images as ``model`` takes them, (B, 3, H, W).
+
+    Args:
+        model: the network, which is changed in place.
+        images: all to measure, on the model's device.
+        batch_size: how many of them make a batch.
 
     Example:
         >>> import torch

@@ -166,7 +166,11 @@ class Lighting(nn.Module):
         self.deviation = deviation
 
     def forward(self, image: Tensor) -> Tensor:
-        """Shape: uint8 (3, H, W) -> uint8 (3, H, W)."""
+        """Shape: uint8 (3, H, W) -> uint8 (3, H, W).
+
+        Raises:
+            ValueError: the image is not of this type and shape.
+        """
         if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
             raise ValueError(f"image (={image.dtype}, {tuple(image.shape)}) must be uint8 of shape (3, H, W)")
         multiples = self.deviation * torch.randn(3) * torch.tensor(self.EIGENVALUES)
@@ -224,6 +228,9 @@ def test_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     """What a test image goes through, from PIL's RGB image of any size to uint8 (3, S, S) with S = ``image_size``: the
     shorter side is made S / 0.875, rounded, and the centre cropped; bicubic from 320 pixels on, else bilinear, as
     ResNeSt's authors do.
+
+    Args:
+        recipe: its field ``image_size`` counts.
 
     Example:
         >>> from PIL import Image

@@ -74,6 +74,16 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: BaseRecipe, classes: t
 
     The file appears whole or not at all.
 
+    Args:
+        path: the file.
+        model: the network.
+        recipe: how it was trained; it says how to build the network again.
+        classes: what the network's outputs mean.
+        state: tensors and plain values.
+
+    Raises:
+        OSError: it could not be written; what was at ``path`` is still there.
+
     Example:
         >>> import tempfile
         >>> from pathlib import Path
@@ -185,6 +195,10 @@ class Checkpoints:
     def save(self, model: nn.Module, state: Mapping[str, Any]) -> None:
         """Write the last checkpoint; what was the last becomes the one before.
 
+        Args:
+            model: the network that is trained.
+            state: what else is needed to go on, the number of the ``"step"`` among it.
+
         Raises:
             OSError: it could not be written, say because the disk is full; the message names the last that was.
         """
@@ -212,6 +226,11 @@ class Checkpoints:
             temporary.replace(previous)
 
     def save_best(self, model: nn.Module, metrics: EpochMetrics) -> None:
+        """Write ``best.pt``: the network with its score, and the epoch that it is of.
+
+        Raises:
+            OSError: it could not be written.
+        """
         score = {metrics.score_name: metrics.score, "epoch": metrics.epoch}
         save_checkpoint(self.folder / BEST, model, self.recipe, self.classes, **score)
 

@@ -87,6 +87,9 @@ def smoothed_loss(logits: Tensor, targets: Tensor, recipe: Recipe, count: int) -
 class Classification(Task):
     """One label an image. Items are (image uint8 (3, H, W), label); what is predicted, (B, classes) logits.
 
+    Args:
+        recipe: what chance does to a batch, and how its labels are smoothed.
+
     Example:
         >>> import torch
         >>> from resnest_edu.data import ShapesDataset

@@ -43,7 +43,10 @@ class Group:
         return self.rank == 0
 
     def share(self, indices: Tensor) -> Tensor:
-        """This process's part of a batch: every ``size``-th, so that the parts differ by one image at most."""
+        """This process's part of a batch: every ``size``-th, so that the parts differ by one image at most.
+
+        Shape: (B, …) -> (B', …) with B' = ``share_of(B)``.
+        """
         return indices[self.rank :: self.size]
 
     def share_of(self, count: int) -> int:
@@ -51,7 +54,7 @@ class Group:
         return len(range(self.rank, count, self.size))
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, in place.
+        """The sum over all processes, in place. Shape: any, the same in all processes.
 
         Example:
             >>> import torch
@@ -97,6 +100,12 @@ def process_group(device_type: str) -> Iterator[Group]:
     Processes on CUDA talk by NCCL, others by gloo. Where ``torchrun`` may restart them, it needs
     ``TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1`` in its environment: otherwise it hands on the addresses of the processes
     that are gone, and the new ones wait for them (PyTorch's issue 135712). A warning says so if it is missing.
+
+    Args:
+        device_type: ``"cuda"``, ``"cpu"``, …
+
+    Yields:
+        This process's place in the group, which ends with the block.
 
     Example:
         >>> from resnest_edu.training.distributed import process_group

@@ -17,6 +17,14 @@ from resnest_edu.training.distributed import ALONE, Group
 def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
     """Class probabilities in evaluation mode. Shape: uint8 (N, 3, H, W) -> float32 (N, classes), on the CPU.
 
+    Args:
+        model: a classifier, which is left in the mode it was in.
+        images: on any device.
+        batch_size: how many to look at together.
+
+    Raises:
+        ValueError: ``batch_size`` is not a positive integer.
+
     Example:
         >>> from resnest_edu import create_model
         >>> from resnest_edu.data import ShapesDataset
@@ -40,6 +48,16 @@ def evaluate(
     model: nn.Module, data: Dataset, *, batch_size: int = 256, workers: int = 0, group: Group = ALONE
 ) -> tuple[float, float]:
     """Mean cross-entropy in nats and accuracy as a fraction, in evaluation mode. Several processes share the images.
+
+    Args:
+        model: a classifier, which is left in the mode it was in.
+        data: items are (image uint8 (3, H, W), label); see :class:`TensorImages` for data in memory.
+        batch_size: how many to look at together.
+        workers: processes that read data which is not in memory.
+        group: the processes that share the images.
+
+    Returns:
+        The loss and the accuracy, of all processes' images.
 
     Example:
         >>> from resnest_edu import create_model

@@ -187,7 +187,8 @@ def cutmix(
 
 
 def cutmix_box(height: int, width: int, own: float, *, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """A box of the image's proportions that leaves about ``own`` of its area: (top, bottom, left, right).
+    """A box of the image's proportions that leaves about ``own`` of its area: (top, bottom, left, right) (CutMix,
+    arXiv:1905.04899).
 
     Its centre is any pixel with the same chance, so it may reach over the border, and is cut off there: what it covers
     is then less than 1 - ``own``.

@@ -25,6 +25,8 @@ class DetectionTransform:
     """Torchvision's ``steps`` for a detection item; see
     :func:`~resnest_edu.transfer.detection_transform`.
 
+    Shape: uint8 (3, H, W), target -> uint8 (3, H', W'), target.
+
     Example:
         >>> from torchvision.transforms import v2
         >>> from resnest_edu.transfer import DetectionScenes
@@ -52,6 +54,8 @@ class DetectionTransform:
 class SegmentationTransform:
     """Torchvision's ``steps`` for a segmentation item; see
     :func:`~resnest_edu.transfer.segmentation_transform`.
+
+    Shape: uint8 (3, H, W), int64 (H, W) -> uint8 (3, H', W'), int64 (H', W').
 
     Example:
         >>> from torchvision.transforms import v2

@@ -80,6 +80,17 @@ def detect(
 
     The detector is in evaluation mode until the last batch.
 
+    Args:
+        model: see :func:`~resnest_edu.transfer.create_detector`.
+        data: items are (image uint8 (3, H, W), target).
+        batch_size: how many images to look at together.
+        workers: processes that read the data.
+        group: the processes that share the images.
+
+    Yields:
+        For each batch a list of what is found (``boxes``, ``labels``, ``scores`` and, of a detector with masks,
+        ``masks``) and a list of targets.
+
     Example:
         >>> from resnest_edu.transfer import TRANSFER_RECIPES, DetectionScenes, detect
         >>> detector = TRANSFER_RECIPES["detect-shapes"].build(8)
@@ -102,6 +113,13 @@ def evaluate_detector(
 ) -> DetectionScore:
     """The score of a detector on all images; several processes share them.
 
+    Args:
+        model, data, workers, group: as for :func:`detect`.
+        masks: measure masks as well as boxes.
+
+    Raises:
+        ImportError: torchmetrics or pycocotools is not installed.
+
     Example:
         >>> from resnest_edu.transfer import TRANSFER_RECIPES, DetectionScenes
         >>> from resnest_edu.transfer import evaluate_detector
@@ -118,6 +136,9 @@ def evaluate_detector(
 
 class Detection(Task):
     """Boxes, and masks if the recipe's detector finds them. Items are (image uint8 (3, H, W), target).
+
+    Args:
+        recipe: whose detector is trained.
 
     Raises:
         ImportError: torchmetrics or pycocotools is not installed.
@@ -173,6 +194,18 @@ def evaluate_segmenter(
 ) -> SegmentationScore:
     """The score of a segmenter on all images, which may differ in size; several processes share them.
 
+    Args:
+        model: see :func:`~resnest_edu.transfer.create_segmenter`.
+        data: items are (image uint8 (3, H, W), map int64 (H, W)).
+        num_classes: the background among them.
+        batch_size: how many images to look at together.
+        workers: processes that read the data.
+        group: the processes that share the images.
+
+    Raises:
+        ValueError: ``num_classes`` is below 2 or above 255, or a map has a class beyond it.
+        ImportError: torchmetrics is not installed.
+
     Example:
         >>> from resnest_edu.transfer import TRANSFER_RECIPES, SegmentationScenes
         >>> from resnest_edu.transfer import evaluate_segmenter
@@ -204,6 +237,9 @@ def stack_by_size(items: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tens
 
 class Segmentation(Task):
     """A class for every pixel. Items are (image uint8 (3, H, W), map int64 (H, W)), in training all of one size.
+
+    Args:
+        recipe: whose segmenter is trained.
 
     Raises:
         ImportError: torchmetrics is not installed.

@@ -51,6 +51,12 @@ class TransferRecipe(BaseRecipe):
     def backbone(self, output_stride: int = 32) -> StageBackbone:
         """The recipe's backbone with fresh weights.
 
+        Args:
+            output_stride: 32, 16 or 8: by how much the stages shrink the image at most.
+
+        Raises:
+            ValueError: it is none of these, or the model has fewer stages than are to be frozen.
+
         Example:
             >>> from resnest_edu.transfer import TRANSFER_RECIPES
             >>> TRANSFER_RECIPES["segment-shapes"].backbone(output_stride=8).strides

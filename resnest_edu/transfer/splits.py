@@ -14,6 +14,13 @@ from resnest_edu.transfer.scenes import SCENES, DetectionScenes, SegmentationSce
 def scene_splits(recipe: TransferRecipe, seed: int) -> AnnotatedSplits:
     """The embedded scenes at the recipe's image size, mirrored in training if the recipe says so.
 
+    Args:
+        recipe: how many scenes, how large, and whether for detection or for segmentation.
+        seed: which endless sequence they are from.
+
+    Raises:
+        ValueError: the image size is so small that objects would have fewer than 6 pixels.
+
     Example:
         >>> from dataclasses import replace
         >>> from resnest_edu.transfer import TRANSFER_RECIPES, scene_splits
@@ -40,8 +47,13 @@ def folder_splits(recipe: TransferRecipe, folder: Path) -> AnnotatedSplits:
     """A folder in COCO's or VOC's format. For detection the images' shorter sides are resized to the recipe's image
     size; for segmentation squares of it are cut out of them, at scales from a half to two.
 
+    Args:
+        recipe: the image size, and whether for detection, with masks or without, or for segmentation.
+        folder: see :func:`~resnest_edu.transfer.open_detection_folder`.
+
     Raises:
         ValueError: as :func:`~resnest_edu.transfer.open_detection_folder` does.
+        ImportError: likewise.
 
     Example:
         >>> import tempfile

@@ -123,6 +123,8 @@ def check_map(
 def without_crowd(target: Target) -> Target:
     """The target's objects that are learnt from: all but those marked ``"crowd"``.
 
+    Shape: each field (n, …) -> (n', …).
+
     Example:
         >>> import torch
         >>> from resnest_edu.transfer import without_crowd
