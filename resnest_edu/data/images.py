@@ -26,7 +26,16 @@ _HELD_OUT = ("test", "val", "valid", "validation")
 
 @dataclass(frozen=True)
 class ImageSplits:
-    """Training and test images of the same classes; an item is (image uint8 (3, size, size), label int)."""
+    """Training and test images of the same classes; an item is (image uint8 (3, size, size), label int).
+
+    Example:
+        >>> from resnest_edu.data import ImageSplits, ShapesDataset
+        >>> shapes = ShapesDataset(90), ShapesDataset(10, split="test")
+        >>> splits = ImageSplits(*shapes, classes=ShapesDataset.classes)
+        >>> image, label = splits.train[0]
+        >>> image.shape, splits.classes[label]
+        (torch.Size([3, 32, 32]), 'star')
+    """
 
     train: Dataset[tuple[Tensor, int]]
     test: Dataset[tuple[Tensor, int]]
@@ -148,6 +157,21 @@ def open_image_folder(
 
     Raises ValueError if the folder is missing, is no folder, holds fewer than two classes or a class without
     images, if training and test have different classes, or if size, test_fraction or seed is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from resnest_edu.data import open_image_folder
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("cats", "dogs"):
+        ...         Path(root, name).mkdir()
+        ...         for number in range(10):
+        ...             Image.new("RGB", (40, 30)).save(Path(root, name, f"{number}.png"))
+        ...     splits = open_image_folder(root, size=16)
+        ...     image, label = splits.train[0]
+        >>> splits.classes, len(splits.train), len(splits.test), image.shape
+        (('cats', 'dogs'), 18, 2, torch.Size([3, 16, 16]))
     """
     root = Path(root)
     if size < 1:
@@ -196,7 +220,17 @@ def open_image_folder(
 def cifar10(root: str | Path, *, size: int = 32) -> ImageSplits:
     """Open CIFAR-10 as it is distributed: `cifar-10-batches-py` inside `root`; nothing is downloaded.
 
+    Its 50,000 training and 10,000 test images become `size` pixels a side (https://www.cs.toronto.edu/~kriz/cifar.html).
+
     Raises ValueError, saying how to get the files, if one is missing or damaged, and if size is below 1.
+
+    Example:
+        >>> from resnest_edu.data import cifar10
+        >>> try:
+        ...     splits = cifar10("no/such/folder")
+        ... except ValueError as error:
+        ...     print(str(error).partition(":")[0])
+        root (=no/such/folder) must contain the whole folder cifar-10-batches-py
     """
     if size < 1:
         raise ValueError(f"size (={size}) must be at least 1")
@@ -217,6 +251,12 @@ def decode(dataset: Dataset[tuple[Tensor, int]], *, workers: int = 4, progress: 
     `workers` threads read at once: decoding lets other threads run. The progress bar keeps silent where the
     output is no terminal. Raises ValueError if workers is below 1, the data set is empty, or a file is broken
     (which it names).
+
+    Example:
+        >>> from resnest_edu.data import ShapesDataset, decode
+        >>> images, labels = decode(ShapesDataset(10), progress=False)
+        >>> images.shape, images.dtype, labels.shape
+        (torch.Size([10, 3, 32, 32]), torch.uint8, torch.Size([10]))
     """
     if workers < 1:
         raise ValueError(f"workers (={workers}) must be at least 1")

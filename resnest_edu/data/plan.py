@@ -31,6 +31,15 @@ class SceneConfig:
     - `clutter`: pieces of no class behind the objects, 0 to 32.
     - `occlusion`: the greatest share of an object, 0 to 0.5, that the piece lying across it may hide; 0 draws
       no such piece. Objects in front may hide more.
+
+    Raises ValueError if a field is out of range.
+
+    Example:
+        >>> from resnest_edu.data import SceneConfig, draw_scenes
+        >>> crowded = SceneConfig(size=64, objects=(2, 5), scale=(0.2, 0.4), clutter=8)
+        >>> scenes = draw_scenes(0, 3, config=crowded)
+        >>> scenes.images.shape, (scenes.classes >= 0).sum(axis=1).tolist()
+        ((3, 3, 64, 64), [2, 4, 5])
     """
 
     size: int = 32

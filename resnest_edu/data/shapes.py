@@ -27,6 +27,16 @@ class Scenes:
     The slots of a scene run from front to back, and so from its largest object to its smallest. A slot is
     empty (class -1, box of zeros, empty mask) where the scene has fewer objects, or where others hide the
     object to its last pixel.
+
+    Example:
+        >>> from resnest_edu.data import SHAPE_CLASSES, draw_scenes
+        >>> scenes = draw_scenes(0, 2)
+        >>> [SHAPE_CLASSES[label] for label in scenes.labels]
+        ['star', 'square']
+        >>> scenes.boxes[0].tolist()
+        [[3.0, 8.0, 26.0, 29.0]]
+        >>> bool((scenes.instance_masks[:, 0] == (scenes.semantic > 0)).all())
+        True
     """
 
     images: NDArray[np.uint8]  # (B, 3, S, S)
@@ -80,6 +90,14 @@ def draw_scenes(start: int, count: int, *, seed: int = 0, config: SceneConfig = 
 
     Raises ValueError if start or count is negative, start + count is above 2 * `TEST_START`, or the seed is
     not from 0 to 2**64 - 1.
+
+    Example:
+        >>> from resnest_edu.data import draw_scenes
+        >>> many, one = draw_scenes(0, 100), draw_scenes(41, 1)
+        >>> many.images.shape, many.images.dtype
+        ((100, 3, 32, 32), dtype('uint8'))
+        >>> bool((many.images[41] == one.images[0]).all())  # the same in any batch
+        True
     """
     if start < 0:
         raise ValueError(f"start (={start}) must be at least 0")
@@ -111,9 +129,20 @@ class ShapesDataset(Dataset[tuple[Tensor, int]]):
 
     Training scene i is scene i of `draw_scenes`, test scene i is scene `TEST_START + i`; since no data set
     may have more than `TEST_START` scenes, the two never meet. An item is drawn when it is asked for; many
-    at once come faster from `tensors`.
+    at once come faster from `tensors`. `seed` chooses the endless sequence, `config` what its scenes look like.
 
     Raises ValueError if count is not from 1 to `TEST_START`, or split is neither "train" nor "test".
+
+    Example:
+        >>> from torch.utils.data import DataLoader
+        >>> from resnest_edu.data import ShapesDataset
+        >>> train, test = ShapesDataset(64), ShapesDataset(16, split="test")
+        >>> image, label = train[0]
+        >>> image.shape, train.classes[label]
+        (torch.Size([3, 32, 32]), 'star')
+        >>> images, labels = next(iter(DataLoader(train, batch_size=32)))
+        >>> images.shape, labels.shape
+        (torch.Size([32, 3, 32, 32]), torch.Size([32]))
     """
 
     classes = SHAPE_CLASSES
@@ -146,10 +175,24 @@ class ShapesDataset(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy(scene.images[0]), int(scene.labels[0])
 
     def scenes(self) -> Scenes:
-        """All scenes at once, with the boxes and masks of their objects."""
+        """All scenes at once, with the boxes and masks of their objects.
+
+        Example:
+            >>> from resnest_edu.data import ShapesDataset
+            >>> scenes = ShapesDataset(4).scenes()
+            >>> scenes.images.shape, scenes.boxes.shape
+            ((4, 3, 32, 32), (4, 1, 4))
+        """
         return self._draw(0, self.count)
 
     def tensors(self) -> tuple[Tensor, Tensor]:
-        """All scenes at once: (images uint8 (N, 3, S, S), labels int64 (N,))."""
+        """All scenes at once: (images uint8 (N, 3, S, S), labels int64 (N,)).
+
+        Example:
+            >>> from resnest_edu.data import ShapesDataset
+            >>> images, labels = ShapesDataset(100).tensors()
+            >>> images.shape, images.dtype, labels.shape
+            (torch.Size([100, 3, 32, 32]), torch.uint8, torch.Size([100]))
+        """
         scenes = self.scenes()
         return torch.from_numpy(scenes.images), torch.from_numpy(scenes.labels)

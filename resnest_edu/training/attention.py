@@ -52,6 +52,18 @@ def replaced_attention(
         ValueError: ``how`` is none of the four; ``model`` contains no radix-major
             split attention, or none of a name in ``layers``; ``"average"`` without
             images or in training mode; ``"shuffled"`` meets a batch of one image.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import RadixMajorSplitAttention
+        >>> from resnest_edu.training.attention import replaced_attention
+        >>> model = RadixMajorSplitAttention(4, 4, radix=2).eval()
+        >>> x = torch.randn(2, 4, 8, 8)
+        >>> output = model(x)
+        >>> with replaced_attention(model, "uniform"):
+        ...     averaged = model(x)
+        >>> torch.equal(averaged, output), torch.equal(model(x), output)
+        (False, True)
     """
     require_one_of("how", how, REPLACEMENTS)
     modules = _modules(model, layers)
@@ -107,8 +119,21 @@ def others(count: int, generator: torch.Generator | None = None) -> Tensor:
 
     Shape: int64 (count,).
 
+    Args:
+        count: how many images there are.
+        generator: of the CPU; PyTorch's own if None.
+
     Raises:
         ValueError: there are fewer than two.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training.attention import others
+        >>> another = others(5)
+        >>> sorted(another.tolist())
+        [0, 1, 2, 3, 4]
+        >>> (another == torch.arange(5)).any().item()
+        False
     """
     if count < 2:
         raise ValueError(f"images (={count}) must be at least 2 to change places")
@@ -130,6 +155,13 @@ def distance_from_uniform(attention: Tensor) -> Tensor:
 
     Raises:
         ValueError: R is below 2, where there is nothing to choose.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training.attention import distance_from_uniform
+        >>> splits = torch.tensor([[0.5, 0.75, 1.0], [0.5, 0.25, 0.0]])  # R = 2, C = 3
+        >>> distance_from_uniform(splits)
+        tensor([0.0000, 0.5000, 1.0000])
     """
     radix = attention.shape[-2]
     if radix < 2:
@@ -146,6 +178,18 @@ def settle(model: nn.Module, images: Tensor, *, batch_size: int = 64) -> nn.Modu
     the initial values in the statistics.)
 
     Shape: images as ``model`` takes them, (B, 3, H, W).
+
+    Args:
+        model: the network, which is changed in place.
+        images: all to measure, on the model's device.
+        batch_size: how many of them make a batch.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training.attention import settle
+        >>> network = settle(torch.nn.BatchNorm2d(3), torch.full((8, 3, 4, 4), 5.0))
+        >>> network.running_mean, network.training
+        (tensor([5., 5., 5.]), False)
     """
     update_bn(images.split(batch_size), model)
     return model.eval()

@@ -80,6 +80,16 @@ def apply_policy(
 
     Raises:
         ValueError: an argument is not as above.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.data import ShapesDataset
+        >>> from resnest_edu.training.augment import apply_policy
+        >>> images, _ = ShapesDataset(16).tensors()
+        >>> seed = torch.Generator().manual_seed(0)
+        >>> distorted = apply_policy(images, "randaugment", generator=seed)
+        >>> distorted.shape, distorted.dtype, torch.equal(distorted, images)
+        (torch.Size([16, 3, 32, 32]), torch.uint8, False)
     """
     _require_images(images)
     require_positive_int(group=group)
@@ -130,6 +140,15 @@ class Lighting(nn.Module):
 
     Raises:
         ValueError: ``deviation`` is not as above.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training.augment import Lighting
+        >>> _ = torch.manual_seed(0)
+        >>> grey = torch.full((3, 4, 4), 128, dtype=torch.uint8)
+        >>> lit = Lighting(deviation=0.1)(grey)
+        >>> [channel.unique().numel() for channel in lit]  # every pixel is moved alike
+        [1, 1, 1]
     """
 
     # For colours between 0 and 1. The paper does not print them; these are those of fb.resnet.torch, passed on ever
@@ -147,7 +166,11 @@ class Lighting(nn.Module):
         self.deviation = deviation
 
     def forward(self, image: Tensor) -> Tensor:
-        """Shape: uint8 (3, H, W) -> uint8 (3, H, W)."""
+        """Shape: uint8 (3, H, W) -> uint8 (3, H, W).
+
+        Raises:
+            ValueError: the image is not of this type and shape.
+        """
         if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
             raise ValueError(f"image (={image.dtype}, {tuple(image.shape)}) must be uint8 of shape (3, H, W)")
         multiples = self.deviation * torch.randn(3) * torch.tensor(self.EIGENVALUES)
@@ -174,6 +197,15 @@ def train_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
 
     Raises:
         ValueError: ``policy`` is unknown.
+
+    Example:
+        >>> from PIL import Image
+        >>> from resnest_edu.training import get_recipe
+        >>> from resnest_edu.training.augment import train_transform
+        >>> transform = train_transform(get_recipe("imagenet-resnest50"))
+        >>> image = transform(Image.new("RGB", (500, 375)))
+        >>> image.shape, image.dtype
+        (torch.Size([3, 224, 224]), torch.uint8)
     """
     size, bicubic = recipe.image_size, InterpolationMode.BICUBIC
     steps: list[Any] = _centre(size)
@@ -195,7 +227,19 @@ def train_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
 def test_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     """What a test image goes through, from PIL's RGB image of any size to uint8 (3, S, S) with S = ``image_size``: the
     shorter side is made S / 0.875, rounded, and the centre cropped; bicubic from 320 pixels on, else bilinear, as
-    ResNeSt's authors do."""
+    ResNeSt's authors do.
+
+    Args:
+        recipe: its field ``image_size`` counts.
+
+    Example:
+        >>> from PIL import Image
+        >>> from resnest_edu.training import get_recipe
+        >>> from resnest_edu.training.augment import test_transform
+        >>> transform = test_transform(get_recipe("imagenet-resnest50"))
+        >>> transform(Image.new("RGB", (500, 375))).shape
+        torch.Size([3, 224, 224])
+    """
     return v2.Compose([*_centre(recipe.image_size), v2.PILToTensor()])
 
 

@@ -19,6 +19,17 @@ class MovingAverage:
     Args:
         model: the network that is trained, on its device already.
         decay: how much of the past one step keeps.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training import MovingAverage
+        >>> layer = torch.nn.Linear(1, 1, bias=False)
+        >>> _ = torch.nn.init.zeros_(layer.weight)
+        >>> average = MovingAverage(layer, decay=0.75)
+        >>> _ = torch.nn.init.ones_(layer.weight)  # as if by a step
+        >>> average.update()
+        >>> average.model.weight.item()
+        0.25
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -73,6 +73,28 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: BaseRecipe, classes: t
     """Write the network's weights with its recipe, its class names and whatever ``state`` goes with them.
 
     The file appears whole or not at all.
+
+    Args:
+        path: the file.
+        model: the network.
+        recipe: how it was trained; it says how to build the network again.
+        classes: what the network's outputs mean.
+        state: tensors and plain values.
+
+    Raises:
+        OSError: it could not be written; what was at ``path`` is still there.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from resnest_edu.training import get_recipe, load_checkpoint, save_checkpoint
+        >>> recipe = get_recipe("shapes")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "cats_and_dogs.pt")
+        ...     save_checkpoint(path, recipe.build(2), recipe, ("cat", "dog"))
+        ...     model, _, classes = load_checkpoint(path)
+        >>> classes
+        ('cat', 'dog')
     """
     _write(path, {"model": model.state_dict(), "recipe": asdict(recipe), "classes": list(classes), **state})
 
@@ -95,6 +117,18 @@ def load_checkpoint(path: str | Path, recipe_type: type[BaseRecipe] = Recipe) ->
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not such a checkpoint.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from resnest_edu.training import get_recipe, load_checkpoint, save_checkpoint
+        >>> recipe = get_recipe("shapes")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "cats_and_dogs.pt")
+        ...     save_checkpoint(path, recipe.build(2), recipe, ("cat", "dog"))
+        ...     model, recipe, classes = load_checkpoint(path)
+        >>> recipe.model, classes, model.training
+        ('resnest11_small', ('cat', 'dog'), False)
     """
     try:
         content = _read(Path(path))
@@ -129,6 +163,21 @@ class Checkpoints:
 
     Raises:
         ValueError: the folder cannot be written to.
+
+    Example:
+        >>> import os, tempfile
+        >>> from dataclasses import replace
+        >>> from pathlib import Path
+        >>> from resnest_edu.data import SHAPE_CLASSES, ShapesDataset
+        >>> from resnest_edu.training import Checkpoints, TensorImages, get_recipe, train
+        >>> data = TensorImages(*ShapesDataset(16).tensors())
+        >>> recipe = replace(get_recipe("shapes"), epochs=1, batch_size=8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoints = Checkpoints(Path(folder), recipe, SHAPE_CLASSES)
+        ...     _ = train(recipe.build(8), data, data, recipe, checkpoints=checkpoints)
+        ...     files = sorted(os.listdir(folder))
+        >>> files
+        ['best.pt', 'checkpoint.pt', 'metrics.jsonl']
     """
 
     def __init__(
@@ -145,6 +194,10 @@ class Checkpoints:
 
     def save(self, model: nn.Module, state: Mapping[str, Any]) -> None:
         """Write the last checkpoint; what was the last becomes the one before.
+
+        Args:
+            model: the network that is trained.
+            state: what else is needed to go on, the number of the ``"step"`` among it.
 
         Raises:
             OSError: it could not be written, say because the disk is full; the message names the last that was.
@@ -173,6 +226,11 @@ class Checkpoints:
             temporary.replace(previous)
 
     def save_best(self, model: nn.Module, metrics: EpochMetrics) -> None:
+        """Write ``best.pt``: the network with its score, and the epoch that it is of.
+
+        Raises:
+            OSError: it could not be written.
+        """
         score = {metrics.score_name: metrics.score, "epoch": metrics.epoch}
         save_checkpoint(self.folder / BEST, model, self.recipe, self.classes, **score)
 
@@ -190,6 +248,19 @@ class Checkpoints:
         Raises:
             ValueError: it is of a run with another recipe, other classes or another seed, or there are checkpoints but
                 none is whole.
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from resnest_edu.training import Checkpoints, get_recipe
+            >>> recipe = get_recipe("shapes")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     checkpoints = Checkpoints(Path(folder), recipe, ("cat", "dog"))
+            ...     before = checkpoints.restore()
+            ...     checkpoints.save(recipe.build(2), {"step": 7})
+            ...     after = checkpoints.restore()
+            >>> before, after["step"], checkpoints.last_good
+            (None, 7, 'checkpoint.pt at step 7')
         """
         faults = []
         for name in (LAST, PREVIOUS):

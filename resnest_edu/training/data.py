@@ -32,7 +32,19 @@ IN_MEMORY_BYTES = 2 << 30
 
 
 class TensorImages(Dataset):
-    """Images that fit in memory: uint8 (N, 3, H, W) beside their labels, int64 (N,)."""
+    """Images that fit in memory: uint8 (N, 3, H, W) beside their labels, int64 (N,).
+
+    Raises:
+        ValueError: the images are not of this type and shape, there are none, or the labels are not as many.
+
+    Example:
+        >>> from resnest_edu.data import ShapesDataset
+        >>> from resnest_edu.training import TensorImages
+        >>> data = TensorImages(*ShapesDataset(100).tensors())
+        >>> image, label = data[0]
+        >>> len(data), image.shape
+        (100, torch.Size([3, 32, 32]))
+    """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
@@ -70,6 +82,15 @@ class Plan:
         epochs: passes over the images.
         seed: decides their order.
         group: the processes that share each batch.
+
+    Raises:
+        ValueError: the images or a batch are fewer than two for each process.
+
+    Example:
+        >>> from resnest_edu.training.data import Plan
+        >>> plan = Plan(images=100, batch_size=32, epochs=3, seed=0)
+        >>> plan.epoch_steps, plan.steps
+        (4, 12)
     """
 
     images: int
@@ -95,7 +116,14 @@ class Plan:
         return self.epochs * self.epoch_steps
 
     def batches(self, first: int = 0) -> Iterator[tuple[int, Tensor]]:
-        """For each step from ``first`` on: its epoch, from 0, and the indices of its images, of all processes."""
+        """For each step from ``first`` on: its epoch, from 0, and the indices of its images, of all processes.
+
+        Example:
+            >>> from resnest_edu.training.data import Plan
+            >>> plan = Plan(images=100, batch_size=32, epochs=3, seed=0)
+            >>> [(epoch, len(chosen)) for epoch, chosen in plan.batches(first=6)]
+            [(1, 32), (1, 4), (2, 32), (2, 32), (2, 32), (2, 4)]
+        """
         for epoch in range(first // self.epoch_steps, self.epochs):
             generator = torch.Generator().manual_seed(seed_of(self.seed, "order", epoch))
             chunks = torch.randperm(self.images, generator=generator).split(self.batch_size)[: self.epoch_steps]
@@ -173,7 +201,23 @@ def evaluation_batches(
 
 
 def shapes_data(recipe: Recipe, seed: int) -> tuple[TensorImages, TensorImages]:
-    """The embedded shapes in memory, drawn at the recipe's image size: training images, test images."""
+    """The embedded shapes in memory, drawn at the recipe's image size: 12,000 training images, 2,000 test images.
+
+    Args:
+        recipe: its field ``image_size`` counts.
+        seed: which endless sequence they are from; see :func:`resnest_edu.data.draw_scenes`.
+
+    Raises:
+        ValueError: the image size is below 11 pixels, where the smallest object would have fewer than 6.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from resnest_edu.training import get_recipe, shapes_data
+        >>> recipe = replace(get_recipe("shapes"), image_size=12)
+        >>> train_data, test_data = shapes_data(recipe, seed=0)
+        >>> len(train_data), len(test_data), train_data.images.shape[1:]
+        (12000, 2000, torch.Size([3, 12, 12]))
+    """
     config = SceneConfig(size=recipe.image_size)
     train_shapes = ShapesDataset(TRAIN_SHAPES, seed=seed, split="train", config=config)
     test_shapes = ShapesDataset(TEST_SHAPES, seed=seed, split="test", config=config)
@@ -186,6 +230,31 @@ def folder_data(
     """An image folder, or CIFAR-10 as distributed: training images, test images, class names.
 
     What fits in memory is decoded once, unless the recipe crops: a crop is of the file, not of what is left of it.
+
+    Args:
+        folder: see :func:`resnest_edu.data.open_image_folder`; CIFAR-10 if it holds ``cifar-10-batches-py``.
+        recipe: its image size and, if it crops, what chance does to an image.
+        skip_broken: leave out files that cannot be read.
+        workers: threads that decode.
+
+    Raises:
+        ValueError: the folder is not such a one, a file is broken, or a recipe that crops meets CIFAR-10.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from resnest_edu.training import folder_data, get_recipe
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("cats", "dogs"):
+        ...         Path(root, name).mkdir()
+        ...         for number in range(10):
+        ...             Image.new("RGB", (40, 30)).save(Path(root, name, f"{number}.png"))
+        ...     train_data, test_data, classes = folder_data(
+        ...         Path(root), get_recipe("shapes"), skip_broken=False, workers=2
+        ...     )
+        >>> train_data.images.shape, len(test_data), classes
+        (torch.Size([18, 3, 32, 32]), 2, ('cats', 'dogs'))
     """
     if (folder / "cifar-10-batches-py").is_dir():
         if recipe.crop:

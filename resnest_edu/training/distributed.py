@@ -25,6 +25,13 @@ class Group:
         rank: its number among all, from 0. Process 0 alone writes and prints.
         size: how many there are.
         local_rank: its number on its own machine, which is also that of its GPU.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training.distributed import Group
+        >>> second = Group(rank=1, size=4, local_rank=1)
+        >>> second.share(torch.arange(10)).tolist(), second.share_of(10), second.writes
+        ([1, 5, 9], 3, False)
     """
 
     rank: int = 0
@@ -36,7 +43,10 @@ class Group:
         return self.rank == 0
 
     def share(self, indices: Tensor) -> Tensor:
-        """This process's part of a batch: every ``size``-th, so that the parts differ by one image at most."""
+        """This process's part of a batch: every ``size``-th, so that the parts differ by one image at most.
+
+        Shape: (B, …) -> (B', …) with B' = ``share_of(B)``.
+        """
         return indices[self.rank :: self.size]
 
     def share_of(self, count: int) -> int:
@@ -44,7 +54,14 @@ class Group:
         return len(range(self.rank, count, self.size))
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, in place."""
+        """The sum over all processes, in place. Shape: any, the same in all processes.
+
+        Example:
+            >>> import torch
+            >>> from resnest_edu.training.distributed import Group
+            >>> Group().sum(torch.tensor([3.0]))  # alone: the values as they are
+            tensor([3.])
+        """
         if self.size > 1:
             dist.all_reduce(values)
         return values
@@ -83,6 +100,18 @@ def process_group(device_type: str) -> Iterator[Group]:
     Processes on CUDA talk by NCCL, others by gloo. Where ``torchrun`` may restart them, it needs
     ``TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1`` in its environment: otherwise it hands on the addresses of the processes
     that are gone, and the new ones wait for them (PyTorch's issue 135712). A warning says so if it is missing.
+
+    Args:
+        device_type: ``"cuda"``, ``"cpu"``, …
+
+    Yields:
+        This process's place in the group, which ends with the block.
+
+    Example:
+        >>> from resnest_edu.training.distributed import process_group
+        >>> with process_group("cpu") as group:  # without torchrun
+        ...     print(group)
+        Group(rank=0, size=1, local_rank=0)
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield ALONE

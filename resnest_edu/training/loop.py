@@ -267,6 +267,17 @@ def train(
             checkpoint.
         KeyboardInterrupt: the run was interrupted, and saved if there are ``checkpoints``.
         OSError: a checkpoint could not be written.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from resnest_edu.data import ShapesDataset
+        >>> from resnest_edu.training import TensorImages, get_recipe, train
+        >>> data = TensorImages(*ShapesDataset(32).tensors())
+        >>> test_data = TensorImages(*ShapesDataset(16, split="test").tensors())
+        >>> recipe = replace(get_recipe("shapes"), epochs=2, batch_size=16)
+        >>> history = train(recipe.build(8), data, test_data, recipe)
+        >>> [metrics.epoch for metrics in history], history[-1].score_name
+        ([1, 2], 'test_accuracy')
     """
     if task is None:
         if not isinstance(recipe, Recipe):

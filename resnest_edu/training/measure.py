@@ -15,7 +15,25 @@ from resnest_edu.training.distributed import ALONE, Group
 
 
 def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
-    """Class probabilities in evaluation mode. Shape: uint8 (N, 3, H, W) -> float32 (N, classes), on the CPU."""
+    """Class probabilities in evaluation mode. Shape: uint8 (N, 3, H, W) -> float32 (N, classes), on the CPU.
+
+    Args:
+        model: a classifier, which is left in the mode it was in.
+        images: on any device.
+        batch_size: how many to look at together.
+
+    Raises:
+        ValueError: ``batch_size`` is not a positive integer.
+
+    Example:
+        >>> from resnest_edu import create_model
+        >>> from resnest_edu.data import ShapesDataset
+        >>> from resnest_edu.training import predict
+        >>> images, _ = ShapesDataset(4).tensors()
+        >>> probabilities = predict(create_model("resnest11_small", 8), images)
+        >>> probabilities.shape, probabilities.sum(1).round().tolist()
+        (torch.Size([4, 8]), [1.0, 1.0, 1.0, 1.0])
+    """
     require_positive_int(batch_size=batch_size)
     device = next(model.parameters()).device
     was_training = model.training
@@ -29,7 +47,27 @@ def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tenso
 def evaluate(
     model: nn.Module, data: Dataset, *, batch_size: int = 256, workers: int = 0, group: Group = ALONE
 ) -> tuple[float, float]:
-    """Mean cross-entropy in nats and accuracy as a fraction, in evaluation mode. Several processes share the images."""
+    """Mean cross-entropy in nats and accuracy as a fraction, in evaluation mode. Several processes share the images.
+
+    Args:
+        model: a classifier, which is left in the mode it was in.
+        data: items are (image uint8 (3, H, W), label); see :class:`TensorImages` for data in memory.
+        batch_size: how many to look at together.
+        workers: processes that read data which is not in memory.
+        group: the processes that share the images.
+
+    Returns:
+        The loss and the accuracy, of all processes' images.
+
+    Example:
+        >>> from resnest_edu import create_model
+        >>> from resnest_edu.data import ShapesDataset
+        >>> from resnest_edu.training import TensorImages, evaluate
+        >>> data = TensorImages(*ShapesDataset(100, split="test").tensors())
+        >>> loss, accuracy = evaluate(create_model("resnest11_small", 8), data)
+        >>> loss > 0, 0 <= accuracy <= 1
+        (True, True)
+    """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()

@@ -43,6 +43,14 @@ def smooth(
 
     Raises:
         ValueError: an argument is not as above.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training.mixing import smooth
+        >>> smooth(torch.tensor([1]), 4, 0.2)
+        tensor([[0.0500, 0.8500, 0.0500, 0.0500]])
+        >>> smooth(torch.tensor([1]), 5, 0.2, definition="others")
+        tensor([[0.0500, 0.8000, 0.0500, 0.0500, 0.0500]])
     """
     _require_labels(labels)
     _require_classes(classes)
@@ -69,6 +77,14 @@ def equivalent_epsilon(epsilon: float, classes: int) -> float:
     Raises:
         ValueError: ``classes`` is below 2, or ``epsilon`` not in [0, (n - 1) / n]: beyond that the true class would be
             the least likely, and no ε of ``"all"`` gives that.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training.mixing import equivalent_epsilon, smooth
+        >>> labels, epsilon = torch.tensor([2, 0]), equivalent_epsilon(0.1, 1000)
+        >>> paper = smooth(labels, 1000, 0.1, definition="others")
+        >>> torch.allclose(smooth(labels, 1000, epsilon), paper)
+        True
     """
     _require_classes(classes)
     require_in_range("epsilon", epsilon, 0, (classes - 1) / classes)
@@ -102,6 +118,16 @@ def mixup(
 
     Raises:
         ValueError: an argument is not as above.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training.mixing import mixup
+        >>> images, targets = torch.rand(2, 3, 8, 8), torch.eye(2)
+        >>> seed = torch.Generator().manual_seed(0)
+        >>> mixed, shares = mixup(images, targets, 0.2, generator=seed)
+        >>> blend = shares[0, 0] * images[0] + shares[0, 1] * images[1]
+        >>> torch.allclose(mixed[0], blend)
+        True
     """
     _require_batch(images, targets)
     require_in_range("alpha", alpha, 0, open_low=True)
@@ -138,6 +164,15 @@ def cutmix(
 
     Raises:
         ValueError: an argument is not as above.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training.mixing import cutmix
+        >>> images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
+        >>> seed = torch.Generator().manual_seed(0)
+        >>> mixed, shares = cutmix(images, torch.eye(2), 1.0, generator=seed)
+        >>> torch.isclose(mixed[0].mean(), shares[0, 1]).item()  # what was pasted
+        True
     """
     _require_batch(images, targets)
     require_in_range("alpha", alpha, 0, open_low=True)
@@ -152,7 +187,8 @@ def cutmix(
 
 
 def cutmix_box(height: int, width: int, own: float, *, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """A box of the image's proportions that leaves about ``own`` of its area: (top, bottom, left, right).
+    """A box of the image's proportions that leaves about ``own`` of its area: (top, bottom, left, right) (CutMix,
+    arXiv:1905.04899).
 
     Its centre is any pixel with the same chance, so it may reach over the border, and is cut off there: what it covers
     is then less than 1 - ``own``.
@@ -165,6 +201,14 @@ def cutmix_box(height: int, width: int, own: float, *, generator: torch.Generato
 
     Raises:
         ValueError: an argument is not as above.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training.mixing import cutmix_box
+        >>> seed = torch.Generator().manual_seed(0)
+        >>> top, bottom, left, right = cutmix_box(32, 32, 0.75, generator=seed)
+        >>> bottom - top <= 16, right - left <= 16  # half of each side, if it fits
+        (True, True)
     """
     require_positive_int(height=height, width=width)
     require_in_range("own", own, 0, 1)

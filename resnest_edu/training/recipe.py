@@ -39,6 +39,14 @@ class BaseRecipe:
 
     Raises:
         ValueError: a number is out of range, the model unknown.
+
+    Example:
+        >>> from resnest_edu.training import BaseRecipe
+        >>> steps = {"epochs": 90, "batch_size": 512}
+        >>> rates = {"base_rate": 0.1, "warmup_epochs": 5}
+        >>> recipe = BaseRecipe(model="resnest50", image_size=224, **steps, **rates)
+        >>> recipe.peak_rate, recipe.optimizer
+        (0.2, 'sgd')
     """
 
     model: str
@@ -104,6 +112,16 @@ class Recipe(BaseRecipe):
 
     Raises:
         ValueError: a number is out of range, a choice or the model unknown.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from resnest_edu.training import get_recipe
+        >>> recipe = replace(get_recipe("cifar10"), epochs=30, mixup=0.0, cutmix=1.0)
+        >>> recipe.cutmix, recipe.label_smoothing, recipe.model
+        (1.0, 0.1, 'resnest29_cifar')
+        >>> replace(recipe, lighting=0.1)
+        Traceback (most recent call last):
+        ValueError: lighting (=0.1) must be 0 without a crop (=0), with which it comes
     """
 
     label_smoothing: float = 0.1
@@ -134,7 +152,14 @@ class Recipe(BaseRecipe):
         require_probability(dropout=self.dropout)
 
     def build(self, num_classes: int) -> ResNeSt:
-        """The recipe's network with fresh weights, its regularization included."""
+        """The recipe's network with fresh weights, its regularization included.
+
+        Example:
+            >>> from resnest_edu.training import get_recipe
+            >>> model = get_recipe("shapes").build(num_classes=5)
+            >>> model.fc.out_features
+            5
+        """
         options: dict[str, Any] = {name: getattr(self, name) for name in ("dropout", "dropblock", "stochastic_depth")}
         return create_model(self.model, num_classes, **options)
 
@@ -145,6 +170,17 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 
     What a parameter is, is told by its module, not by its name: the rule by name in
     the released code misses batch norms that sit inside a ``Sequential``.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import create_model
+        >>> from resnest_edu.training import parameter_groups
+        >>> groups = parameter_groups(create_model("resnest11_small", 8), 1e-4)
+        >>> [group["weight_decay"] for group in groups]
+        [0.0001, 0.0]
+        >>> {parameter.ndim for parameter in groups[1]["params"]}  # biases, batch norms
+        {1}
+        >>> optimizer = torch.optim.SGD(groups, lr=0.1)
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []

@@ -16,6 +16,12 @@ class Shapes(Recipe):
     Command: ``python -m resnest_edu.training --recipe shapes --out runs/shapes``.
     Cost: under a minute on two CPU cores.
     Expected: about 99 % test accuracy; five seeds, with time and spread, stand in ``book/results/shapes_seeds.json``.
+
+    Example:
+        >>> from resnest_edu.training.recipes import Shapes
+        >>> recipe = Shapes(epochs=5)
+        >>> recipe.model, recipe.epochs, recipe.peak_rate
+        ('resnest11_small', 5, 0.75)
     """
 
     model: str = "resnest11_small"
@@ -34,6 +40,12 @@ class Cifar10Quick(Recipe):
 
     Command: ``python -m resnest_edu.training --recipe cifar10-quick --data FOLDER --compile --out runs/cifar10-quick``.
     Cost and result: ``book/results/time_to_907.json``, once it is recorded.
+
+    Example:
+        >>> from resnest_edu.training.recipes import Cifar10Quick
+        >>> recipe = Cifar10Quick()
+        >>> recipe.model, recipe.epochs, recipe.ema
+        ('resnest29_cifar', 15, 0.99)
     """
 
     model: str = "resnest29_cifar"
@@ -53,6 +65,12 @@ class Cifar10(Recipe):
 
     Command: ``python -m resnest_edu.training --recipe cifar10 --data FOLDER --compile --out runs/cifar10``.
     Cost and result: ``book/results/best.json``, once it is recorded.
+
+    Example:
+        >>> from resnest_edu.training.recipes import Cifar10
+        >>> recipe = Cifar10()
+        >>> recipe.epochs, recipe.mixup, recipe.ema
+        (60, 0.2, 0.999)
     """
 
     model: str = "resnest29_cifar"
@@ -74,6 +92,16 @@ class ImageNet(Recipe):
     jitter 0.4, PCA lighting 0.1.
 
     Where the released PyTorch code differs: ``smoothing="all"``, ``mix_per="batch"``, ``policy="randaugment"``.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from resnest_edu.training.recipes import ImageNet
+        >>> paper = ImageNet(model="resnest50", image_size=224, batch_size=1024)
+        >>> paper.policy, paper.smoothing, paper.mix_per
+        ('autoaugment', 'others', 'example')
+        >>> released = {"smoothing": "all", "mix_per": "batch", "policy": "randaugment"}
+        >>> replace(paper, **released).policy
+        'randaugment'
     """
 
     epochs: int = 270
@@ -99,6 +127,17 @@ class ImageNetResNeSt50(ImageNet):
     --recipe imagenet-resnest50 --compile --data FOLDER --out FOLDER --resume``.
     Cost: the chapter "Training a ResNeSt" works it out from measured throughput. It has not been run here.
     Expected: 81.13 % top-1 (the paper); the released checkpoint has 81.03 %.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.training.recipes import ImageNetResNeSt50
+        >>> recipe = ImageNetResNeSt50()
+        >>> recipe.image_size, recipe.batch_size, round(recipe.peak_rate, 2)
+        (224, 8192, 3.2)
+        >>> with torch.device("meta"):  # shapes alone
+        ...     model = recipe.build(1000)
+        >>> sum(parameter.numel() for parameter in model.parameters())
+        27483240
     """
 
     model: str = "resnest50"
@@ -111,6 +150,12 @@ class ImageNetResNeSt101(ImageNet):
     """ResNeSt-101 on ImageNet at 256 pixels: a rate of 1.6 at a batch of 4096. Command and cost as for ResNeSt-50.
 
     Expected: 82.83 % top-1 (the released checkpoint). It has not been run here.
+
+    Example:
+        >>> from resnest_edu.training.recipes import ImageNetResNeSt101
+        >>> recipe = ImageNetResNeSt101()
+        >>> recipe.image_size, recipe.batch_size, round(recipe.peak_rate, 2)
+        (256, 4096, 1.6)
     """
 
     model: str = "resnest101"
@@ -124,6 +169,12 @@ class ImageNetResNeSt200(ImageNet):
     cost as for ResNeSt-50.
 
     Expected: 83.84 % top-1 (the released checkpoint). It has not been run here.
+
+    Example:
+        >>> from resnest_edu.training.recipes import ImageNetResNeSt200
+        >>> recipe = ImageNetResNeSt200()
+        >>> recipe.image_size, recipe.dropout, recipe.dropblock
+        (320, 0.2, 0.1)
     """
 
     model: str = "resnest200"
@@ -138,6 +189,12 @@ class ImageNetResNeSt269(ImageNetResNeSt200):
     """ResNeSt-269 on ImageNet at 416 pixels, otherwise as ResNeSt-200. Command and cost as for ResNeSt-50.
 
     Expected: 84.54 % top-1 (the released checkpoint). It has not been run here.
+
+    Example:
+        >>> from resnest_edu.training.recipes import ImageNetResNeSt269
+        >>> recipe = ImageNetResNeSt269()
+        >>> recipe.model, recipe.image_size, recipe.dropblock
+        ('resnest269', 416, 0.1)
     """
 
     model: str = "resnest269"
@@ -160,6 +217,11 @@ def get_recipe(name: str) -> Recipe:
 
     Raises:
         ValueError: there is none.
+
+    Example:
+        >>> from resnest_edu.training import RECIPES, get_recipe
+        >>> get_recipe("shapes").epochs, list(RECIPES)[:3]
+        (3, ['shapes', 'cifar10-quick', 'cifar10'])
     """
     require_one_of("recipe", name, RECIPES)
     return RECIPES[name]

@@ -24,6 +24,12 @@ def learning_rate(
     Raises:
         ValueError: the steps are not 0 <= warmup_steps < total_steps and
             0 <= step <= total_steps.
+
+    Example:
+        >>> from resnest_edu.training.schedule import learning_rate
+        >>> plan = {"peak": 1.0, "warmup_steps": 2, "total_steps": 6}
+        >>> [round(learning_rate(step, **plan), 3) for step in range(7)]
+        [0.0, 0.5, 1.0, 0.854, 0.5, 0.146, 0.0]
     """
     if not 0 <= warmup_steps < total_steps:
         allowed = f"at least 0 and below total_steps (={total_steps})"
@@ -47,6 +53,11 @@ def ramp(step: int, *, end: float, total_steps: int) -> float:
     Raises:
         ValueError: the steps are not 0 <= step <= total_steps, or ``total_steps`` is
             0.
+
+    Example:
+        >>> from resnest_edu.training.schedule import ramp
+        >>> [round(ramp(step, end=0.1, total_steps=4), 3) for step in range(5)]
+        [0.0, 0.025, 0.05, 0.075, 0.1]
     """
     if total_steps < 1:
         raise ValueError(f"total_steps (={total_steps}) must be at least 1")

@@ -45,6 +45,13 @@ def side_by_side(
         ValueError: there is no process.
         RuntimeError: a process was killed.
         Exception: what a call raised, with its traceback as the cause.
+
+    Example:
+        >>> from resnest_edu.training.side_by_side import side_by_side
+        >>> for seed, result in side_by_side(abs, [-3, 2], processes=1):
+        ...     print(seed, result)
+        -3 3
+        2 2
     """
     require_positive_int(processes=processes)
     if processes == 1:

@@ -60,6 +60,18 @@ class StageBackbone(nn.Module):
     Raises:
         ValueError: ``norm`` is none of the three, or ``frozen_stages`` is not an
             integer from 0 to the number of parts.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import create_model
+        >>> from resnest_edu.transfer import StageBackbone
+        >>> body = create_model("resnest11_small", features_only=True)
+        >>> backbone = StageBackbone(body, frozen_stages=2)  # stem and first stage
+        >>> stages = backbone(torch.randn(2, 3, 64, 64))
+        >>> {name: tuple(stage.shape) for name, stage in stages.items()}
+        {'C2': (2, 64, 16, 16), 'C3': (2, 128, 8, 8), 'C4': (2, 256, 4, 4)}
+        >>> body.conv1.training, body.layer2.training
+        (False, True)
     """
 
     def __init__(
@@ -141,6 +153,15 @@ def create_backbone(
         FileNotFoundError: there is no file ``weights``.
         ValueError: ``name`` is unknown, an argument is not as it must be, or the file
             is damaged or holds another network.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import create_backbone
+        >>> backbone = create_backbone("resnest11_small", norm="frozen")
+        >>> backbone.channels, backbone.strides
+        ({'C2': 64, 'C3': 128, 'C4': 256}, {'C2': 4, 'C3': 8, 'C4': 16})
+        >>> list(backbone(torch.randn(1, 3, 64, 64)))
+        ['C2', 'C3', 'C4']
     """
     body = create_model(
         name,
@@ -167,6 +188,21 @@ def load_backbone(model: nn.Module, name: str, path: str | Path) -> None:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or holds another network.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from resnest_edu.training import get_recipe, save_checkpoint
+        >>> from resnest_edu.transfer import create_backbone, load_backbone
+        >>> recipe = get_recipe("shapes")
+        >>> classifier, backbone = recipe.build(8), create_backbone(recipe.model)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "shapes.pt")
+        ...     save_checkpoint(path, classifier, recipe, tuple("abcdefgh"))
+        ...     load_backbone(backbone, recipe.model, path)
+        >>> torch.equal(backbone.body.conv1[0].weight, classifier.conv1[0].weight)
+        True
     """
     body = next(part.body for part in model.modules() if isinstance(part, StageBackbone))
     path = Path(path)
@@ -224,6 +260,14 @@ class Pyramid(nn.Module):
     Raises:
         ValueError: ``out_channels`` is not a positive integer, or ``levels`` are not
             names of the backbone's stages in their order.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import Pyramid, create_backbone
+        >>> pyramid = Pyramid(create_backbone("resnest11_small"), out_channels=32)
+        >>> levels = pyramid(torch.randn(2, 3, 64, 64))
+        >>> {name: tuple(level.shape) for name, level in levels.items()}
+        {'P2': (2, 32, 16, 16), 'P3': (2, 32, 8, 8), 'P4': (2, 32, 4, 4), 'P5': (2, 32, 2, 2)}
     """
 
     def __init__(

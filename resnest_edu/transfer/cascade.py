@@ -92,6 +92,17 @@ class CascadeRoIHeads(RoIHeads):
     Raises:
         ValueError: the first four are not for the same number of stages, or the
             thresholds do not rise within (0, 1].
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import Pyramid, create_backbone, create_detector
+        >>> pyramid = Pyramid(create_backbone("resnest11_small"), out_channels=16)
+        >>> detector = create_detector("cascade", pyramid, 8, head_width=32)
+        >>> heads = detector.roi_heads  # this class, in the place of torchvision's
+        >>> type(heads).__name__, len(heads.stages)
+        ('CascadeRoIHeads', 3)
+        >>> [stage.proposal_matcher.high_threshold for stage in heads.stages]
+        [0.5, 0.6, 0.7]
     """
 
     def __init__(

@@ -80,6 +80,16 @@ def create_detector(
 
     Raises:
         ValueError: an argument is not as above, or an option is unknown.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import Pyramid, create_backbone, create_detector
+        >>> pyramid = Pyramid(create_backbone("resnest11_small"), out_channels=16)
+        >>> detector = create_detector("mask", pyramid, 8, anchor_scale=4, head_width=32)
+        >>> images = [torch.randn(3, 64, 64), torch.randn(3, 48, 80)]
+        >>> found = detector.eval()(images)
+        >>> len(found), sorted(found[0]), found[1]["masks"].shape[1:]
+        (2, ['boxes', 'labels', 'masks', 'scores'], torch.Size([1, 48, 80]))
     """
     require_positive_int(num_classes=num_classes, head_width=head_width)
     require_positive_int(max_size=max_size)
@@ -136,6 +146,16 @@ class ExportableDetector(nn.Module):
 
     Raises:
         ValueError: the detector is training.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES
+        >>> from resnest_edu.transfer.detection import ExportableDetector
+        >>> detector = TRANSFER_RECIPES["detect-shapes"].build(8).eval()
+        >>> exportable = ExportableDetector(detector)
+        >>> boxes, labels, scores, masks = exportable(torch.randn(3, 64, 64))
+        >>> len(boxes) == len(labels) == len(scores) == len(masks)
+        True
     """
 
     def __init__(self, detector: GeneralizedRCNN) -> None:

@@ -42,6 +42,14 @@ class AnnotatedSplits:
         classes: names; for segmentation the first is the background, for detection
             the first has label 1. So ``len(classes)`` is the ``num_classes`` of
             detectors and segmenters.
+
+    Example:
+        >>> from resnest_edu.transfer import AnnotatedSplits, DetectionScenes
+        >>> scenes = DetectionScenes(8), DetectionScenes(4, split="test")
+        >>> splits = AnnotatedSplits(*scenes, classes=DetectionScenes.classes)
+        >>> image, target = splits.test[0]
+        >>> [splits.classes[label - 1] for label in target["labels"]]
+        ['disk', 'disk', 'ring', 'star']
     """
 
     train: Dataset[Any]
@@ -74,6 +82,27 @@ def open_detection_folder(
             VOC folder. When an item is read: its image is broken or not of the size
             that the annotations state.
         ImportError: a COCO folder, and pycocotools is not installed.
+
+    Example:
+        >>> import json, tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from resnest_edu.transfer import open_detection_folder
+        >>> image = {"id": 1, "file_name": "1.png", "height": 60, "width": 80}
+        >>> cat = {"id": 1, "image_id": 1, "category_id": 17, "bbox": [10, 20, 30, 40]}
+        >>> coco = {"images": [image], "annotations": [cat]}
+        >>> coco["categories"] = [{"id": 17, "name": "cat"}]
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     Path(root, "annotations").mkdir()
+        ...     for split in ("train", "val"):
+        ...         Path(root, split).mkdir()
+        ...         Image.new("RGB", (80, 60)).save(Path(root, split, "1.png"))
+        ...         file = Path(root, f"annotations/instances_{split}.json")
+        ...         _ = file.write_text(json.dumps(coco))
+        ...     splits = open_detection_folder(root)
+        ...     image, target = splits.train[0]
+        >>> splits.classes, target["boxes"].tolist(), target["labels"].tolist()
+        (('cat',), [[10.0, 20.0, 40.0, 60.0]], [1])
     """
     root = _require_folder(root)
     for_train, for_test = transforms or (None, None)
@@ -121,6 +150,24 @@ def open_segmentation_folder(
             of a COCO folder. When an item is read: its image or map is broken, or
             their sizes differ.
         ImportError: a COCO folder, and pycocotools is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from resnest_edu.transfer import open_segmentation_folder
+        >>> with tempfile.TemporaryDirectory() as root:  # of PASCAL VOC's format
+        ...     for part in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass"):
+        ...         Path(root, part).mkdir(parents=True)
+        ...     for name in ("train", "val"):  # one image each, of that name
+        ...         _ = Path(root, f"ImageSets/Segmentation/{name}.txt").write_text(name)
+        ...         Image.new("RGB", (80, 60)).save(Path(root, f"JPEGImages/{name}.png"))
+        ...         classes = Image.new("L", (80, 60), 8)
+        ...         classes.save(Path(root, f"SegmentationClass/{name}.png"))
+        ...     splits = open_segmentation_folder(root)
+        ...     image, classes = splits.train[0]
+        >>> image.shape, classes.shape, splits.classes[classes[0, 0]]
+        (torch.Size([3, 60, 80]), torch.Size([60, 80]), 'cat')
     """
     root = _require_folder(root)
     for_train, for_test = transforms or (None, None)

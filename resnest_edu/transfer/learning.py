@@ -27,7 +27,16 @@ from resnest_edu.transfer.targets import IGNORED, Target, collate_detection, col
 @dataclass(frozen=True, kw_only=True)
 class DetectionMetrics(EpochMetrics):
     """One line of ``metrics.jsonl``: mean average precisions by COCO's definition, as fractions; those of masks are
-    None where the detector finds none."""
+    None where the detector finds none.
+
+    Example:
+        >>> from resnest_edu.transfer import DetectionMetrics
+        >>> boxes = {"box_map": 0.625, "box_map50": 0.875, "box_map75": 0.75}
+        >>> pace = {"learning_rate": 0.0, "images_per_second": 30.0, "seconds": 8.0}
+        >>> metrics = DetectionMetrics(epoch=8, train_loss=0.5, **boxes, **pace)
+        >>> metrics.score, metrics.describe(), metrics.mask_map
+        (0.625, 'box mAP 62.50 %', None)
+    """
 
     score_name: ClassVar[str] = "box_map"
     score_title: ClassVar[str] = "box mAP"
@@ -42,7 +51,15 @@ class DetectionMetrics(EpochMetrics):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationMetrics(EpochMetrics):
-    """One line of ``metrics.jsonl``: shares of pixels, as fractions."""
+    """One line of ``metrics.jsonl``: shares of pixels, as fractions.
+
+    Example:
+        >>> from resnest_edu.transfer import SegmentationMetrics
+        >>> shares = {"mean_iou": 0.75, "pixel_accuracy": 0.9375}
+        >>> pace = {"learning_rate": 0.0, "images_per_second": 40.0, "seconds": 8.0}
+        >>> SegmentationMetrics(epoch=8, train_loss=0.5, **shares, **pace).describe()
+        'mean IoU 75.00 %'
+    """
 
     score_name: ClassVar[str] = "mean_iou"
     score_title: ClassVar[str] = "mean IoU"
@@ -62,6 +79,24 @@ def detect(
     """Yield what a detector finds in this process's part of the images, and what there is, batch by batch, on the CPU.
 
     The detector is in evaluation mode until the last batch.
+
+    Args:
+        model: see :func:`~resnest_edu.transfer.create_detector`.
+        data: items are (image uint8 (3, H, W), target).
+        batch_size: how many images to look at together.
+        workers: processes that read the data.
+        group: the processes that share the images.
+
+    Yields:
+        For each batch a list of what is found (``boxes``, ``labels``, ``scores`` and, of a detector with masks,
+        ``masks``) and a list of targets.
+
+    Example:
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, DetectionScenes, detect
+        >>> detector = TRANSFER_RECIPES["detect-shapes"].build(8)
+        >>> for found, targets in detect(detector, DetectionScenes(2), batch_size=2):
+        ...     print(len(found), len(targets), sorted(found[0]))
+        2 2 ['boxes', 'labels', 'masks', 'scores']
     """
     device = next(model.parameters()).device
     was_training = model.training
@@ -76,7 +111,23 @@ def detect(
 def evaluate_detector(
     model: nn.Module, data: Dataset, *, masks: bool = False, workers: int = 0, group: Group = ALONE
 ) -> DetectionScore:
-    """The score of a detector on all images; several processes share them."""
+    """The score of a detector on all images; several processes share them.
+
+    Args:
+        model, data, workers, group: as for :func:`detect`.
+        masks: measure masks as well as boxes.
+
+    Raises:
+        ImportError: torchmetrics or pycocotools is not installed.
+
+    Example:
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, DetectionScenes
+        >>> from resnest_edu.transfer import evaluate_detector
+        >>> detector = TRANSFER_RECIPES["detect-shapes"].build(8)
+        >>> score = evaluate_detector(detector, DetectionScenes(2, split="test"))
+        >>> 0 <= score.compute()["box_map"] <= 1
+        True
+    """
     score = DetectionScore(masks=masks, group=group)
     for found, targets in detect(model, data, workers=workers, group=group):
         score.update(found, targets)
@@ -86,8 +137,23 @@ def evaluate_detector(
 class Detection(Task):
     """Boxes, and masks if the recipe's detector finds them. Items are (image uint8 (3, H, W), target).
 
+    Args:
+        recipe: whose detector is trained.
+
     Raises:
         ImportError: torchmetrics or pycocotools is not installed.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, Detection
+        >>> from resnest_edu.transfer import DetectionScenes, collate_detection
+        >>> recipe = TRANSFER_RECIPES["detect-shapes"]
+        >>> task, detector = Detection(recipe), recipe.build(8).train()
+        >>> batch = collate_detection([DetectionScenes(2)[i] for i in range(2)])
+        >>> place = {"device": torch.device("cpu"), "generator": torch.Generator()}
+        >>> loss, _ = task.step(detector, batch, count=2, **place)
+        >>> loss.isfinite().item(), loss.requires_grad
+        (True, True)
     """
 
     metrics = DetectionMetrics
@@ -126,7 +192,28 @@ class Detection(Task):
 def evaluate_segmenter(
     model: nn.Module, data: Dataset, num_classes: int, *, batch_size: int = 16, workers: int = 0, group: Group = ALONE
 ) -> SegmentationScore:
-    """The score of a segmenter on all images, which may differ in size; several processes share them."""
+    """The score of a segmenter on all images, which may differ in size; several processes share them.
+
+    Args:
+        model: see :func:`~resnest_edu.transfer.create_segmenter`.
+        data: items are (image uint8 (3, H, W), map int64 (H, W)).
+        num_classes: the background among them.
+        batch_size: how many images to look at together.
+        workers: processes that read the data.
+        group: the processes that share the images.
+
+    Raises:
+        ValueError: ``num_classes`` is below 2 or above 255, or a map has a class beyond it.
+        ImportError: torchmetrics is not installed.
+
+    Example:
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, SegmentationScenes
+        >>> from resnest_edu.transfer import evaluate_segmenter
+        >>> segmenter = TRANSFER_RECIPES["segment-shapes"].build(9)
+        >>> score = evaluate_segmenter(segmenter, SegmentationScenes(2, split="test"), 9)
+        >>> len(score.class_iou()), sorted(score.compute())
+        (9, ['mean_iou', 'pixel_accuracy'])
+    """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
@@ -151,8 +238,23 @@ def stack_by_size(items: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tens
 class Segmentation(Task):
     """A class for every pixel. Items are (image uint8 (3, H, W), map int64 (H, W)), in training all of one size.
 
+    Args:
+        recipe: whose segmenter is trained.
+
     Raises:
         ImportError: torchmetrics is not installed.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, Segmentation
+        >>> from resnest_edu.transfer import SegmentationScenes, collate_segmentation
+        >>> recipe = TRANSFER_RECIPES["segment-shapes"]
+        >>> task, segmenter = Segmentation(recipe), recipe.build(9).train()
+        >>> batch = collate_segmentation([SegmentationScenes(2)[i] for i in range(2)])
+        >>> place = {"device": torch.device("cpu"), "generator": torch.Generator()}
+        >>> loss, _ = task.step(segmenter, batch, count=2, **place)
+        >>> loss.isfinite().item(), loss.requires_grad
+        (True, True)
     """
 
     metrics = SegmentationMetrics

@@ -43,6 +43,18 @@ class DetectionScore:
 
     Raises:
         ImportError: torchmetrics or pycocotools is not installed.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import DetectionScore
+        >>> boxes, labels = torch.tensor([[10.0, 10, 50, 50]]), torch.tensor([1])
+        >>> target = {"boxes": boxes, "labels": labels, "crowd": torch.tensor([False])}
+        >>> found = {"boxes": boxes + 4, "labels": labels, "scores": torch.tensor([0.9])}
+        >>> score = DetectionScore()
+        >>> score.update([found], [target])
+        >>> figures = score.compute()  # at an IoU of 0.68
+        >>> round(figures["box_map"], 2), figures["box_map50"], figures["box_map75"]
+        (0.4, 1.0, 0.0)
     """
 
     def __init__(self, *, masks: bool = False, group: Group = ALONE) -> None:
@@ -104,6 +116,21 @@ class DetectionScore:
         Raises:
             ValueError: ``iou`` is not one of 0.5, 0.55, …, 0.95, or ``kind`` is not
                 measured.
+
+        Example:
+            >>> import torch
+            >>> from resnest_edu.transfer import DetectionScore
+            >>> boxes = torch.tensor([[10.0, 10, 50, 50], [60, 60, 90, 90]])
+            >>> target = {"boxes": boxes, "labels": torch.tensor([1, 1])}
+            >>> found = {"boxes": boxes[:1], "labels": torch.tensor([1])}  # one of two
+            >>> score = DetectionScore()
+            >>> score.update(
+            ...     [{**found, "scores": torch.tensor([0.9])}],
+            ...     [{**target, "crowd": torch.tensor([False, False])}],
+            ... )
+            >>> recall, precision = score.precision_recall(iou=0.5)
+            >>> [round(precision[at].item(), 2) for at in (0, 50, 51, 100)]
+            [1.0, 1.0, 0.0, 0.0]
         """
         thresholds = [50 + 5 * step for step in range(10)]
         if not any(math.isclose(100 * iou, threshold) for threshold in thresholds):
@@ -186,6 +213,15 @@ class SegmentationScore:
     Raises:
         ValueError: ``num_classes`` is below 2 or above 255.
         ImportError: torchmetrics is not installed.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import IGNORED, SegmentationScore
+        >>> score = SegmentationScore(num_classes=2)
+        >>> truth = torch.tensor([[[0, 0, 1, 1, IGNORED]]])
+        >>> score.update(torch.tensor([[[0, 1, 1, 1, 0]]]), truth)
+        >>> {name: round(value, 3) for name, value in score.compute().items()}
+        {'mean_iou': 0.583, 'pixel_accuracy': 0.75}
     """
 
     def __init__(
@@ -240,7 +276,16 @@ class SegmentationScore:
 
     def class_iou(self) -> list[float]:
         """Each class's IoU, ``nan`` if it has none. In several processes all must call
-        this."""
+        this.
+
+        Example:
+            >>> import torch
+            >>> from resnest_edu.transfer import SegmentationScore
+            >>> score = SegmentationScore(num_classes=3)
+            >>> score.update(torch.tensor([[[0, 1, 1, 1]]]), torch.tensor([[[0, 0, 1, 1]]]))
+            >>> [round(iou, 3) for iou in score.class_iou()]  # class 2 is nowhere
+            [0.5, 0.667, nan]
+        """
         return _iou(self._table()).tolist()
 
     def _table(self) -> Tensor:

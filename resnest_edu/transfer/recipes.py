@@ -25,6 +25,12 @@ class TransferRecipe(BaseRecipe):
         frozen_stages: how many of stem, first stage, second stage, … are not trained; see there.
         train_scenes: how many of the embedded scenes to train on, where there is no folder.
         test_scenes: how many others to test on.
+
+    Example:
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, TransferRecipe
+        >>> recipe = TRANSFER_RECIPES["segment-shapes"]
+        >>> isinstance(recipe, TransferRecipe), recipe.norm, recipe.train_scenes
+        (True, 'trained', 320)
     """
 
     norm: Norm = "trained"
@@ -43,7 +49,19 @@ class TransferRecipe(BaseRecipe):
         raise NotImplementedError
 
     def backbone(self, output_stride: int = 32) -> StageBackbone:
-        """The recipe's backbone with fresh weights."""
+        """The recipe's backbone with fresh weights.
+
+        Args:
+            output_stride: 32, 16 or 8: by how much the stages shrink the image at most.
+
+        Raises:
+            ValueError: it is none of these, or the model has fewer stages than are to be frozen.
+
+        Example:
+            >>> from resnest_edu.transfer import TRANSFER_RECIPES
+            >>> TRANSFER_RECIPES["segment-shapes"].backbone(output_stride=8).strides
+            {'C2': 4, 'C3': 8, 'C4': 8}
+        """
         return create_backbone(
             self.model,
             output_stride=output_stride,
@@ -71,6 +89,14 @@ class DetectionRecipe(TransferRecipe):
 
     Raises:
         ValueError: a number is out of range, a choice or the model unknown.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES
+        >>> shapes = TRANSFER_RECIPES["detect-shapes"]
+        >>> recipe = replace(shapes, detector="cascade", epochs=2)
+        >>> recipe.detector, recipe.masks, recipe.optimizer
+        ('cascade', False, 'adamw')
     """
 
     detector: str = "faster"
@@ -98,7 +124,15 @@ class DetectionRecipe(TransferRecipe):
         return self.build_on(self.backbone(), num_classes)
 
     def build_on(self, backbone: StageBackbone, num_classes: int) -> nn.Module:
-        """The same on a given backbone."""
+        """The same on a given backbone.
+
+        Example:
+            >>> from resnest_edu.transfer import TRANSFER_RECIPES
+            >>> recipe = TRANSFER_RECIPES["detect-shapes"]
+            >>> detector = recipe.build_on(recipe.backbone(), 8)
+            >>> type(detector).__name__, detector.backbone.strides
+            ('MaskRCNN', {'P2': 4, 'P3': 8, 'P4': 16, 'P5': 32})
+        """
         return create_detector(
             self.detector,
             Pyramid(backbone, out_channels=self.pyramid_channels),
@@ -127,6 +161,14 @@ class SegmentationRecipe(TransferRecipe):
 
     Raises:
         ValueError: a number is out of range, a choice or the model unknown.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES
+        >>> shapes = TRANSFER_RECIPES["segment-shapes"]
+        >>> recipe = replace(shapes, output_stride=16, auxiliary=0)
+        >>> type(recipe.build(9)).__name__, recipe.atrous_rates
+        ('DeepLabV3', (1, 2, 4))
     """
 
     output_stride: int = 8
@@ -148,7 +190,15 @@ class SegmentationRecipe(TransferRecipe):
         return self.build_on(self.backbone(self.output_stride), num_classes)
 
     def build_on(self, backbone: StageBackbone, num_classes: int) -> nn.Module:
-        """The same on a given backbone."""
+        """The same on a given backbone.
+
+        Example:
+            >>> from resnest_edu.transfer import TRANSFER_RECIPES
+            >>> recipe = TRANSFER_RECIPES["segment-shapes"]
+            >>> segmenter = recipe.build_on(recipe.backbone(recipe.output_stride), 9)
+            >>> segmenter.classifier[-1].out_channels
+            9
+        """
         return create_segmenter(
             backbone,
             num_classes,
@@ -166,6 +216,12 @@ class DetectShapes(DetectionRecipe):
     runs/detect``, after ``--recipe shapes --out runs/shapes``.
     Cost: about a minute on two CPU cores.
     Expected: three seeds, with other detectors beside it, stand in ``book/results/transfer_shapes.json``.
+
+    Example:
+        >>> from resnest_edu.transfer.recipes import DetectShapes
+        >>> recipe = DetectShapes(epochs=12)
+        >>> recipe.detector, recipe.masks, recipe.epochs
+        ('mask', True, 12)
     """
 
     model: str = "resnest11_small"
@@ -194,6 +250,12 @@ class SegmentShapes(SegmentationRecipe):
     runs/segment``, after ``--recipe shapes --out runs/shapes``.
     Cost: about a minute on two CPU cores.
     Expected: three seeds, with another output stride beside it, stand in ``book/results/transfer_shapes.json``.
+
+    Example:
+        >>> from resnest_edu.transfer.recipes import SegmentShapes
+        >>> recipe = SegmentShapes()
+        >>> recipe.image_size, recipe.output_stride, recipe.atrous_rates
+        (96, 8, (1, 2, 4))
     """
 
     model: str = "resnest11_small"

@@ -52,6 +52,15 @@ class DetectionScenes(Dataset[tuple[Tensor, Target]]):
 
     Raises:
         ValueError: an argument is not as above.
+
+    Example:
+        >>> from resnest_edu.transfer import DetectionScenes
+        >>> scenes = DetectionScenes(4)
+        >>> image, target = scenes[0]
+        >>> image.shape, {name: tuple(field.shape) for name, field in target.items()}
+        (torch.Size([3, 96, 96]), {'boxes': (1, 4), 'labels': (1,), 'masks': (1, 96, 96), 'crowd': (1,)})
+        >>> [scenes.classes[label - 1] for label in target["labels"]]
+        ['star']
     """
 
     classes = SHAPE_CLASSES
@@ -108,6 +117,15 @@ class SegmentationScenes(Dataset[tuple[Tensor, Tensor]]):
 
     Raises:
         ValueError: an argument is not as above.
+
+    Example:
+        >>> from resnest_edu.transfer import SegmentationScenes
+        >>> scenes = SegmentationScenes(4)
+        >>> image, classes = scenes[0]
+        >>> image.shape, classes.shape
+        (torch.Size([3, 96, 96]), torch.Size([96, 96]))
+        >>> [scenes.classes[number] for number in classes.unique()]
+        ['background', 'star']
     """
 
     classes = ("background", *SHAPE_CLASSES)

@@ -75,6 +75,15 @@ def create_segmenter(
         ValueError: ``num_classes`` is not an integer of at least 2, a rate or the
             width is not a positive integer or there is no rate, the backbone shrinks
             the image too much, or has no stage for the auxiliary head.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import create_backbone, create_segmenter
+        >>> backbone = create_backbone("resnest11_small", output_stride=8)
+        >>> segmenter = create_segmenter(backbone, 9, atrous_rates=(1, 2, 4))
+        >>> logits = segmenter(torch.randn(2, 3, 96, 64))
+        >>> {name: tuple(x.shape) for name, x in logits.items()}
+        {'out': (2, 9, 96, 64), 'aux': (2, 9, 96, 64)}
     """
     if type(num_classes) is not int or num_classes < 2:
         at_least = "an integer of at least 2, the background among them"

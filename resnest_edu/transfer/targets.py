@@ -41,6 +41,16 @@ def check_target(
             label is not from 1 to ``num_classes``; a box is not finite, has no area
             or reaches out of the image; masks have not the image's size or other
             values than 0 and 1.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import check_target
+        >>> target = {"labels": torch.tensor([3]), "crowd": torch.tensor([False])}
+        >>> target["boxes"] = torch.tensor([[10.0, 20, 90, 60]])
+        >>> check_target(target, (60, 90), 8, "1.png")
+        >>> check_target(target, (60, 80), 8, "2.png")
+        Traceback (most recent call last):
+        ValueError: 2.png: boxes (=[10.0, 20.0, 90.0, 60.0]) must have an area inside 80 x 60
     """
 
     def require(holds: bool | Tensor, field: str, value: object, constraint: str) -> None:
@@ -92,6 +102,15 @@ def check_map(
     Raises:
         ValueError: type or size is another; a pixel is neither from 0 to
             ``num_classes`` - 1 nor 255.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import check_map
+        >>> classes = torch.tensor([[0, 8, 255]])
+        >>> check_map(classes, (1, 3), 9, "1.png")
+        >>> check_map(classes, (1, 3), 8, "2.png")
+        Traceback (most recent call last):
+        ValueError: 2.png: map (=8) must be from 0 to 7, or 255
     """
     found = classes.dtype, tuple(classes.shape)
     if found != (torch.int64, tuple(image_size)):
@@ -102,7 +121,18 @@ def check_map(
 
 
 def without_crowd(target: Target) -> Target:
-    """The target's objects that are learnt from: all but those marked ``"crowd"``."""
+    """The target's objects that are learnt from: all but those marked ``"crowd"``.
+
+    Shape: each field (n, …) -> (n', …).
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import without_crowd
+        >>> crowd = torch.tensor([False, True, False])
+        >>> target = {"labels": torch.tensor([1, 2, 3]), "crowd": crowd}
+        >>> without_crowd(target)["labels"]
+        tensor([1, 3])
+    """
     kept = ~target["crowd"]
     return {name: field[kept] for name, field in target.items()}
 
@@ -111,7 +141,17 @@ def collate_detection(
     items: Sequence[tuple[Tensor, Target]],
 ) -> tuple[list[Tensor], list[Target]]:
     """A batch for a detector, whose images may differ in size: a list of images, a
-    list of targets."""
+    list of targets.
+
+    Example:
+        >>> from torch.utils.data import DataLoader
+        >>> from resnest_edu.transfer import DetectionScenes, collate_detection
+        >>> scenes = DetectionScenes(4)
+        >>> loader = DataLoader(scenes, batch_size=4, collate_fn=collate_detection)
+        >>> images, targets = next(iter(loader))
+        >>> len(images), images[0].shape, len(targets)
+        (4, torch.Size([3, 96, 96]), 4)
+    """
     images, targets = zip(*items, strict=True)
     return list(images), list(targets)
 
@@ -123,6 +163,15 @@ def collate_segmentation(
 
     Raises:
         ValueError: the images differ in size.
+
+    Example:
+        >>> from torch.utils.data import DataLoader
+        >>> from resnest_edu.transfer import SegmentationScenes, collate_segmentation
+        >>> scenes = SegmentationScenes(4)
+        >>> loader = DataLoader(scenes, batch_size=4, collate_fn=collate_segmentation)
+        >>> images, maps = next(iter(loader))
+        >>> images.shape, maps.shape
+        (torch.Size([4, 3, 96, 96]), torch.Size([4, 96, 96]))
     """
     images, maps = zip(*items, strict=True)
     sizes = sorted({tuple(image.shape[1:]) for image in images})
