@@ -5,23 +5,24 @@
 
   var A = window.LayoutArithmetic;
   var SVG = "http://www.w3.org/2000/svg";
+  var EQUALS = "\u00a0=\u00a0"; // does not break
   var ORDERS = { "cardinality-major": "(k r c)", "radix-major": "(r k c)" };
 
   // The book's colours: the hue is the split, the shade the cardinal group, grey where splits have been added.
   var HUES = ["#0072B2", "#D55E00", "#009E73", "#B5588C"], GREY = "#5F6B76";
-  var SHADES = [0.62, 0.28, 0.45, 0.14];
+  var SHADES = [0.62, 0.34, 0.48, 0.22];
 
   // Sizes in pixels. The drawing is never scaled, so its text is as large on a phone as on a desk.
   var GUTTER = 34; // left of the strips: the symbols, and U's way past the attention
   var STRIP = 20, NAMES = 14, FALL = 28, TITLE = 17; // a strip, its blocks' names, the wires, the next strip's title
   var LEAST_CELL = 7, LEAST_BLOCK = 24; // below these a drawing scrolls in its box
-  var BESIDE = 9; // with cells at least so wide, the two layouts stand side by side
+  var BESIDE = 8.5; // with cells at least so wide, the two layouts stand side by side
 
   var MISTAKES = {
     none: "right",
     naive: "naive copy",
     "outputs only": "outputs only",
-    untransposed: "untransposed, the old view",
+    untransposed: "untransposed",
   };
 
   /* ---- small helpers ------------------------------------------------------------------------------------------ */
@@ -70,7 +71,7 @@
 
   function named(held) {
     return ["r", "k", "c"].filter(function (letter) { return held[letter] !== undefined; })
-      .map(function (letter) { return letter + " = " + held[letter]; }).join(", ");
+      .map(function (letter) { return letter + EQUALS + held[letter]; }).join(", ");
   }
 
   /* ---- what is said ------------------------------------------------------------------------------------------- */
@@ -119,7 +120,7 @@
     else said += (late ? "It reaches " : "Through the attention it reaches ") + channels(end) + " of V";
     var K = block.holds.hidden.length;
     if (K === 1) return said + ".";
-    return said + (groups.size < K ? ", group k = " + spans(groups) + " alone." : ", in all " + K + " groups.");
+    return said + (groups.size < K ? ", group k" + EQUALS + spans(groups) + " alone." : ", in all " + K + " groups.");
   }
 
   /* A channel of the 3×3 goes through places of its own, so there is more to say. */
@@ -129,7 +130,7 @@
     var said = "number " + n + ", made from " + channels(path.conv1) + " of the 1×1";
     if (read[2]) said += (path.conv1.size > 1 ? ", which were made for " : ", which was made for ") + blockName(block.holds.conv1[read[1]]);
     said += ". It is added into context channel " + j;
-    if (moved && held.k !== slot.k) said += ", of group k = " + slot.k;
+    if (moved && held.k !== slot.k) said += ", of group k" + EQUALS + slot.k;
     if (logit[2]) said += ", weighed by logit " + logit[1] + ", which belongs to " + blockName(block.holds.logits[logit[1]]);
     else if (moved) said += ", weighed by weight " + n + ", which belongs to " + blockName(slot);
     else if (logit[1] !== n) said += ", weighed by logit " + logit[1] + ", transposed to " + n;
@@ -139,7 +140,7 @@
 
   function same(one, other) { return one.r === other.r && one.k === other.k; }
 
-  function blockName(held) { return "r = " + held.r + ", k = " + held.k; }
+  function blockName(held) { return "r" + EQUALS + held.r + ", k" + EQUALS + held.k; }
 
   function verdict(state, wrong, block) {
     var R = state.R, K = state.K, C = state.C, total = R * C;
@@ -158,17 +159,17 @@
       return !same(held, block.owners[n]);
     }).length;
     var said = {
-      naive: "Naive copy: the 3×3 filters stand in the order (k r c). " + moved + " of " + total +
-        " channels stand where another is expected: they are added into another group's context, or weighed by another's weight.",
-      "outputs only": "Outputs only: the 3×3 filters were moved, but what they read was not. " +
-        crossed("conv2", "conv1") + " of " + total + " channels are made from a share that was meant for others.",
-      untransposed: "Untransposed: the logits (k r c) are read as if they were (r k c). " +
+      naive: "Naive copy: the 3×3 filters still lie as (k r c). " + moved + " of " + total +
+        " channels are added into another group's context or weighed by another's weight.",
+      "outputs only": "Outputs only: the 3×3 filters were moved, what they read was not. " +
+        crossed("conv2", "conv1") + " of " + total + " channels are made from what was meant for others.",
+      untransposed: "Untransposed, the old view: logits in the order (k r c) are taken for (r k c). " +
         block.sources.attention.filter(function (wires) { return wires[0][2]; }).length + " of " + total +
-        " logits are another channel's, and each spoils the comparison of its whole column.",
+        " are another channel's, and each spoils the whole softmax that it enters.",
     }[state.mistake];
     var bad = wrong.output.filter(Boolean).length;
-    return said + " It runs all the same: V has its " + C + " channels" + (R > 1 ? ", the weights sum to one" : "") +
-      ", and " + bad + " of " + C + " channels are wrong.";
+    return said + " Still, " + (R > 1 ? "the weights sum to one and " : "") + "V has its " + C + " channels, " +
+      (bad === C ? "all" : bad) + " of them wrong.";
   }
 
   /* ---- one layout's drawing ------------------------------------------------------------------------------------ */
@@ -331,10 +332,16 @@
       if (stage === undefined) return;
       var path = A.path(block, stage, n), met = A.reach(block, stage, n);
       path.again = path.conv2;
+      path.conv1.forEach(function (i) { met.conv1.add(i); });
       met.again = met.conv2;
+      var dots = draw("g", { class: "le-dots" });
+      marks.append(dots);
       A.STAGES.concat("again").forEach(function (each) {
         cells[each].forEach(function (rect, i) {
-          rect.classList.toggle("le-met", met[each].has(i) || path[each].has(i));
+          rect.classList.toggle("le-met", met[each].has(i));
+          if (met[each].has(i) && !path[each].has(i)) {
+            dots.append(draw("circle", { cx: middle(each === "again" ? "conv2" : each, i), cy: rows[each] + STRIP / 2, r: 2.6 }));
+          }
         });
       });
       wires(path);
@@ -369,10 +376,11 @@
     function mark(stage, n, many) {
       var real = stage === "again" ? "conv2" : stage, at = span(real, n), y = rows[stage];
       var whole = real === "input" || real === "hidden"; // no single channel: framed, not filled
-      marks.append(draw("rect", {
-        x: at[0] + 0.5, y: y, width: Math.max(at[1] - 1, 3), height: STRIP, class: whole ? "le-frame" : "le-mark",
-      }));
-      if (whole) return;
+      if (whole) {
+        marks.append(draw("rect", { x: at[0] - 2, y: y - 2, width: at[1] + 4, height: STRIP + 4, class: "le-frame" }));
+        return;
+      }
+      marks.append(draw("rect", { x: at[0] + 0.5, y: y, width: Math.max(at[1] - 1, 3), height: STRIP, class: "le-mark" }));
       if (at[1] >= 7 * String(n).length + 1) {
         marks.append(text(at[0] + at[1] / 2, y + 14, n, "le-number"));
       } else if (many < 3) { // beside the mark, where the cell is too narrow
@@ -437,7 +445,7 @@
     var told = make("div", { class: "le-told", role: "status" });
     var legend = make("div", { class: "le-legend" });
     root.textContent = "";
-    root.append(form, judged, stage, told, legend);
+    root.append(form, make("div", { class: "le-room" }, judged), stage, told, legend);
     root.classList.add("le-ready");
 
     function numbers() {
@@ -473,7 +481,8 @@
         draw("path", { d: "M1 8H29", class: "le-wire le-wrong" }),
         draw("path", { d: "M11 4l8 8m0 -8l-8 8", class: "le-cross" }),
       ]), "joins what does not belong together"]));
-      legend.append(make("span", {}, "The darkest shade is k=0. Pale: not touched by the followed channel."));
+      legend.append(make("span", {}, "Dot: makes the followed channel, or is reached by it. " +
+        "The shade is the cardinal group. Arrow keys walk from channel to channel, Escape lets go."));
     }
 
     function build() {
