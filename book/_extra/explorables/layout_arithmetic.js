@@ -95,7 +95,8 @@ var LayoutArithmetic = (function () {
         var rivals = range(R).filter(function (r) { return r !== slot.r; });
         return [slot.r].concat(rivals).map(function (r) {
           var from = logit(place(r, slot.k, slot.c)), held = logits[from];
-          return ["logits", from, held.r !== r || held.k !== slot.k];
+          // Rivals may stand in any order, so long as they are those of the same channel.
+          return ["logits", from, held.k !== slot.k || (r === slot.r) !== (held.r === slot.r)];
         });
       }),
       output: byGroup.map(function (slot) {
