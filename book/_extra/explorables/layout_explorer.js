@@ -279,7 +279,7 @@
         var wide = at[1] > 64;
         var name = one.k === undefined ? "" : wide ? "k=" + one.k : "k" + one.k;
         if (one.r !== undefined) name = (wide ? "r=" + one.r + ", " : "r" + one.r + (at[1] > 36 ? " " : "")) + name;
-        texts.append(text(at[0] + at[1] / 2, y + STRIP + 11, name, at[1] < 30 ? "le-name le-tight" : "le-name"));
+        if (name) texts.append(text(at[0] + at[1] / 2, y + STRIP + 11, name, at[1] < 30 ? "le-name le-tight" : "le-name"));
         if (first) {
           texts.append(draw("path", { d: "M" + at[0] + " " + (y - 2) + "v" + (STRIP + 4), class: "le-edge" }));
         }
