@@ -1,0 +1,237 @@
+/* Which channel is made from which, in both layouts of split attention: index arithmetic, no drawing.
+
+   Legend: R radix (splits of a cardinal group), K cardinality (cardinal groups), C channels; r, k and c count them
+   from 0, c the channels of one split. As in layouts.py, the cardinality-major order is (k r c), the radix-major
+   order (r k c), and the last index runs fastest.
+
+   The stages of a bottleneck, each an array of channels:
+
+     input      what the block reads, as one channel: every filter of the 1×1 reads all of it
+     conv1      the dense 1×1             C       (k r c) or (r k c)
+     conv2      the grouped 3×3, U       RC       (k r c) or (r k c)
+     context    sum over r, mean, s       C       (k c)
+     hidden     the first dense layer     K       one for each cardinal group, whatever its width
+     logits     the second dense layer   RC       (k r c)
+     attention  softmax over r, a        RC       (k r c) or (r k c)
+     output     weighed and added, V      C       (k c)
+*/
+var LayoutArithmetic = (function () {
+  "use strict";
+
+  var STAGES = ["input", "conv1", "conv2", "context", "hidden", "logits", "attention", "output"];
+  var MISTAKES = ["none", "naive", "outputs only", "untransposed"];
+  var LAYOUTS = ["cardinality-major", "radix-major"];
+
+  function range(n) {
+    return Array.from({ length: n }, function (_, i) { return i; });
+  }
+
+  /* The channels {r, k, c} in one of the two orders, `size` of them for each pair of r and k. */
+  function inOrder(layout, R, K, size) {
+    return range(R * K * size).map(function (n) {
+      var block = Math.floor(n / size), c = n % size;
+      return layout === "radix-major"
+        ? { r: Math.floor(block / K), k: block % K, c: c }
+        : { r: block % R, k: Math.floor(block / R), c: c };
+    });
+  }
+
+  /* The number of channel (r, k, c) in that order: the inverse of inOrder. */
+  function number(layout, R, K, size, r, k, c) {
+    var block = layout === "radix-major" ? r * K + k : k * R + r;
+    return block * size + c;
+  }
+
+  /* A block in one layout, as it is wired.
+
+     The layers themselves are the same whether a conversion was right or not: they take what stands in a place. What
+     a mistake changes is *whose* filters stand there (`holds`), or, untransposed, which logit is taken. So each stage
+     has two answers for each place: the channel that it holds, by the origin of its weights in the cardinality-major
+     block, and the channels of earlier stages that it is made from.
+
+     Mistakes are those of the radix-major block; the cardinality-major one is where all weights come from. Returns
+     {layout, mistake, holds, sources, owners, inside, share}: holds[stage][n] is {r, k, c}, less what does not apply;
+     sources[stage][n] is a list of [stage, number, wrong]; owners[n] is the channel that attention n weighs. */
+  function flow(layout, R, K, C, mistake) {
+    if (C % (R * K)) throw new Error("C (=" + C + ") must be divisible by R * K (=" + R * K + ")");
+    var wrong = layout === "radix-major" ? mistake || "none" : "none";
+    var inside = C / (R * K); // channels that one 3×3 reads
+    var share = C / K; // channels that one 3×3 makes
+    var copied = "cardinality-major"; // the order in which the weights come
+    var conv1 = inOrder(wrong === "naive" || wrong === "outputs only" ? copied : layout, R, K, inside);
+    var conv2 = inOrder(wrong === "naive" ? copied : layout, R, K, share);
+    var logits = inOrder(copied, R, K, share); // fc2 is grouped by k, so k comes first, in both layouts
+    var slots = inOrder(layout, R, K, share); // what the layers behind the 3×3 take its channels for
+    var byGroup = range(C).map(function (j) { return { k: Math.floor(j / share), c: j % share }; });
+
+    function place(r, k, c) { return number(layout, R, K, share, r, k, c); }
+    // The logit for place n of the attention: transposed, or (the mistake) just the n-th.
+    function logit(n) {
+      var slot = slots[n];
+      return wrong === "untransposed" ? n : number(copied, R, K, share, slot.r, slot.k, slot.c);
+    }
+    function group(k, width) { return range(width).map(function (i) { return k * width + i; }); }
+
+    var sources = {
+      input: [[]],
+      conv1: range(C).map(function () { return [["input", 0, false]]; }),
+      conv2: conv2.map(function (held, n) {
+        return group(Math.floor(n / share), inside).map(function (p) {
+          return ["conv1", p, conv1[p].r !== held.r || conv1[p].k !== held.k];
+        });
+      }),
+      context: byGroup.map(function (slot) {
+        return range(R).map(function (r) {
+          var n = place(r, slot.k, slot.c);
+          return ["conv2", n, conv2[n].k !== slot.k];
+        });
+      }),
+      hidden: range(K).map(function (k) {
+        return group(k, share).map(function (j) { return ["context", j, false]; });
+      }),
+      logits: logits.map(function (held) { return [["hidden", held.k, false]]; }),
+      // Its own logit first, then those that it competes with.
+      attention: slots.map(function (slot) {
+        var rivals = range(R).filter(function (r) { return r !== slot.r; });
+        return [slot.r].concat(rivals).map(function (r) {
+          var from = logit(place(r, slot.k, slot.c)), held = logits[from];
+          // Rivals may stand in any order, so long as they are those of the same channel.
+          return ["logits", from, held.k !== slot.k || (r === slot.r) !== (held.r === slot.r)];
+        });
+      }),
+      output: byGroup.map(function (slot) {
+        return [].concat.apply([], range(R).map(function (r) {
+          var n = place(r, slot.k, slot.c), held = conv2[n];
+          return [["attention", n, false], ["conv2", n, held.r !== r || held.k !== slot.k]];
+        }));
+      }),
+    };
+    var holds = {
+      input: [{}],
+      conv1: conv1,
+      conv2: conv2,
+      context: byGroup,
+      hidden: range(K).map(function (k) { return { k: k }; }),
+      logits: logits,
+      attention: slots.map(function (_, n) { return logits[logit(n)]; }),
+      output: byGroup,
+    };
+    return { layout: layout, mistake: wrong, holds: holds, sources: sources, owners: slots, inside: inside, share: share };
+  }
+
+  /* A number for every value that the block computes, the same for the same value. A value is what its layer's
+     filter makes of what it reads, so two values are equal if the filters and all that went in are. `seen` keeps the
+     numbers; hand the same one to two blocks to compare them. */
+  function values(block, seen) {
+    var of = {};
+    STAGES.forEach(function (stage) {
+      of[stage] = block.sources[stage].map(function (from, n) {
+        var held = block.holds[stage][n];
+        var read = from.map(function (wire) { return of[wire[0]][wire[1]]; });
+        // A sum does not mind the order; a dot product with a filter does, and the attention knows its own logit.
+        if (stage === "context") read.sort();
+        if (stage === "attention") read = read.slice(0, 1).concat(read.slice().sort());
+        if (stage === "output") {
+          read = range(read.length / 2).map(function (i) { return read[2 * i] + "×" + read[2 * i + 1]; }).sort();
+        }
+        var filter = ["context", "attention", "output"].includes(stage) ? [] : [held.r, held.k, held.c];
+        var key = [stage, filter, read].join(";");
+        if (!seen.has(key)) seen.set(key, seen.size);
+        return seen.get(key);
+      });
+    });
+    return of;
+  }
+
+  /* For each stage and place, whether the value there is another than in the right block. What a layer with weights
+     computes is compared with what the same weights compute there, wherever they stand. */
+  function wrongValues(R, K, C, mistake) {
+    var seen = new Map();
+    var right = flow("radix-major", R, K, C, "none"), block = flow("radix-major", R, K, C, mistake);
+    var good = values(right, seen), found = values(block, seen), result = {};
+    STAGES.forEach(function (stage) {
+      result[stage] = found[stage].map(function (value, n) {
+        var held = block.holds[stage][n];
+        var moved = stage === "conv1" || stage === "conv2";
+        var size = stage === "conv1" ? block.inside : block.share;
+        return value !== good[stage][moved ? number("radix-major", R, K, size, held.r, held.k, held.c) : n];
+      });
+    });
+    return result;
+  }
+
+  /* All that channel n of a stage is made from and all that is made from it: {stage: set of numbers}. */
+  function reach(block, stage, n) {
+    var met = {};
+    STAGES.forEach(function (each) { met[each] = new Set(); });
+    function back(at, i) {
+      if (met[at].has(i)) return;
+      met[at].add(i);
+      block.sources[at][i].forEach(function (wire) { back(wire[0], wire[1]); });
+    }
+    back(stage, n);
+    // Stages are in the order of the computation, so one pass finds whatever is downstream.
+    var down = {};
+    STAGES.forEach(function (each) { down[each] = new Set(); });
+    down[stage].add(n);
+    STAGES.slice(STAGES.indexOf(stage) + 1).forEach(function (each) {
+      block.sources[each].forEach(function (from, i) {
+        if (from.some(function (wire) { return down[wire[0]].has(wire[1]); })) down[each].add(i);
+      });
+    });
+    STAGES.forEach(function (each) { down[each].forEach(function (i) { met[each].add(i); }); });
+    return met;
+  }
+
+  /* The path of a channel itself, without what it meets on the way: from the 3×3 on, its place in the context, its
+     group's hidden layer, the logit and the weight that it is multiplied by, its place in the output. For a channel of
+     another stage, the paths of all the 3×3's channels that it belongs to. */
+  function path(block, stage, n) {
+    var C = block.holds.context.length, share = block.share;
+    var through = range(block.holds.conv2.length).filter(function (m) {
+      var slot = block.owners[m], j = slot.k * share + slot.c;
+      if (stage === "input") return true;
+      if (stage === "conv1") return Math.floor(m / share) === Math.floor(n / block.inside);
+      if (stage === "conv2" || stage === "attention") return m === n;
+      if (stage === "hidden") return slot.k === n;
+      if (stage === "logits") return block.sources.attention[m][0][1] === n;
+      return j === n; // context, output
+    });
+    var met = {};
+    STAGES.forEach(function (each) { met[each] = new Set(); });
+    through.forEach(function (m) {
+      var slot = block.owners[m], j = slot.k * share + slot.c;
+      met.input.add(0);
+      block.sources.conv2[m].forEach(function (wire) { met.conv1.add(wire[1]); });
+      met.conv2.add(m);
+      met.context.add(j);
+      met.hidden.add(slot.k);
+      met.logits.add(block.sources.attention[m][0][1]);
+      met.attention.add(m);
+      met.output.add(j);
+    });
+    met[stage] = new Set([n]);
+    return met;
+  }
+
+  /* The channel of another block that corresponds to channel n of this one: the same weights, or, where there are
+     none, the same place in the order of the layout. */
+  function twin(block, stage, n, other) {
+    var held = stage === "attention" ? block.owners[n] : block.holds[stage][n];
+    var list = stage === "attention" ? other.owners : other.holds[stage];
+    return list.findIndex(function (each) { return each.r === held.r && each.k === held.k && each.c === held.c; });
+  }
+
+  return {
+    STAGES: STAGES,
+    MISTAKES: MISTAKES,
+    LAYOUTS: LAYOUTS,
+    inOrder: inOrder,
+    number: number,
+    flow: flow,
+    wrongValues: wrongValues,
+    reach: reach,
+    path: path,
+    twin: twin,
+  };
+})();

@@ -1,0 +1,278 @@
+"""The layout explorer in a browser, from a file: what it draws, and whether everybody can use it."""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page
+
+from tests.book.chromium import EXPLORABLES, chromium
+from tools.notebooks import ROOT
+
+NOTEBOOK = ROOT / "book" / "split_attention" / "equivalence.ipynb"
+SCRIPTS = ("layout_arithmetic.js", "layout_explorer.js")
+SHEETS = ("explorables.css", "layout_explorer.css")
+# What the theme gives a page, in so far as the explorer uses it.
+THEME = """
+html { --pst-color-background: #fff; --pst-color-text-base: #222832; --pst-color-text-muted: #48566b; }
+html[data-theme=dark] {
+  --pst-color-background: #121212; --pst-color-text-base: #ced6dd; --pst-color-text-muted: #9ca4af;
+}
+body { margin: 16px; background: var(--pst-color-background); }
+"""
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
+    """The cell of the notebook as a page of its own; closed, it must have asked for nothing but the figure's files."""
+    contexts = []
+
+    def open_page(width: int = 760, scheme: str = "light", **options: bool) -> Page:
+        cell = explorer_cell()
+        figure = cell[cell.index("<div") : cell.rindex("</script>")].replace("../../explorables", EXPLORABLES.as_uri())
+        (tmp_path / "page.html").write_text(
+            f'<!DOCTYPE html><html lang="en" data-theme="{scheme}"><head><meta charset="utf-8"><title>t</title>'
+            f'<meta name="viewport" content="width=device-width"><style>{THEME}</style></head>'
+            f"<body><main><h1>T</h1>{figure}</script></main></body></html>",
+            encoding="utf-8",
+        )
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        page = context.new_page()
+        asked, faults = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto((tmp_path / "page.html").as_uri())
+        contexts.append((context, asked, faults))
+        return page
+
+    yield open_page
+    for context, asked, faults in contexts:
+        context.close()
+        assert not faults
+        names = [Path(url).name for url in asked if not url.endswith("page.html")]
+        assert all(url.startswith("file:") for url in asked)
+        assert set(names) <= {*SCRIPTS, *SHEETS}
+
+
+def explorer_cell() -> str:
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    return next("".join(cell["source"]) for cell in cells if cell["id"] == "explorer")
+
+
+def choose(page: Page, **values: int | str) -> None:
+    for name, value in values.items():
+        if name == "mistake":
+            page.check(f"input[name=mistake][value='{value}']")
+        else:
+            page.select_option(f"select[name={name}]", str(value))
+
+
+def cells(page: Page, layout: str, stage: str) -> Locator:
+    return page.locator(f"svg[data-layout={layout}] [role=gridcell][data-stage={stage}]")
+
+
+def told(page: Page) -> str:
+    return page.locator(".le-told").inner_text().replace("\u00a0", " ")
+
+
+def test_it_is_small_and_classic() -> None:
+    files = [EXPLORABLES / name for name in (*SCRIPTS, "layout_explorer.css")]
+    assert sum(path.stat().st_size for path in files) < 60_000
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"^\s*(import|export)\b|\bfetch\(|XMLHttpRequest|@import|url\(", text, re.MULTILINE)
+        assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_page_loads_what_there_is() -> None:
+    loaded = re.findall(r'(?:src|href)="\.\./\.\./explorables/([^"]+)"', explorer_cell())
+    assert sorted(loaded) == sorted([*SCRIPTS, *SHEETS])
+    assert all((EXPLORABLES / name).is_file() for name in loaded)
+
+
+def test_without_javascript_it_says_what_is_missing(open_page: Open) -> None:
+    page = open_page(java_script_enabled=False)
+    assert "It needs JavaScript" in page.locator("#layout-explorer p").inner_text()
+    page = open_page()
+    assert "It needs JavaScript" not in page.locator("#layout-explorer").inner_text()
+
+
+def test_every_stage_has_its_channels_for_all_settings(open_page: Open) -> None:
+    page = open_page(width=1000)
+    for radix, cardinality in itertools.product((1, 2, 3, 4), (1, 2, 3, 4)):
+        choose(page, radix=radix, cardinality=cardinality)
+        channels = int(page.input_value("select[name=channels]"))
+        assert channels % (radix * cardinality) == 0
+        expected = [1, channels, radix * channels, channels, cardinality, radix * channels, radix * channels, channels]
+        counts = page.eval_on_selector_all(
+            "svg[data-layout]",
+            "(all) => all.map((one) => [...one.querySelectorAll('[role=row]')].map((row) => row.children.length))",
+        )
+        assert counts in ([expected], [expected, expected])
+    choose(page, radix=2, cardinality=2, channels=4)
+    assert cells(page, "radix-major", "conv2").count() == 8
+
+
+def test_strips_are_coloured_by_what_stands_there(open_page: Open) -> None:
+    page = open_page()
+    fills = {
+        layout: cells(page, layout, "conv2").evaluate_all("(all) => all.map((cell) => cell.getAttribute('fill'))")
+        for layout in ("cardinality-major", "radix-major")
+    }
+    card = fills["cardinality-major"]  # k0 r0, k0 r1, k1 r0, k1 r1, four channels each
+    assert len(set(card)) == 4
+    assert fills["radix-major"] == card[:4] + card[8:12] + card[4:8] + card[12:]
+    names = page.locator("svg[data-layout=radix-major] .le-name").all_text_contents()
+    assert names[4:8] == ["r=0, k=0", "r=0, k=1", "r=1, k=0", "r=1, k=1"]
+
+
+def test_pointing_at_a_channel_follows_it_in_both_layouts_and_says_so(open_page: Open) -> None:
+    page = open_page()
+    before = told(page)
+    cells(page, "cardinality-major", "conv2").nth(5).hover()
+    assert "r = 1, k = 0, c = 1" in told(page)
+    assert "Cardinality-major: number 5, made from channels 2–3 of the 1×1" in told(page)
+    assert "Radix-major: number 9, made from channels 4–5 of the 1×1" in told(page)
+    assert "weighed by logit 5, transposed to 9" in told(page)
+    numbers = page.locator("svg[data-layout=radix-major] .le-number").all_text_contents()
+    assert numbers == ["4", "5", "9", "1", "5", "9", "1", "9"]  # the last is U once more, below its weight
+    page.mouse.move(2, 2)
+    assert told(page) == before
+    cells(page, "cardinality-major", "conv2").nth(5).click()
+    page.mouse.move(2, 2)
+    assert "r = 1, k = 0, c = 1" in told(page)
+
+
+def test_the_keyboard_reaches_every_channel_with_one_stop_a_layout(open_page: Open) -> None:
+    page = open_page()
+    assert page.locator("[role=gridcell][tabindex='0']").count() == 2
+    page.focus("input[type=range]")
+    page.keyboard.press("Tab")
+    place = "() => { const d = document.activeElement.dataset; return [d.stage, Number(d.n)]; }"
+    assert page.evaluate(place) == ["conv2", 9]
+    for key, expected in [
+        ("ArrowRight", ["conv2", 10]),
+        ("ArrowLeft", ["conv2", 9]),
+        ("ArrowUp", ["conv1", 4]),
+        ("Home", ["conv1", 0]),
+        ("End", ["conv1", 7]),
+        ("ArrowDown", ["conv2", 14]),
+        ("End", ["conv2", 15]),
+        ("ArrowRight", ["conv2", 15]),
+        ("ArrowDown", ["context", 7]),
+    ]:
+        page.keyboard.press(key)
+        assert page.evaluate(place) == expected, key
+    assert "context channel 7" in told(page)
+    assert "context channel 7" in page.evaluate("document.activeElement.getAttribute('aria-label')").replace(
+        "\xa0", " "
+    )
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('svg').dataset.layout") == "radix-major"
+    page.keyboard.press("Escape")
+    assert "Point at a channel" in told(page)
+    assert page.locator(".le-mark, .le-frame").locator("visible=true").count() == 1  # the legend's
+
+
+def test_the_slider_follows_too_for_those_who_cannot_hit_a_channel(open_page: Open) -> None:
+    page = open_page(width=320)
+    page.focus("input[type=range]")
+    page.keyboard.press("Home")
+    assert "r = 0, k = 0, c = 0" in told(page)
+    page.keyboard.press("ArrowRight")
+    assert "r = 0, k = 0, c = 1" in told(page)
+    assert page.locator("input[type=range]").get_attribute("aria-valuetext") is not None
+
+
+@pytest.mark.parametrize(
+    ("mistake", "crosses", "words"),
+    [
+        ("none", 0, "every wire brings"),
+        ("naive", 4, "8 of 16 channels are added into another group's context"),
+        ("outputs only", 2, "8 of 16 channels are made from what was meant for others"),
+        ("untransposed", 2, "8 of 16 are another channel's"),
+    ],
+)
+def test_a_mistake_shows_where_wires_cross_and_that_shapes_agree(
+    open_page: Open, mistake: str, crosses: int, words: str
+) -> None:
+    page = open_page()
+    choose(page, mistake=mistake)
+    assert page.locator("svg[data-layout=radix-major] .le-cross").count() == crosses
+    assert page.locator("svg[data-layout=cardinality-major] .le-cross").count() == 0
+    assert words in page.locator(".le-verdict").inner_text()
+    assert cells(page, "radix-major", "output").count() == 8
+    bad = page.locator("svg[data-layout=radix-major] .le-bad").all_text_contents()
+    assert (bad[-1:] == ["all wrong"]) == (mistake != "none")
+    if mistake == "untransposed":
+        assert "weighed by logit 5, which belongs to r = 1, k = 0" in told(page)
+        assert "channels 0–7 of V, in all 2 groups" in told(page)
+    if mistake == "outputs only":
+        assert "which were made for r = 1, k = 0" in told(page)
+    choose(page, cardinality=1)
+    assert page.locator(".le-diagrams .le-cross").count() == 0
+    assert "K = 1" in page.locator(".le-verdict").inner_text()
+
+
+def test_it_fits_a_phone(open_page: Open) -> None:
+    page = open_page(width=320)
+    for radix, cardinality in itertools.product((1, 2, 3, 4), (1, 2, 3, 4)):
+        choose(page, radix=radix, cardinality=cardinality)
+        assert page.evaluate("document.documentElement.scrollWidth") == 320
+        if radix * cardinality < 10:
+            assert page.evaluate(
+                "(() => { const d = document.querySelector('.le-diagrams'); return d.scrollWidth <= d.clientWidth; })()"
+            )
+    assert page.locator("svg[data-layout]").count() == 1
+    page.check("input[name=shown][value=cardinality-major]")
+    assert page.locator("svg[data-layout]").get_attribute("data-layout") == "cardinality-major"
+
+
+def test_it_turns_with_the_window(open_page: Open) -> None:
+    page = open_page(width=320)
+    page.set_viewport_size({"width": 900, "height": 900})
+    page.wait_for_function("document.querySelectorAll('svg[data-layout]').length === 2")
+    assert not page.locator(".le-switch").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_light_and_dark(open_page: Open, scheme: str) -> None:
+    page = open_page(scheme=scheme)
+    choose(page, mistake="naive")
+    ground = luminance("rgb(255, 255, 255)" if scheme == "light" else "rgb(18, 18, 18)")
+    for kind in (".le-title", ".le-name", ".le-bad", ".le-symbol"):
+        color = page.eval_on_selector(kind, "(one) => getComputedStyle(one).fill")
+        assert contrast(luminance(color), ground) >= 4.5, kind
+    for kind in (".le-cross", ".le-wire", ".le-bus"):
+        color = page.eval_on_selector(kind, "(one) => getComputedStyle(one).stroke")
+        assert contrast(luminance(color), ground) >= 3, kind
+
+
+def luminance(color: str) -> float:
+    parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: float, other: float) -> float:
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(760, "light"), (760, "dark"), (320, "light")])
+def test_axe_finds_nothing(open_page: Open, width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    page = open_page(width=width, scheme=scheme)
+    tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+    choose(page, mistake="untransposed")
+    results = axe.Axe().run(page, options={"runOnly": {"type": "tag", "values": tags}})
+    assert results.violations_count == 0, results.generate_report()
