@@ -56,8 +56,8 @@ def encode_network(
         classes: names of its outputs.
 
     Raises:
-        ValueError: a layer of ``model`` is not what ``variant`` and ``classes`` call
-            for, or dilated, or a weight is not a finite number.
+        ValueError: ``model`` is dilated, one of its layers is not what ``variant`` and
+            ``classes`` call for, or a weight is not a finite number.
 
     Example:
         >>> from resnest_edu.resnest import VARIANTS, resnest11_small
@@ -66,13 +66,14 @@ def encode_network(
         >>> content["tensors"]["conv1.0.weight"]
         {'start': 0, 'shape': [16, 3, 3, 3]}
     """
+    halving = [variant.stem_stride * 2**stage for stage in range(len(variant.blocks))]
+    if list(model.strides.values()) != halving:
+        raise ValueError(f"model's strides (={model.strides}) must double from stage to stage: it must not be dilated")
     found, wanted = _layers(model), _layers(ResNeSt(variant, len(classes)))
     for name in [*wanted, *found]:
         if found.get(name) != wanted.get(name):
             difference = f"{name} (={found.get(name)}) must be {wanted.get(name)}"
             raise ValueError(f"model must be what its variant and classes call for: {difference}")
-        if isinstance(layer := model.get_submodule(name), nn.Conv2d) and layer.dilation != (1, 1):
-            raise ValueError(f"{name}'s dilation (={layer.dilation}) must be 1: the page's convolution knows no other")
     tensors, parts, start = {}, [], 0
     for name, tensor in model.state_dict().items():
         if name.endswith(_LEFT_OUT):
