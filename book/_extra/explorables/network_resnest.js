@@ -1,4 +1,4 @@
-/* A ResNeSt from these operators. The functions are those of the package's Python, under the same names:
+/* A ResNeSt from these operators. It follows the package's Python function by function:
    resnest_edu/folding.py, split_attention.py, bottleneck.py, resnest.py. */
 "use strict";
 
@@ -6,49 +6,53 @@ const EPSILON = 1e-5; // of PyTorch's batch norm
 
 /* A convolution and the batch norm after it, as one convolution. */
 function fold(conv, norm) {
-  const weight = new Float32Array(conv.weight.length), bias = new Float32Array(conv.out);
+  const weight = new Float32Array(conv.weight.length);
+  const bias = new Float32Array(conv.out);
   const each = weight.length / conv.out; // weights of one output channel
   for (let c = 0; c < conv.out; c++) {
     const scale = norm.weight[c] / Math.sqrt(norm.running_var[c] + EPSILON);
     for (let i = c * each; i < (c + 1) * each; i++) weight[i] = scale * conv.weight[i];
-    bias[c] = scale * ((conv.bias ? conv.bias[c] : 0) - norm.running_mean[c]) + norm.bias[c];
+    const before = conv.bias ? conv.bias[c] : 0;
+    bias[c] = scale * (before - norm.running_mean[c]) + norm.bias[c];
   }
   return { ...conv, weight, bias };
 }
 
-/* The weight of every split in every channel, (r k c), from the logits, (k r c): they come from dense layers that are
-   grouped by k. */
-function attentionOverSplits(logits, radix, cardinality) {
-  const each = logits.length / (radix * cardinality), a = new Float32Array(logits.length);
-  for (let k = 0; k < cardinality; k++) {
+/* The weight of every split in every channel, (r k c), from the logits, (k r c): they come
+   from dense layers that are grouped by k. */
+function attentionOverSplits(logits, R, K) {
+  const each = logits.length / (R * K), a = new Float32Array(logits.length);
+  for (let k = 0; k < K; k++) {
     for (let c = 0; c < each; c++) {
-      const splits = Array.from({ length: radix }, (_, r) => logits[(k * radix + r) * each + c]);
-      const weights = radix === 1 ? splits.map(sigmoid) : softmax(splits);
-      for (let r = 0; r < radix; r++) a[(r * cardinality + k) * each + c] = weights[r];
+      const splits = [];
+      for (let r = 0; r < R; r++) splits.push(logits[(k * R + r) * each + c]);
+      const weights = R === 1 ? splits.map(sigmoid) : softmax(splits);
+      for (let r = 0; r < R; r++) a[(r * K + k) * each + c] = weights[r];
     }
   }
   return a;
 }
 
-/* sum over r of a[r, c] · U[r, c]: radix · C channels become C. Without `a`, the plain sum. */
-function sumOfSplits(U, radix, a = new Float32Array(U.channels).fill(1)) {
-  const V = featureMap(U.channels / radix, U.height, U.width), places = U.height * U.width;
+/* The sum over r of a[r, c] · U[r, c]: R · C channels become C. Without `a`, the plain sum. */
+function sumOfSplits(U, R, a) {
+  const V = featureMap(U.channels / R, U.height, U.width), places = U.height * U.width;
   for (let channel = 0; channel < U.channels; channel++) { // (r c)
-    const to = (channel % V.channels) * places;
-    for (let i = 0; i < places; i++) V.data[to + i] += a[channel] * U.data[channel * places + i];
+    const from = channel * places, to = (channel % V.channels) * places;
+    const weight = a ? a[channel] : 1;
+    for (let i = 0; i < places; i++) V.data[to + i] += weight * U.data[from + i];
   }
   return V;
 }
 
 /* Split attention; `record` is told the weights. */
-function splitAttention(x, block, { radix, cardinality }, record) {
-  const U = relu(convolve(x, block.conv, { padding: 1, groups: radix * cardinality }));
-  const context = globalMean(sumOfSplits(U, radix)); // s
-  const hidden = relu(dense(context, block.fc1, cardinality));
-  const logits = dense(hidden, block.fc2, cardinality); // G(s)
-  const a = attentionOverSplits(logits.data, radix, cardinality);
+function splitAttention(x, block, { radix: R, cardinality: K }, record) {
+  const U = relu(convolve(x, block.conv, { padding: 1, groups: R * K }));
+  const context = globalMean(sumOfSplits(U, R)); // s
+  const hidden = relu(dense(context, block.fc1, K));
+  const logits = dense(hidden, block.fc2, K); // G(s)
+  const a = attentionOverSplits(logits.data, R, K);
   record(a);
-  return sumOfSplits(U, radix, a); // V
+  return sumOfSplits(U, R, a); // V
 }
 
 function bottleneck(x, block, variant, stride, record) {
