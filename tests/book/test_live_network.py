@@ -1,7 +1,12 @@
 """The network in the reader's browser computes what PyTorch computes, and its page can be used without a pointer."""
 
+import json
+import math
 import os
+import re
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -217,3 +222,156 @@ def test_the_outlines_are_those_of_the_training_scenes(bare: Page) -> None:
         places.tolist(),
     )
     torch.testing.assert_close(torch.tensor(found), torch.from_numpy(expected), rtol=0, atol=1e-5)
+
+
+@pytest.fixture
+def figure(driver: Browser, tmp_path: Path) -> Iterator[Page]:
+    """The page's own figure, opened from a disk, on a phone; what it asks for is noted in ``figure.asked``."""
+    cells = json.loads((ROOT / "book" / "training" / "in_the_browser.ipynb").read_text(encoding="utf-8"))["cells"]
+    (source,) = ("".join(cell["source"]) for cell in cells if cell["id"] == "question")
+    html = source[source.index("<link") : source.rindex("</script>") + len("</script>")]
+    shutil.copytree(FOLDER, tmp_path / "explorables")
+    (tmp_path / "book" / "training").mkdir(parents=True)
+    path = tmp_path / "book" / "training" / "page.html"
+    head = '<!DOCTYPE html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>x</title>'
+    path.write_text(f'{head}<body style="margin: 8px">{html}</body>', encoding="utf-8")
+    page = driver.new_page(viewport={"width": 320, "height": 700})
+    page.set_default_timeout(20_000)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: asked.append(f"error: {error}"))
+    page.goto(path.as_uri())
+    page.asked = asked  # type: ignore[attr-defined]
+    yield page
+    page.close()
+
+
+def load(page: Page) -> None:
+    page.get_by_role("button", name="Load the network").press("Enter")
+    page.locator(".live-bars").wait_for()
+
+
+def sentence(page: Page) -> str:
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return page.locator(".live-sentence").inner_text()
+
+
+def test_nothing_is_loaded_until_the_reader_asks_and_nothing_from_elsewhere(figure: Page) -> None:
+    assert not any(NAME in url for url in figure.asked)  # type: ignore[attr-defined]
+    assert figure.evaluate("window.LIVE_NETWORK === undefined")
+    load(figure)
+    asked = figure.asked  # type: ignore[attr-defined]
+    assert [url for url in asked if NAME in url] and all(url.startswith("file://") for url in asked)
+    assert sentence(figure).startswith("The network says star")
+
+
+def test_the_button_says_how_much_it_loads(figure: Page) -> None:
+    said = int(re.search(r"\((\d+) kB\)", figure.locator(".live-load").inner_text()).group(1))  # type: ignore[union-attr]
+    assert said == round((FOLDER / NAME).stat().st_size / 1000)
+
+
+def test_keys_change_the_picture_the_prediction_and_the_attention(figure: Page) -> None:
+    load(figure)
+    assert sentence(figure).endswith("right.")
+    usual = figure.locator(".live-strip").first.inner_text()
+    figure.locator("canvas").focus()
+    for _ in range(12):
+        figure.keyboard.press("-")
+    assert sentence(figure).endswith("wrong, this is a star.")
+    assert figure.locator(".live-strip").first.inner_text() != usual
+    assert "never saw so small a shape" in figure.locator(".live-note").inner_text()
+    size = figure.get_by_role("slider", name="Size")
+    size.fill("72")
+    assert sentence(figure).endswith("right.")
+    across = figure.get_by_role("slider", name="Across").input_value()
+    figure.locator("canvas").focus()
+    figure.keyboard.press("ArrowRight")
+    sentence(figure)
+    assert figure.get_by_role("slider", name="Across").input_value() > across
+    # What is spoken comes once the picture rests.
+    figure.wait_for_function("document.querySelector('.live-spoken').textContent.startsWith('The network says star')")
+
+
+def test_keys_choose_scenes_and_draw(figure: Page) -> None:
+    load(figure)
+    figure.get_by_role("radio", name="a test scene").press("Space")
+    assert "disk" in sentence(figure) and "1 of 20: disk" in figure.locator(".live-scenes").inner_text()
+    figure.locator("canvas").focus()
+    figure.keyboard.press("ArrowLeft")
+    assert "wrong" in sentence(figure) and "20 of 20" in figure.locator(".live-scenes").inner_text()
+    figure.get_by_role("radio", name="a drawing").press("Space")
+    pixels = "() => document.querySelector('canvas').getContext('2d').getImageData(0, 0, 32, 32).data.join()"
+    sentence(figure)
+    empty = figure.evaluate(pixels)
+    figure.locator("canvas").focus()
+    figure.keyboard.press("ArrowRight")  # the pen is up
+    sentence(figure)
+    assert figure.evaluate(pixels) == empty
+    figure.keyboard.down(" ")
+    for _ in range(8):
+        figure.keyboard.press("ArrowRight")
+    figure.keyboard.up(" ")
+    sentence(figure)
+    assert figure.evaluate(pixels) != empty
+    figure.get_by_role("button", name="Clear").press("Enter")
+    sentence(figure)
+    assert figure.evaluate(pixels) == empty
+
+
+def test_a_pointer_moves_sizes_and_draws(figure: Page) -> None:
+    load(figure)
+    box = figure.locator("canvas").bounding_box()
+    assert box
+
+    def drag(*places: tuple[float, float]) -> str:
+        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
+        figure.mouse.move(*points[0])
+        figure.mouse.down()
+        for point in points[1:]:
+            figure.mouse.move(*point)
+        figure.mouse.up()
+        return sentence(figure)
+
+    value = {name: figure.get_by_role("slider", name=name).input_value for name in ("Size", "Across", "Turn")}
+    drag((0.5, 0.5), (0.6, 0.5))
+    assert (value["Across"](), value["Size"]()) == ("60", "72")
+    drag((0.5, 0.5), (0.4, 0.5))
+    handle = 0.36 * math.cos(math.radians(12)), 0.36 * math.sin(math.radians(12))
+    drag((0.5 + handle[0], 0.5 + handle[1]), (0.5, 0.75))
+    assert (value["Across"](), value["Size"](), value["Turn"]()) == ("50", "50", "90")
+
+
+def test_the_figure_fits_a_phone(figure: Page) -> None:
+    load(figure)
+    for mode in ("a shape", "a test scene", "a drawing"):
+        figure.get_by_role("radio", name=mode).check()
+        sentence(figure)
+        assert figure.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_what_cannot_be_loaded_is_said_in_words_and_can_be_tried_again(figure: Page) -> None:
+    weights = figure.evaluate("document.querySelector('.live-network').dataset.weights")
+    for address, message in (("nowhere.js", "nowhere.js was not found"), ("data:text/javascript,1", "does not hold")):
+        figure.evaluate("(a) => { document.querySelector('.live-network').dataset.weights = a; }", address)
+        figure.locator(".live-load").click()
+        figure.get_by_role("alert").get_by_text(message).wait_for()
+    figure.evaluate("(a) => { document.querySelector('.live-network').dataset.weights = a; }", weights)
+    figure.get_by_role("button", name="Try again").click()
+    figure.locator(".live-bars").wait_for()
+
+
+def test_in_its_element_the_network_is_right(figure: Page) -> None:
+    load(figure)
+    wrong = figure.evaluate("""() => {
+      const network = loadNetwork(LIVE_NETWORK), wrong = [];
+      for (const shape of Object.keys(OUTLINES)) for (const diameter of [0.6, 0.75]) for (const turn of [0, 40]) {
+        for (const ground of Object.keys(GROUNDS)) {
+          const scene = { shape, diameter, turn, ground, x: 0.5, y: 0.45, colours: "violet on pale yellow" };
+          const { logits } = forward(network, network.normalize(drawScene(32, scene)));
+          const said = LIVE_NETWORK.classes[logits.indexOf(Math.max(...logits))];
+          if (said !== shape) wrong.push(`${shape}: ${said}`);
+        }
+      }
+      return wrong;
+    }""")
+    assert len(wrong) <= 4, wrong  # of 128

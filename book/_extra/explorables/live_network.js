@@ -39,9 +39,8 @@
       this.pen = { x: 0.3, y: 0.3, down: false };
       this.chosen = 0;
       host.replaceChildren(
-        make("div", { class: "live-columns" },
-          make("div", { class: "live-left" }, this.makePicture(), this.makeControls()),
-          make("div", { class: "live-right" }, this.makeResults())));
+        make("div", { class: "live-grid" },
+          this.makePicture(), this.makeSaid(), this.makeControls(), this.makeAttention()));
       this.show();
     }
 
@@ -56,7 +55,7 @@
       this.handle = make("div", { class: "live-handle", "aria-hidden": true });
       this.cross = make("div", { class: "live-pen", "aria-hidden": true });
       this.help = make("p", { class: "live-help", id: `${this.id}-help` });
-      return make("div", {}, make("div", { class: "live-picture" }, this.canvas, this.handle, this.cross), this.help);
+      return make("div", { class: "live-see" }, make("div", { class: "live-picture" }, this.canvas, this.handle, this.cross), this.help);
     }
 
     /* Where a pointer is, in sides of the picture. */
@@ -171,7 +170,7 @@
       this.sceneControls = make("div", { class: "live-controls live-scenes" },
         make("button", { type: "button", onclick: () => this.choose(this.chosen - 1) }, "Previous"),
         make("button", { type: "button", onclick: () => this.choose(this.chosen + 1) }, "Next"), this.sceneLabel);
-      return make("div", {}, modes, this.shapeControls, this.sceneControls, this.drawingControls, this.colourControls);
+      return make("div", { class: "live-set" }, modes, this.shapeControls, this.sceneControls, this.drawingControls, this.colourControls);
     }
 
     choose(number) {
@@ -181,26 +180,28 @@
 
     /* ---- what the network says ---- */
 
-    makeResults() {
-      const size = this.host.dataset.kilobytes;
+    makeSaid() {
       this.button = make("button", { type: "button", class: "live-load", onclick: () => this.load() },
-        `Load the network (${size} kB)`);
+        `Load the network (${this.host.dataset.kilobytes} kB)`);
       this.message = make("p", { role: "alert", class: "live-message" });
       this.invitation = make("div", { class: "live-invitation" },
-        make("p", {}, "Nothing looks at the picture yet. The network is a file beside this page; it stays in your browser, and so does what you draw."),
+        make("p", {}, "Nothing looks at the picture yet. The network is a file beside this page. It runs in your browser, and what you draw stays there too."),
         this.button, this.message);
       this.sentence = make("p", { class: "live-sentence" });
       this.spoken = make("p", { class: "live-spoken", "aria-live": "polite" });
       this.note = make("p", { class: "live-note" });
       this.bars = make("div", { class: "live-bars" });
-      this.strips = make("div", { class: "live-strips" });
-      this.results = make("div", { hidden: true }, this.sentence, this.spoken, this.bars, this.note,
-        make("p", { class: "live-heading" }, "Attention: how each channel divides between its two splits"),
-        make("p", { class: "live-legend" },
-          make("span", { class: "live-first" }), "split 1 ", make("span", { class: "live-second" }), "split 2 ",
-          make("span", { class: "live-usual" }), "usual division (mean over the test scenes)"),
-        this.strips);
-      return make("div", {}, this.invitation, this.results);
+      this.said = make("div", { hidden: true }, this.sentence, this.spoken, this.bars, this.note);
+      return make("div", { class: "live-say" }, this.invitation, this.said);
+    }
+
+    makeAttention() {
+      const mark = (kind, text) => make("span", { class: "live-key" }, make("span", { class: `live-${kind}` }), text);
+      this.attention = make("div", { class: "live-attend", hidden: true },
+        make("p", { class: "live-heading" }, "How each channel divides its attention"),
+        make("p", { class: "live-legend" }, mark("first", "split 1"), mark("second", "split 2"),
+          mark("usual", "usual (mean over the test scenes)")));
+      return this.attention;
     }
 
     load() {
@@ -237,7 +238,8 @@
       this.radios.scene.disabled = false;
       const hadFocus = document.activeElement === this.button;
       this.invitation.hidden = true;
-      this.results.hidden = false;
+      this.said.hidden = false;
+      this.attention.hidden = false;
       if (hadFocus) this.canvas.focus({ preventScroll: true });
       this.show();
     }
@@ -278,7 +280,7 @@
           make("rect", { class: "live-second", width: channels, height: 1 }), ...columns,
           make("path", { class: "live-half", d: `M0 .5h${channels}` }), make("path", { class: "live-usual", d: marks }));
         const figures = make("span", {});
-        this.strips.append(make("div", { class: "live-strip" },
+        this.attention.append(make("div", { class: "live-strip" },
           make("p", {}, `Stage ${i + 1}, ${channels} channels: `, figures), svg));
         return { name, usual, order, columns, svg, figures };
       });
@@ -344,7 +346,7 @@
       });
       const truth = { shape: this.scene.shape, scene: this.classes[this.labels[this.chosen]] }[this.mode];
       const said = `The network says ${this.classes[best]}, ${percent(shares[best])}`;
-      const verdict = truth ? (truth === this.classes[best] ? ": right." : `: wrong, it is a ${truth}.`) : ".";
+      const verdict = truth ? (truth === this.classes[best] ? ": right." : `: wrong, this is a ${truth}.`) : ".";
       this.sentence.textContent = said + verdict;
       this.note.textContent = `${this.noteOnPicture()} Worked out in ${time.toFixed(0)} ms.`;
       this.showAttention(attention);
@@ -376,7 +378,7 @@
           mean += a[channel] / channels;
           moved += Math.abs(a[channel] - usual[channel]) / channels;
         });
-        figures.textContent = `split 1 has ${mean.toFixed(2)} on average; a channel is ${moved.toFixed(2)} from usual`;
+        figures.textContent = `mean ${mean.toFixed(2)}, ${moved.toFixed(2)} from usual`;
       }
     }
   }
