@@ -37,7 +37,8 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
             continue
         if type(conv) is not nn.Conv2d or conv.out_channels != norm.num_features:
             wanted = f"a plain convolution of {norm.num_features} channels"
-            raise ValueError(f"{name} must come straight after {wanted}, not {before} (={conv})")
+            order = f"straight after {wanted}, not {before} (={conv})"
+            raise ValueError(f"{name} must come {order}")
         if norm.running_mean is None or norm.running_var is None:
             raise ValueError(f"{name} (={norm}) must have running statistics")
         folded.set_submodule(before, fuse_conv_bn_eval(conv, norm))

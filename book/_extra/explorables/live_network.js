@@ -12,7 +12,8 @@
     diameter: ["Size", 20, 100, 1, "%"], turn: ["Turn", 0, 359, 1, "°"],
     x: ["Across", 0, 100, 1, "%"], y: ["Down", 0, 100, 1, "%"],
   };
-  const percent = (share) => `${(100 * share).toFixed(share > 0.999 || share < 0.001 ? 1 : 0)} %`;
+  const SPACE = "\u00a0"; // one that keeps a number and its unit on a line
+  const percent = (share) => `${Math.round(100 * share)}${SPACE}%`;
 
   /* An element: attributes that name a property are set as such, the rest as attributes. */
   function make(tag, attributes = {}, ...children) {
@@ -182,7 +183,7 @@
 
     makeSaid() {
       this.button = make("button", { type: "button", class: "live-load", onclick: () => this.load() },
-        `Load the network (${this.host.dataset.kilobytes} kB)`);
+        `Load the network (${this.host.dataset.kilobytes}${SPACE}kB)`);
       this.message = make("p", { role: "alert", class: "live-message" });
       this.invitation = make("div", { class: "live-invitation" },
         make("p", {}, "Nothing looks at the picture yet. The network is a file beside this page. It runs in your browser, and what you draw stays there too."),
@@ -323,7 +324,7 @@
       for (const [key, { input, output, unit }] of Object.entries(this.sliders)) {
         const value = Math.round(unit === "%" ? 100 * this.scene[key] : this.scene[key]);
         if (Number(input.value) !== value) input.value = value;
-        output.textContent = `${value} ${unit}`;
+        output.textContent = unit === "°" ? `${value}°` : `${value}${SPACE}${unit}`;
         input.setAttribute("aria-valuetext", `${value} ${unit === "%" ? "per cent of the side" : "degrees"}`);
       }
       this.help.textContent = {
@@ -348,7 +349,7 @@
       const said = `The network says ${this.classes[best]}, ${percent(shares[best])}`;
       const verdict = truth ? (truth === this.classes[best] ? ": right." : `: wrong, this is a ${truth}.`) : ".";
       this.sentence.textContent = said + verdict;
-      this.note.textContent = `${this.noteOnPicture()} Worked out in ${time.toFixed(0)} ms.`;
+      this.note.textContent = `${this.noteOnPicture()} Worked out in ${time.toFixed(0)}${SPACE}ms.`;
       this.showAttention(attention);
       clearTimeout(this.speaking); // spoken when the picture has come to rest
       this.speaking = setTimeout(() => {

@@ -12,11 +12,11 @@ function featureMap(channels, height, width, data) {
 }
 
 /* A convolution. `layer` is {weight, bias, out, kernel}: weight holds
-   out · (channels / groups) · kernel · kernel numbers, bias out of them, or there is none.
+   out · (channels / groups) · kernel · kernel numbers, bias out of them or none.
 
-   Each weight is taken once and laid over all the places where it counts. So no place is
-   ever asked whether it lies in the padding, and the innermost loop runs along a row,
-   where neighbours in memory are neighbours in the map. */
+   Each weight is taken once and laid over all the places where it counts. So no
+   place is ever asked whether it lies in the padding, and the innermost loop runs
+   along a row, where neighbours in memory are neighbours in the map. */
 function convolve(x, layer, { stride = 1, padding = 0, groups = 1 } = {}) {
   const { weight, bias, out, kernel } = layer;
   if (kernel === 1 && stride === 1 && padding === 0 && x.height > 1) {

@@ -18,8 +18,8 @@ function fold(conv, norm) {
   return { ...conv, weight, bias };
 }
 
-/* The weight of every split in every channel, (r k c), from the logits, (k r c): they come
-   from dense layers that are grouped by k. */
+/* The weight of every split in every channel, (r k c), from the logits, (k r c): they
+   come from dense layers that are grouped by k. */
 function attentionOverSplits(logits, R, K) {
   const each = logits.length / (R * K), a = new Float32Array(logits.length);
   for (let k = 0; k < K; k++) {
@@ -33,7 +33,8 @@ function attentionOverSplits(logits, R, K) {
   return a;
 }
 
-/* The sum over r of a[r, c] · U[r, c]: R · C channels become C. Without `a`, the plain sum. */
+/* The sum over r of a[r, c] · U[r, c]: R · C channels become C. Without `a`, the
+   plain sum. */
 function sumOfSplits(U, R, a) {
   const V = featureMap(U.channels / R, U.height, U.width), places = U.height * U.width;
   for (let channel = 0; channel < U.channels; channel++) { // (r c)
