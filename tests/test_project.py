@@ -87,6 +87,8 @@ CHAPTER_ORDER = [
     "data",
     "speed",
     "training",
+    "folding",
+    "browser",
     "transfer",
     "experiments",
     "figures",
