@@ -340,7 +340,8 @@
         cells[each].forEach(function (rect, i) {
           rect.classList.toggle("le-met", met[each].has(i));
           if (met[each].has(i) && !path[each].has(i)) {
-            dots.append(draw("circle", { cx: middle(each === "again" ? "conv2" : each, i), cy: rows[each] + STRIP / 2, r: 2.6 }));
+            var real = each === "again" ? "conv2" : each, radius = Math.min(2.6, span(real, i)[1] / 5);
+            dots.append(draw("circle", { cx: middle(real, i), cy: rows[each] + STRIP / 2, r: radius }));
           }
         });
       });
