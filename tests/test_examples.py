@@ -1,0 +1,180 @@
+"""The API pages hold every public name, each with an example that runs as it is read."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import random
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import resnest_edu
+
+ROOT = Path(__file__).resolve().parent.parent
+INDEX = ROOT / "book" / "appendix" / "api.md"
+PAGES = sorted((ROOT / "book" / "appendix" / "api").glob("*.md"))
+# Each offers what its ``__all__`` names ...
+PACKAGES = ["resnest_edu"] + [f"resnest_edu.{part}" for part in ("data", "training", "transfer", "speed", "figures")]
+# ... and each of these all its functions and classes but those that begin with an underscore.
+MODULES = [
+    "squeeze_excitation",
+    "resnext",
+    "selective_kernel",
+    "split_attention",
+    "regularization",
+    "bottleneck",
+    "layouts",
+    "resnest",
+    "contenders",
+    "checkpoints",
+    "results",
+    "statistics",
+    "notebook",
+]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name on a page: what it stands for, and what the page says of it that is not its docstring."""
+
+    name: str
+    thing: Any
+    automatic: bool
+    body: str
+
+    @property
+    def text(self) -> str:
+        return inspect.getdoc(self.thing) or "" if self.automatic else self.body
+
+
+def entries(page: Path) -> list[Entry]:
+    """What the page's directives name, in their order."""
+    found = []
+    text = page.read_text(encoding="utf-8")
+    # A directive: its kind, its first line with what is indented below it.
+    directive = re.compile(
+        r"^\.\. (currentmodule|(?:auto)?(?:function|class|data)):: *(.*(?:\n(?: .*)?)*)", re.MULTILINE
+    )
+    module = ""
+    for kind, rest in directive.findall(text):
+        signatures, _, body = rest.partition("\n\n")
+        if kind == "currentmodule":
+            module = signatures.strip()
+            continue
+        for signature in signatures.splitlines():
+            name = signature.strip().partition("(")[0]
+            if name.startswith(":"):  # an option
+                continue
+            name = name if name.startswith("resnest_edu.") else f"{module}.{name}"
+            parent, _, last = name.rpartition(".")
+            thing = getattr(importlib.import_module(parent), last)
+            found.append(Entry(name, thing, kind.startswith("auto"), body))
+    return found
+
+
+ENTRIES = {entry.name: entry for page in PAGES for entry in entries(page)}
+
+
+def blocks() -> dict[str, doctest.DocTest]:
+    """Every block of code on the pages that shows a session, by its page and its line."""
+    found = {}
+    parser = doctest.DocTestParser()
+    for page in [INDEX, *PAGES]:
+        text = page.read_text(encoding="utf-8")
+        for block in re.finditer(r"(?:^ *(?:>>>|\.\.\. ).*\n(?:[^\n`]+\n)*\n?)+", text, re.MULTILINE):
+            line = text[: block.start()].count("\n")
+            name = f"{page.stem}.md:{line + 1}"
+            found[name] = parser.get_doctest(block.group(), {}, name, str(page), line)
+    return found
+
+
+def docstrings() -> dict[str, doctest.DocTest]:
+    """The examples in the docstrings of the package, by name."""
+    finder, found = doctest.DocTestFinder(), {}
+    for info in pkgutil.walk_packages(resnest_edu.__path__, "resnest_edu."):
+        if not info.name.endswith("__main__"):
+            module = importlib.import_module(info.name)
+            found |= {test.name: test for test in finder.find(module, globs={}) if test.examples}
+    return found
+
+
+EXAMPLES = docstrings() | blocks()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_example_runs_as_it_is_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where it may write files
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - for those that draw from it
+    torch.manual_seed(0)
+    said: list[str] = []
+    test = EXAMPLES[name]
+    result = doctest.DocTestRunner().run(test, out=said.append)
+    assert result.failed == 0, "".join(said)
+    assert result.attempted > 0
+
+
+def public_names() -> list[str]:
+    return [f"{package}.{name}" for package in PACKAGES for name in importlib.import_module(package).__all__]
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_has_its_entry(name: str) -> None:
+    assert name in ENTRIES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_function_and_class_of_a_chapter_has_its_entry(module: str) -> None:
+    things = vars(importlib.import_module(f"resnest_edu.{module}"))
+    on_pages = {id(entry.thing) for entry in ENTRIES.values()}
+    assert [
+        name
+        for name, thing in things.items()
+        if getattr(thing, "__module__", "") == f"resnest_edu.{module}" and not name.startswith("_")
+        if id(thing) not in on_pages
+    ] == []
+
+
+def test_no_name_has_two_entries() -> None:
+    assert len(ENTRIES) == sum(len(entries(page)) for page in PAGES)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_entry_has_an_example_that_uses_its_name(name: str) -> None:
+    examples = doctest.DocTestParser().get_examples(ENTRIES[name].text)
+    last = name.rpartition(".")[2]
+    assert any(re.search(rf"\b{last}\b", example.source) for example in examples)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_every_entry_says_what_its_arguments_are_and_when_they_are_refused(name: str) -> None:
+    entry = ENTRIES[name]
+    if not (entry.automatic and callable(entry.thing)):
+        return
+    own = entry.thing
+    if inspect.isclass(own):
+        own = vars(own).get("__init__", own)
+    if not inspect.isclass(own):
+        named = [
+            p.name
+            for p in inspect.signature(own).parameters.values()
+            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+        unsaid = [argument for argument in named if not re.search(rf"\b{argument}\b", entry.text + " self")]
+        assert unsaid == []
+        source = inspect.getsource(inspect.unwrap(own)) if not hasattr(entry.thing, "__dataclass_fields__") else ""
+        if re.search(r"^ *(raise |require_)", source, re.MULTILINE):
+            assert "Raises:" in entry.text
+
+
+def test_the_index_lists_every_entry_once_with_a_word_on_it() -> None:
+    rows = re.findall(r"^\| \{py:\w+\}`~?([\w.]+)` \| (.+?) *\|$", INDEX.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name for name, _ in rows] == list(dict.fromkeys(name for name, _ in rows))
+    assert {name for name, _ in rows} == set(ENTRIES)
+    assert [name for name, words in rows if not 8 <= len(words) <= 110] == []
