@@ -114,11 +114,10 @@ class Trunk(nn.Module):
 
     Example:
         >>> from resnest_edu import resnest14
+        >>> from resnest_edu.resnest import Trunk
         >>> model = resnest14(num_classes=10, output_stride=16)
-        >>> model.channels
-        {'layer1': 256, 'layer2': 512, 'layer3': 1024, 'layer4': 2048}
-        >>> model.strides
-        {'layer1': 4, 'layer2': 8, 'layer3': 16, 'layer4': 16}
+        >>> isinstance(model, Trunk), model.channels["layer4"], model.strides["layer4"]
+        (True, 2048, 16)
     """
 
     block: type[Bottleneck] = Bottleneck

@@ -240,6 +240,9 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 def read(path: str | Path) -> dict[str, Any]:
     """A record, as written by :func:`record`.
 
+    Args:
+        path: where it is.
+
     Raises:
         FileNotFoundError: it has not been recorded.
         ValueError: the file is not such a record.

@@ -33,6 +33,16 @@ def attention_width(in_channels: int, radix: int, reduction: int) -> int:
 class SplitAttention(nn.Module):
     """The arguments that both layouts share, and their checks. Build one of the two classes below instead.
 
+    Attributes:
+        arguments: all of them by name: ``in_channels``, ``channels``, ``radix``, ``cardinality``, ``kernel_size``,
+            ``stride``, ``dilation``, ``reduction``.
+        radix: R.
+        cardinality: K.
+        width: channels between the dense layers, :func:`attention_width`.
+
+    Raises:
+        ValueError: as in :class:`RadixMajorSplitAttention`.
+
     Example:
         >>> from resnest_edu import RadixMajorSplitAttention
         >>> from resnest_edu.split_attention import SplitAttention

@@ -6,7 +6,7 @@ import inspect
 import pkgutil
 import random
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +41,18 @@ MODULES = [
 
 @dataclass(frozen=True)
 class Entry:
-    """A name on a page: what it stands for, and what the page says of it that is not its docstring."""
+    """A name on a page: what it stands for, whether the page shows its docstring, or else what the page says of it,
+    and the names that it shares this with."""
 
     name: str
     thing: Any
     automatic: bool
     body: str
+    names: list[str]
 
     @property
     def text(self) -> str:
-        return inspect.getdoc(self.thing) or "" if self.automatic else self.body
+        return (inspect.getdoc(self.thing) or "") + "\n\n" + self.body if self.automatic else self.body
 
 
 def entries(page: Path) -> list[Entry]:
@@ -67,14 +69,13 @@ def entries(page: Path) -> list[Entry]:
         if kind == "currentmodule":
             module = signatures.strip()
             continue
-        for signature in signatures.splitlines():
-            name = signature.strip().partition("(")[0]
-            if name.startswith(":"):  # an option
-                continue
-            name = name if name.startswith("resnest_edu.") else f"{module}.{name}"
-            parent, _, last = name.rpartition(".")
+        lines = [line.strip() for line in signatures.splitlines()]
+        names = [line.partition("(")[0] for line in lines if not line.startswith(":")]  # and not an option
+        for name in names:
+            full = name if name.startswith("resnest_edu.") else f"{module}.{name}"
+            parent, _, last = full.rpartition(".")
             thing = getattr(importlib.import_module(parent), last)
-            found.append(Entry(name, thing, kind.startswith("auto"), body))
+            found.append(Entry(full, thing, kind.startswith("auto"), body, names))
     return found
 
 
@@ -147,30 +148,25 @@ def test_no_name_has_two_entries() -> None:
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_entry_has_an_example_that_uses_its_name(name: str) -> None:
-    examples = doctest.DocTestParser().get_examples(ENTRIES[name].text)
-    last = name.rpartition(".")[2]
-    assert any(re.search(rf"\b{last}\b", example.source) for example in examples)
+    sources = [example.source for example in doctest.DocTestParser().get_examples(ENTRIES[name].text)]
+    names = "|".join(name.rpartition(".")[2] for name in ENTRIES[name].names)
+    assert re.search(rf"\b({names})\b", "".join(source for source in sources if "import " not in source))
 
 
-@pytest.mark.parametrize("name", ENTRIES)
-def test_every_entry_says_what_its_arguments_are_and_when_they_are_refused(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry.automatic])
+def test_what_refuses_arguments_says_which_there_are_and_when(name: str) -> None:
     entry = ENTRIES[name]
-    if not (entry.automatic and callable(entry.thing)):
+    function, text = entry.thing, entry.text
+    if inspect.isclass(function):
+        text += "".join(base.__doc__ or "" for base in function.__mro__ if base.__module__.startswith("resnest_edu"))
+        written = "__post_init__" if is_dataclass(function) else "__init__"
+        function = vars(function).get(written)
+    if function is None or not re.search(r"\b(raise|require_\w+\()", inspect.getsource(inspect.unwrap(function))):
         return
-    own = entry.thing
-    if inspect.isclass(own):
-        own = vars(own).get("__init__", own)
-    if not inspect.isclass(own):
-        named = [
-            p.name
-            for p in inspect.signature(own).parameters.values()
-            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        ]
-        unsaid = [argument for argument in named if not re.search(rf"\b{argument}\b", entry.text + " self")]
-        assert unsaid == []
-        source = inspect.getsource(inspect.unwrap(own)) if not hasattr(entry.thing, "__dataclass_fields__") else ""
-        if re.search(r"^ *(raise |require_)", source, re.MULTILINE):
-            assert "Raises:" in entry.text
+    assert re.search("^ *(Raises:|:raises )", text, re.MULTILINE)
+    parameters = inspect.signature(function).parameters.values()
+    named = [one.name for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    assert [argument for argument in named if not re.search(rf"\b{argument}\b", text + "self")] == []
 
 
 def test_the_index_lists_every_entry_once_with_a_word_on_it() -> None:
