@@ -94,7 +94,7 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
         >>> from tempfile import TemporaryDirectory
         >>> from resnest_edu import PUBLISHED, fetch
         >>> with TemporaryDirectory() as folder:
-        ...     Path(folder, PUBLISHED["resnest50"].file).touch()  # as if it were there already
+        ...     Path(folder, PUBLISHED["resnest50"].file).touch()  # as if it were there
         ...     print(fetch("resnest50", folder).name)
         resnest50-528c19ca.pth
     """
@@ -148,7 +148,7 @@ def load_checkpoint(
         >>> from tempfile import TemporaryDirectory
         >>> import torch
         >>> from resnest_edu import load_checkpoint, resnest11_small
-        >>> model, other = resnest11_small(num_classes=10), resnest11_small(num_classes=10)
+        >>> model, other = resnest11_small(10), resnest11_small(10)
         >>> with TemporaryDirectory() as folder:
         ...     torch.save(other.state_dict(), f"{folder}/weights.pth")
         ...     load_checkpoint(model, f"{folder}/weights.pth")

@@ -38,8 +38,9 @@ class PlainBottleneck(Bottleneck):
 
     Example:
         >>> from resnest_edu.contenders import PlainBottleneck
-        >>> PlainBottleneck(64, planes=32, base_width=16, cardinality=2).conv2.conv
-        Conv2d(16, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=2, bias=False)
+        >>> block = PlainBottleneck(64, planes=32, base_width=16, cardinality=2)
+        >>> block.conv2.conv.groups, tuple(block.conv2.conv.weight.shape)
+        (2, (16, 8, 3, 3))
     """
 
     def middle(

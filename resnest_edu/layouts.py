@@ -36,7 +36,7 @@ def radix_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int = 1) 
     Example:
         >>> import torch
         >>> from resnest_edu.layouts import radix_major_order
-        >>> x = torch.tensor([[11, 12, 21, 22, 31, 32]])  # k r, one channel each: K = 3, R = 2
+        >>> x = torch.tensor([[11, 12, 21, 22, 31, 32]])  # k and r, with K = 3 and R = 2
         >>> radix_major_order(x, radix=2, cardinality=3)
         tensor([[11, 21, 31, 12, 22, 32]])
     """

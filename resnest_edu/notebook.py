@@ -22,10 +22,10 @@ def show_source(*objects: type | Callable) -> Markdown:
         TypeError: there is no Python source for one of them.
 
     Example:
-        >>> from resnest_edu.layouts import cardinality_major_order
+        >>> from resnest_edu.layouts import to_radix_major
         >>> from resnest_edu.notebook import show_source
-        >>> show_source(cardinality_major_order).data.splitlines()[1]
-        'def cardinality_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int = 1) -> Tensor:'
+        >>> show_source(to_radix_major).data.splitlines()[1]
+        'def to_radix_major(module: nn.Module) -> nn.Module:'
     """
     sources = [textwrap.dedent(inspect.getsource(item)).strip() for item in objects]
     return Markdown("```python\n" + "\n\n\n".join(map(_without_examples, sources)) + "\n```")

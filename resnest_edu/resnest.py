@@ -234,7 +234,8 @@ class ResNeSt(Trunk):
     Example:
         >>> import torch
         >>> from resnest_edu import ResNeSt, Variant
-        >>> model = ResNeSt(Variant(blocks=(1, 1, 1), planes=(16, 32, 64)), num_classes=10)
+        >>> variant = Variant(blocks=(1, 1, 1), planes=(16, 32, 64))
+        >>> model = ResNeSt(variant, num_classes=10)
         >>> model(torch.randn(2, 3, 64, 64)).shape
         torch.Size([2, 10])
     """

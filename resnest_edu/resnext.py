@@ -274,8 +274,9 @@ def to_grouped(block: ResNeXtBottleneck) -> GroupedBottleneck:
     Example:
         >>> from resnest_edu.resnext import AggregatedBottleneck, to_grouped
         >>> block = AggregatedBottleneck(64, 64, cardinality=4, width=8)
-        >>> to_grouped(block).conv2
-        Conv2d(32, 32, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=4, bias=False)
+        >>> conv = to_grouped(block).conv2
+        >>> conv.groups, tuple(conv.weight.shape)
+        (4, (32, 8, 3, 3))
     """
     return _convert(block, GroupedBottleneck)
 
@@ -296,7 +297,7 @@ def equal_cost_width(channels: int, cardinality: int, weights: int) -> int:
     Example:
         >>> from resnest_edu.resnext import equal_cost_width
         >>> of_resnet = 256 * 64 + 9 * 64**2 + 64 * 256  # one path, 64 channels wide
-        >>> [equal_cost_width(256, cardinality, of_resnet) for cardinality in (1, 2, 4, 8, 32)]
+        >>> [equal_cost_width(256, paths, of_resnet) for paths in (1, 2, 4, 8, 32)]
         [64, 40, 24, 14, 4]
     """
     require_positive_int(channels=channels, cardinality=cardinality, weights=weights)

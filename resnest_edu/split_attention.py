@@ -24,8 +24,8 @@ def attention_width(in_channels: int, radix: int, reduction: int) -> int:
 
     Example:
         >>> from resnest_edu.split_attention import attention_width
-        >>> attention_width(64, radix=2, reduction=4), attention_width(256, radix=2, reduction=4)
-        (32, 128)
+        >>> [attention_width(channels, radix=2, reduction=4) for channels in (32, 64, 256)]
+        [32, 32, 128]
     """
     return max(in_channels * radix // reduction, 32)
 
@@ -381,8 +381,11 @@ def record_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
         >>> from resnest_edu.split_attention import record_attention
         >>> model = resnest11_small(num_classes=10).eval()
         >>> attention = record_attention(model, torch.randn(4, 3, 32, 32))
-        >>> {name: tuple(weights.shape) for name, weights in attention.items()}
-        {'layer1.0.conv2': (4, 2, 16), 'layer2.0.conv2': (4, 2, 32), 'layer3.0.conv2': (4, 2, 64)}
+        >>> for name, weights in attention.items():
+        ...     print(name, tuple(weights.shape))
+        layer1.0.conv2 (4, 2, 16)
+        layer2.0.conv2 (4, 2, 32)
+        layer3.0.conv2 (4, 2, 64)
     """
     recorded: dict[str, Tensor] = {}
 

@@ -21,7 +21,8 @@ def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigur
 
     Example:
         >>> from resnest_edu.figures import mean_and_spread
-        >>> mean_and_spread({"ResNet": [91.2, 91.6], "ResNeSt": [92.9, 93.1]}, label="accuracy (%)")
+        >>> runs = {"ResNet": [91.2, 91.6], "ResNeSt": [92.9, 93.1]}
+        >>> mean_and_spread(runs, label="accuracy (%)")
         <BookFigure size 910x221 with 1 Axes>
     """
     figure = new_figure(7, 0.7 + 0.5 * len(groups))
@@ -51,7 +52,7 @@ def mean_and_interval(groups: Mapping[str, ArrayLike], *, label: str, line: floa
 
     Example:
         >>> from resnest_edu.figures import mean_and_interval
-        >>> mean_and_interval({"2s1x - ResNet": [1.2, 0.9, 1.4]}, label="difference (%)", line=0)
+        >>> mean_and_interval({"ResNeSt": [1.2, 0.9, 1.4]}, label="gain (%)", line=0)
         <BookFigure size 910x158.6 with 1 Axes>
     """
     figure = new_figure(7, 0.8 + 0.42 * len(groups))
@@ -123,8 +124,9 @@ def lines_with_band(
 
     Example:
         >>> from resnest_edu.figures import lines_with_band
-        >>> runs = {"first split": [[0.1, 0.4], [0.2, 0.3]], "second split": [[0.0, 0.1], [0.1, 0.1]]}
-        >>> lines_with_band([1, 2], {"layer 1": runs, "layer 2": runs}, x_label="epoch", y_label="change")
+        >>> runs = {"split 1": [[0.1, 0.4], [0.2, 0.3]], "split 2": [[0.0, 0.1], [0.1, 0.1]]}
+        >>> panels = {"layer 1": runs, "layer 2": runs}
+        >>> lines_with_band([1, 2], panels, x_label="epoch", y_label="change")
         <BookFigure size 728x377 with 2 Axes>
     """
     figure = new_figure(2.8 * len(panels), 2.9)
@@ -212,7 +214,7 @@ def bars_side_by_side(
     Example:
         >>> from resnest_edu.figures import bars_side_by_side
         >>> panels = {"layer 1": {"before": [0.5, 0.5], "after": [0.8, 0.2]}}
-        >>> bars_side_by_side(panels, ["split 1", "split 2"], label="attention", numbers=".1f")
+        >>> bars_side_by_side(panels, ["split 1", "split 2"], label="attention")
         <BookFigure size 377x338 with 1 Axes>
     """
     figure = new_figure(2.9 * len(panels), 2.6)
@@ -245,8 +247,10 @@ def runs_by_setting(settings: Mapping[str, Mapping[str, ArrayLike]], *, x_label:
 
     Example:
         >>> from resnest_edu.figures import runs_by_setting
-        >>> short, long = {"plain": [88, 89], "mixup": [87, 88]}, {"plain": [93, 94], "mixup": [95, 95]}
-        >>> runs_by_setting({"5 epochs": short, "50 epochs": long}, x_label="training", y_label="accuracy (%)")
+        >>> short = {"plain": [88, 89], "mixup": [87, 88]}
+        >>> long = {"plain": [93, 94], "mixup": [95, 95]}
+        >>> settings = {"5 epochs": short, "50 epochs": long}
+        >>> runs_by_setting(settings, x_label="training", y_label="accuracy (%)")
         <BookFigure size 936x429 with 1 Axes>
     """
     figure = new_figure(7.2, 3.3)
@@ -310,8 +314,9 @@ def training_curves(history: Sequence) -> BookFigure:
     Example:
         >>> from types import SimpleNamespace
         >>> from resnest_edu.figures import training_curves
-        >>> one = {"train_loss": 2.1, "test_loss": 1.9, "train_accuracy": 0.3, "test_accuracy": 0.4}
-        >>> training_curves([SimpleNamespace(epoch=1, **one), SimpleNamespace(epoch=2, **one)])
+        >>> losses = {"train_loss": 2.1, "test_loss": 1.9}
+        >>> accuracies = {"train_accuracy": 0.3, "test_accuracy": 0.4}
+        >>> training_curves([SimpleNamespace(epoch=1, **losses, **accuracies)])
         <BookFigure size 1040x377 with 2 Axes>
     """
     epochs = [metrics.epoch for metrics in history]
@@ -365,7 +370,8 @@ def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> B
 
     Example:
         >>> from resnest_edu.figures import attention_over_splits
-        >>> attention_over_splits({"layer 1": {"a circle": [0.4, 0.6], "a square": [0.1, 0.9]}})
+        >>> images = {"a circle": [0.4, 0.6], "a square": [0.1, 0.9]}
+        >>> attention_over_splits({"layer 1": images})
         <BookFigure size 351x351 with 1 Axes>
     """
     figure = new_figure(2.7 * len(attention), 2.7)
@@ -395,7 +401,7 @@ def changes_by_class(panels: Mapping[str, ArrayLike], classes: Sequence[str], *,
     Example:
         >>> from resnest_edu.figures import changes_by_class
         >>> changes = [[0.1, -0.2, 0.0], [0.0, 0.3, -0.1]]
-        >>> changes_by_class({"layer 1": changes}, ["circle", "square"], label="change of attention")
+        >>> changes_by_class({"layer 1": changes}, ["circle", "square"], label="change")
         <BookFigure size 1040x325 with 2 Axes>
     """
     arrays = {title: np.asarray(values, dtype=float) for title, values in panels.items()}
@@ -488,7 +494,7 @@ def errors_by_bit(errors: Mapping[int, ArrayLike], *, label: str, limit: float =
 
     Example:
         >>> from resnest_edu.figures import errors_by_bit
-        >>> errors_by_bit({0: [0.0, 1e-7], 23: [0.1, 0.5], 30: [1e30]}, label="error of the logits")
+        >>> errors_by_bit({0: [0.0, 1e-7], 23: [0.1, 0.5], 30: [1e30]}, label="error")
         <BookFigure size 1040x442 with 1 Axes>
     """
     raw = {bit: np.nan_to_num(np.asarray(values, dtype=float), nan=np.inf) for bit, values in errors.items()}

@@ -67,8 +67,8 @@ def flow_diagram(boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> BookFigur
 
     Example:
         >>> from resnest_edu.figures import Arrow, Box, flow_diagram
-        >>> boxes = {"input": Box(0, 0, "input"), "conv": Box(0, -1, "convolution", "blue")}
-        >>> flow_diagram(boxes, [Arrow("input", "conv")])
+        >>> boxes = {"x": Box(0, 0, "input"), "conv": Box(0, -1, "convolution", "blue")}
+        >>> flow_diagram(boxes, [Arrow("x", "conv")])
         <BookFigure size 299x223.6 with 1 Axes>
     """
     half = 0.21  # of a box's height
@@ -140,9 +140,12 @@ def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int |
 
     Example:
         >>> from resnest_edu.figures import Segment, channel_strips
-        >>> radix_major = [Segment(8, f"r={r} k={k}", r, k) for r in (1, 2) for k in (1, 2)]
-        >>> cardinality_major = [Segment(8, f"r={r} k={k}", r, k) for k in (1, 2) for r in (1, 2)]
-        >>> channel_strips({"radix-major": radix_major, "cardinality-major": cardinality_major}, [9, 17])
+        >>> pairs = [(1, 1), (1, 2), (2, 1), (2, 2)]  # of a split and a cardinal group
+        >>> strips = {
+        ...     "radix-major": [Segment(8, f"r={r} k={k}", r, k) for r, k in pairs],
+        ...     "cardinality-major": [Segment(8, f"r={r} k={k}", r, k) for k, r in pairs],
+        ... }
+        >>> channel_strips(strips, follow=[9, 17])
         <BookFigure size 949x260 with 1 Axes>
     """
     longest = max(sum(segment.size for segment in segments) for segments in rows.values())

@@ -20,7 +20,8 @@ def image_grid(images: Tensor | np.ndarray, titles: Sequence[str] | None = None,
     Example:
         >>> import torch
         >>> from resnest_edu.figures import image_grid
-        >>> image_grid(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), ["first", "second"], columns=2)
+        >>> images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+        >>> image_grid(images, ["first", "second"], columns=2)
         <BookFigure size 299x182 with 2 Axes>
     """
     rows = -(-len(images) // columns)
@@ -72,7 +73,7 @@ def cell_maps(maps: Mapping[str, Tensor | np.ndarray], *, columns: int = 3, numb
     Example:
         >>> import torch
         >>> from resnest_edu.figures import cell_maps
-        >>> cell_maps({"a diagonal": torch.eye(3), "the other": torch.eye(3).flip(0)}, columns=2, numbers=True)
+        >>> cell_maps({"a diagonal": torch.eye(3), "the other": torch.eye(3).flip(0)})
         <BookFigure size 572x338 with 2 Axes>
     """
     columns = min(columns, len(maps))

@@ -52,8 +52,8 @@ def kernels_apply(splits: list[Tensor]) -> bool:
     Example:
         >>> import torch
         >>> from resnest_edu.speed import kernels_apply
-        >>> splits = [torch.randn(2, 64, 8, 8).to(memory_format=torch.channels_last) for _ in range(2)]
-        >>> kernels_apply(splits)  # on the CPU
+        >>> split = torch.randn(2, 64, 8, 8).to(memory_format=torch.channels_last)
+        >>> kernels_apply([split, split])  # on the CPU
         False
     """
     first = splits[0]
@@ -148,8 +148,10 @@ def attend(splits: list[Tensor], attention: Callable[[Tensor], Tensor]) -> Tenso
         >>> import torch
         >>> from resnest_edu.speed import attend
         >>> splits = [torch.randn(2, 16, 8, 8) for _ in range(2)]
-        >>> dense = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.Unflatten(1, (2, 16)))
-        >>> attend(splits, lambda context: dense(context).softmax(dim=1)).shape
+        >>> dense = torch.nn.Linear(16, 2 * 16)
+        >>> def attention(context):
+        ...     return dense(context).unflatten(1, (2, 16)).softmax(dim=1)
+        >>> attend(splits, attention).shape
         torch.Size([2, 16, 8, 8])
     """
     learns = torch.is_grad_enabled() and any(split.requires_grad for split in splits)
