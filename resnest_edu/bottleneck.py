@@ -48,6 +48,15 @@ class Bottleneck(nn.Module):
     Raises:
         ValueError: an argument is not a positive integer, the widths do not divide
             into R · K groups, or a probability is not in [0, 1).
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import Bottleneck
+        >>> block = Bottleneck(64, planes=32, stride=2, radix=2)
+        >>> block(torch.randn(2, 64, 8, 8)).shape
+        torch.Size([2, 128, 4, 4])
+        >>> type(block.conv2).__name__
+        'RadixMajorSplitAttention'
     """
 
     def __init__(

@@ -33,6 +33,12 @@ class PublishedFile:
             measured on.
         release: the address of the folder that holds it.
         licence: of the repository that released it, as an SPDX identifier.
+
+    Example:
+        >>> from resnest_edu import PublishedFile
+        >>> published = PublishedFile("resnest50-528c19ca.pth")
+        >>> published.url.rpartition("/")[2], published.sha256, published.image_size
+        ('resnest50-528c19ca.pth', '528c19ca', 224)
     """
 
     file: str
@@ -82,6 +88,15 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
         ValueError: nothing is published under ``name``.
         OSError: the file cannot be downloaded, or what came is not what was
             published.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from resnest_edu import PUBLISHED, fetch
+        >>> with TemporaryDirectory() as folder:
+        ...     Path(folder, PUBLISHED["resnest50"].file).touch()  # as if it were there
+        ...     print(fetch("resnest50", folder).name)
+        resnest50-528c19ca.pth
     """
     require_one_of("name", name, PUBLISHED)
     published = PUBLISHED[name]
@@ -128,6 +143,17 @@ def load_checkpoint(
         ValueError: the hash is not the file's; the file cannot be read, is damaged,
             or would run code; or what it holds does not fit: names are missing or
             unknown, shapes differ, a value is not finite, a variance is negative.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import torch
+        >>> from resnest_edu import load_checkpoint, resnest11_small
+        >>> model, other = resnest11_small(10), resnest11_small(10)
+        >>> with TemporaryDirectory() as folder:
+        ...     torch.save(other.state_dict(), f"{folder}/weights.pth")
+        ...     load_checkpoint(model, f"{folder}/weights.pth")
+        >>> torch.equal(model.fc.weight, other.fc.weight)
+        True
     """
     path = Path(path)
     if not path.is_file():

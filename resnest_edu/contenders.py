@@ -35,7 +35,14 @@ class PlainBottleneck(Bottleneck):
     """A bottleneck with a 3×3 convolution, batch norm and ReLU in its middle: that of
     ResNet (arXiv:1512.03385), and with K > 1 groups that of ResNeXt
     (arXiv:1611.05431). Arguments, shapes and errors are those of
-    :class:`~resnest_edu.Bottleneck`; there are no splits, so R does nothing."""
+    :class:`~resnest_edu.Bottleneck`; there are no splits, so R does nothing.
+
+    Example:
+        >>> from resnest_edu.contenders import PlainBottleneck
+        >>> block = PlainBottleneck(64, planes=32, base_width=16, cardinality=2)
+        >>> block.conv2.conv.groups, tuple(block.conv2.conv.weight.shape)
+        (2, (16, 8, 3, 3))
+    """
 
     def middle(
         self,
@@ -60,7 +67,17 @@ class PlainBottleneck(Bottleneck):
 
 class SqueezeExcitationBottleneck(PlainBottleneck):
     """The plain bottleneck with squeeze-and-excitation (r = 16) on what its branch
-    emits, as in SE-ResNet (arXiv:1709.01507, figure 3)."""
+    emits, as in SE-ResNet (arXiv:1709.01507, figure 3).
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.contenders import SqueezeExcitationBottleneck
+        >>> block = SqueezeExcitationBottleneck(64, planes=32, stride=2)
+        >>> block(torch.randn(2, 64, 8, 8)).shape
+        torch.Size([2, 128, 4, 4])
+        >>> type(block.se).__name__
+        'SqueezeExcitation'
+    """
 
     def __init__(self, in_channels: int, planes: int, **options: Any) -> None:
         super().__init__(in_channels, planes, **options)
@@ -74,7 +91,17 @@ class SqueezeExcitationBottleneck(PlainBottleneck):
 class SelectiveKernelBottleneck(Bottleneck):
     """A bottleneck with the selective kernel of SKNet-50 in its middle: M = 2
     branches, r = 16, L = 32 (arXiv:1903.06586), and K groups, as many as ResNeXt has,
-    as in its paper. Its branches are 3×3 and 5×5, so R and the dilation do nothing."""
+    as in its paper. Its branches are 3×3 and 5×5, so R and the dilation do nothing.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.contenders import SelectiveKernelBottleneck
+        >>> block = SelectiveKernelBottleneck(64, planes=32, cardinality=4)
+        >>> block(torch.randn(2, 64, 8, 8)).shape
+        torch.Size([2, 128, 8, 8])
+        >>> type(block.conv2).__name__
+        'SelectiveKernel'
+    """
 
     def middle(
         self,
@@ -95,6 +122,11 @@ class Kind:
         block: the class of its blocks.
         radix: R, of split attention.
         cardinality: K, the groups of the middle's convolutions.
+
+    Example:
+        >>> from resnest_edu.contenders import CONTENDERS, Kind
+        >>> CONTENDERS["2s2x"] == Kind(radix=2, cardinality=2)
+        True
     """
 
     block: type[Bottleneck] = Bottleneck
@@ -132,6 +164,13 @@ class Contender(ResNeSt):
 
     Raises:
         ValueError: as in :class:`~resnest_edu.ResNeSt`.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.contenders import Contender, Kind
+        >>> model = Contender(Kind(radix=2, cardinality=2), base_width=24, num_classes=10)
+        >>> model(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(
@@ -154,7 +193,15 @@ class Contender(ResNeSt):
 @torch.no_grad()
 def multiply_adds(model: nn.Module, image_size: int) -> int:
     """Multiply-adds of all convolutions and dense layers of ``model`` for one image of ``image_size`` × ``image_size``
-    pixels. Nothing is computed, and the model stays as it is."""
+    pixels. Nothing is computed, and the model stays as it is.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.contenders import multiply_adds
+        >>> conv = torch.nn.Conv2d(3, 8, kernel_size=3, padding=1)
+        >>> multiply_adds(conv, image_size=32) == 32 * 32 * 8 * 3 * 3 * 3
+        True
+    """
     model = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter:
         model(torch.empty(1, 3, image_size, image_size, device="meta"))
@@ -162,7 +209,17 @@ def multiply_adds(model: nn.Module, image_size: int) -> int:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """How many numbers ``model`` learns."""
+    """How many numbers ``model`` learns.
+
+    Args:
+        model: any module.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.contenders import parameter_count
+        >>> parameter_count(torch.nn.Conv2d(3, 8, kernel_size=3)) == 8 * 3 * 3 * 3 + 8
+        True
+    """
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -178,6 +235,17 @@ def equal_cost_base_width(name: str, reference: Variant = REFERENCE) -> int:
 
     The search goes down from what ResNeXt's law of constant cost (:func:`~resnest_edu.resnext.equal_cost_width`) gives
     for K groups: whatever else a middle has, it costs more.
+
+    Args:
+        name: one of :data:`CONTENDERS`.
+
+    Raises:
+        KeyError: ``name`` is unknown.
+
+    Example:
+        >>> from resnest_edu.contenders import equal_cost_base_width
+        >>> equal_cost_base_width("ResNet"), equal_cost_base_width("ResNeXt")
+        (64, 24)
     """
     kind, of_reference = CONTENDERS[name], reference.base_width
     target = _cost(CONTENDERS["ResNet"], of_reference, reference)
@@ -205,6 +273,13 @@ def create_contender(name: str, num_classes: int = 1000, reference: Variant = RE
 
     Raises:
         ValueError: ``name`` is unknown, or ``num_classes`` is not a positive integer.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.contenders import create_contender
+        >>> model = create_contender("ResNeXt", num_classes=10)
+        >>> model(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
     require_one_of("name", name, CONTENDERS)
     return Contender(CONTENDERS[name], equal_cost_base_width(name, reference), num_classes, reference)

@@ -32,13 +32,39 @@ def radix_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int = 1) 
 
     Raises:
         ValueError: R or K is not a positive integer, or the channels do not divide into R · K groups.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.layouts import radix_major_order
+        >>> x = torch.tensor([[11, 12, 21, 22, 31, 32]])  # k and r, with K = 3 and R = 2
+        >>> radix_major_order(x, radix=2, cardinality=3)
+        tensor([[11, 21, 31, 12, 22, 32]])
     """
     _check_groups(x, radix, cardinality, dim)
     return x.unflatten(dim, (cardinality, radix, -1)).transpose(dim, dim + 1).flatten(dim, dim + 2)
 
 
 def cardinality_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int = 1) -> Tensor:
-    """The same channels, from ``(r k c)`` to ``(k r c)``: the inverse of :func:`radix_major_order`."""
+    """The same channels, from ``(r k c)`` to ``(k r c)``: the inverse of :func:`radix_major_order`.
+
+    Shape: any -> the same; the axis ``dim`` holds the channels.
+
+    Args:
+        x: what to reorder, a feature map or a weight.
+        radix: R.
+        cardinality: K.
+        dim: the axis of the channels: 1 in a feature map, 0 for the output channels of a weight.
+
+    Raises:
+        ValueError: as there.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.layouts import cardinality_major_order
+        >>> x = torch.tensor([[11, 21, 31, 12, 22, 32]])
+        >>> cardinality_major_order(x, radix=2, cardinality=3)
+        tensor([[11, 12, 21, 22, 31, 32]])
+    """
     _check_groups(x, radix, cardinality, dim)
     return x.unflatten(dim, (radix, cardinality, -1)).transpose(dim, dim + 1).flatten(dim, dim + 2)
 
@@ -68,6 +94,16 @@ def to_radix_major(module: nn.Module) -> nn.Module:
     Raises:
         ValueError: ``module`` contains no split attention, or split attention outside
             a bottleneck, whose input could not be reordered.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import CardinalityMajorSplitAttention, to_radix_major
+        >>> from resnest_edu.layouts import radix_major_order
+        >>> module = CardinalityMajorSplitAttention(64, 64, radix=2, cardinality=4)
+        >>> x = torch.randn(2, 64, 8, 8)
+        >>> y = to_radix_major(module)(radix_major_order(x, radix=2, cardinality=4))
+        >>> torch.allclose(y, module(x), atol=1e-5)
+        True
     """
     return _convert(module, RadixMajorSplitAttention)
 
@@ -77,6 +113,14 @@ def to_cardinality_major(module: nn.Module) -> nn.Module:
     attention in the cardinality-major layout: the inverse of :func:`to_radix_major`,
     with the same rules and errors. For a bare :class:`RadixMajorSplitAttention`,
     ``result(cardinality_major_order(x, R, K)) == module(x)``.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import resnest11_small, to_cardinality_major
+        >>> model = resnest11_small(num_classes=10).eval()
+        >>> x = torch.randn(2, 3, 32, 32)
+        >>> torch.allclose(to_cardinality_major(model)(x), model(x), atol=1e-5)
+        True
     """
     return _convert(module, CardinalityMajorSplitAttention)
 

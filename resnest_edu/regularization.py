@@ -26,6 +26,16 @@ class DropBlock(nn.Module):
 
     Raises:
         ValueError: ``probability`` or ``block_size`` is not as above.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import DropBlock
+        >>> _ = torch.manual_seed(0)
+        >>> drop = DropBlock(0.4, block_size=3)
+        >>> int((drop(torch.ones(1, 1, 6, 6)) == 0).sum())  # of 36 values
+        18
+        >>> drop.eval()(torch.ones(1, 1, 6, 6)).sum()
+        tensor(36.)
     """
 
     rate: Tensor
@@ -82,6 +92,15 @@ class RectifiedConv2d(nn.Conv2d):
 
     Raises:
         ValueError: ``padding_mode`` is not ``"zeros"``: other padding needs no correction.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import RectifiedConv2d
+        >>> mean = RectifiedConv2d(1, 1, kernel_size=3, padding=1, bias=False)
+        >>> _ = torch.nn.init.constant_(mean.weight, 1 / 9)
+        >>> x = torch.ones(1, 1, 5, 5)
+        >>> torch.allclose(mean(x), x)  # up to the border
+        True
     """
 
     def __init__(self, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
@@ -104,9 +123,18 @@ def rectify(module: nn.Module) -> nn.Module:
     Weights, names and settings stay as they are, so a state dict fits before and after; what the module computes
     changes. For a network this means the stem and the 3×3 convolution of every bottleneck.
 
+    Args:
+        module: a network, or whatever contains convolutions.
+
     Raises:
         ValueError: ``module`` is itself a convolution, which cannot be replaced in place, or contains none that is
             padded.
+
+    Example:
+        >>> from resnest_edu import rectify, resnest11_small
+        >>> model = rectify(resnest11_small(num_classes=10))
+        >>> type(model.conv1[0]).__name__
+        'RectifiedConv2d'
     """
     if isinstance(module, nn.Conv2d):
         raise ValueError(f"module (={type(module).__name__}) must contain convolutions, not be one")

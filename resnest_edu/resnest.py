@@ -32,6 +32,13 @@ class Variant:
         pool_first: average-pool before the 3×3 convolution of a down-sampling block
             instead of after it: the paper's "fast" setting, cheaper and less
             accurate.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import ResNeSt, Variant
+        >>> tiny = Variant(blocks=(1, 2), planes=(16, 32), stem_width=8, stem_stride=1)
+        >>> ResNeSt(tiny, num_classes=10)(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     blocks: tuple[int, ...]
@@ -104,6 +111,13 @@ class Trunk(nn.Module):
         strides: how many pixels of the image one position of a stage's output stands
             for, by its name.
         block: the class of the blocks.
+
+    Example:
+        >>> from resnest_edu import resnest14
+        >>> from resnest_edu.resnest import Trunk
+        >>> model = resnest14(num_classes=10, output_stride=16)
+        >>> isinstance(model, Trunk), model.channels["layer4"], model.strides["layer4"]
+        (True, 2048, 16)
     """
 
     block: type[Bottleneck] = Bottleneck
@@ -216,6 +230,14 @@ class ResNeSt(Trunk):
         ValueError: ``num_classes`` is not a positive integer, ``output_stride`` is
             none of the three, a probability is not in [0, 1), or the variant's
             numbers do not fit together.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import ResNeSt, Variant
+        >>> variant = Variant(blocks=(1, 1, 1), planes=(16, 32, 64))
+        >>> model = ResNeSt(variant, num_classes=10)
+        >>> model(torch.randn(2, 3, 64, 64)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(
@@ -264,6 +286,14 @@ class Backbone(Trunk):
 
     Raises:
         ValueError: as in :class:`ResNeSt`.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import Backbone, Variant
+        >>> backbone = Backbone(Variant(blocks=(1, 1), planes=(16, 32)))
+        >>> features = backbone(torch.randn(2, 3, 64, 64))
+        >>> {name: tuple(feature.shape) for name, feature in features.items()}
+        {'layer1': (2, 64, 16, 16), 'layer2': (2, 128, 8, 8)}
     """
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -277,7 +307,13 @@ class Backbone(Trunk):
 
 def list_models() -> list[str]:
     """The names that :func:`create_model` knows, smallest first within each part of
-    the family."""
+    the family.
+
+    Example:
+        >>> from resnest_edu import list_models
+        >>> [name for name in list_models() if "fast" not in name][3:]
+        ['resnest14', 'resnest26', 'resnest50', 'resnest101', 'resnest200', 'resnest269']
+    """
     return list(VARIANTS)
 
 
@@ -307,6 +343,15 @@ def create_model(
     Raises:
         ValueError: ``name`` is unknown, or an argument is not as it must be.
         TypeError: an option is unknown.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import create_model
+        >>> x = torch.randn(2, 3, 32, 32)
+        >>> create_model("resnest11_small", num_classes=10, dropout=0.2)(x).shape
+        torch.Size([2, 10])
+        >>> create_model("resnest11_small", features_only=True)(x)["layer3"].shape
+        torch.Size([2, 256, 2, 2])
     """
     require_one_of("name", name, VARIANTS)
     if features_only:

@@ -32,6 +32,12 @@ class ResNeXtBottleneck(nn.Module):
 
     Raises:
         ValueError: an argument is not a positive integer.
+
+    Example:
+        >>> from resnest_edu.resnext import GroupedBottleneck, ResNeXtBottleneck
+        >>> block = GroupedBottleneck(64, 256)
+        >>> isinstance(block, ResNeXtBottleneck), block.cardinality, block.width
+        (True, 32, 4)
     """
 
     def __init__(
@@ -58,7 +64,15 @@ class ResNeXtBottleneck(nn.Module):
 
 
 def narrow_path(in_channels: int, width: int, stride: int) -> nn.Sequential:
-    """How a path begins: 1×1 to d channels and 3×3, each with batch norm and ReLU."""
+    """How a path begins: 1×1 to d channels and 3×3, each with batch norm and ReLU.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.resnext import narrow_path
+        >>> path = narrow_path(in_channels=64, width=4, stride=2)
+        >>> path(torch.randn(1, 64, 9, 9)).shape
+        torch.Size([1, 4, 5, 5])
+    """
     layers = OrderedDict(
         conv1=nn.Conv2d(in_channels, width, 1, bias=False),
         bn1=nn.BatchNorm2d(width),
@@ -74,6 +88,15 @@ class AggregatedBottleneck(ResNeXtBottleneck):
     """The bottleneck as a sum of K paths (Xie et al., arXiv:1611.05431, 3a).
 
     Each path is 1×1, 3×3, 1×1. Batch norm is applied to their sum, not to each.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.resnext import AggregatedBottleneck
+        >>> block = AggregatedBottleneck(64, 256, cardinality=8, width=4, stride=2)
+        >>> block(torch.randn(2, 64, 9, 9)).shape
+        torch.Size([2, 256, 5, 5])
+        >>> len(block.paths)
+        8
     """
 
     def __init__(self, in_channels: int, out_channels: int, **options: int) -> None:
@@ -96,6 +119,15 @@ class EarlyConcatenationBottleneck(ResNeXtBottleneck):
     """The bottleneck with early concatenation (Xie et al., arXiv:1611.05431, 3b).
 
     Each of K paths is 1×1, 3×3; a single 1×1 follows on their concatenation.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.resnext import EarlyConcatenationBottleneck
+        >>> block = EarlyConcatenationBottleneck(64, 256, cardinality=8, width=4)
+        >>> block(torch.randn(2, 64, 9, 9)).shape
+        torch.Size([2, 256, 9, 9])
+        >>> len(block.paths), block.conv3.weight.shape
+        (8, torch.Size([256, 32, 1, 1]))
     """
 
     def __init__(self, in_channels: int, out_channels: int, **options: int) -> None:
@@ -118,6 +150,14 @@ class GroupedBottleneck(ResNeXtBottleneck):
 
     1×1, 3×3 in K groups, 1×1. The parameters have the names, order and shapes of
     torchvision's bottleneck, whose weights load strictly.
+
+    Example:
+        >>> from torchvision.models.resnet import Bottleneck
+        >>> from resnest_edu.resnext import GroupedBottleneck
+        >>> theirs = Bottleneck(256, 64, groups=32, base_width=4)
+        >>> ours = GroupedBottleneck(256, 256, cardinality=32, width=4)
+        >>> ours.load_state_dict(theirs.state_dict())
+        <All keys matched successfully>
     """
 
     def __init__(self, in_channels: int, out_channels: int, **options: int) -> None:
@@ -197,18 +237,47 @@ def to_aggregated(block: ResNeXtBottleneck) -> AggregatedBottleneck:
 
     Weights, running statistics and counters are copied bit by bit, with their dtype and device. Modes, what is frozen
     and the constants of batch norm travel too; of paths that differ in these, the last decides.
-    Raises TypeError if ``block`` is none of the forms, ValueError if its paths' counters of batches differ.
+
+    Args:
+        block: what to convert; it stays as it is.
+
+    Raises:
+        TypeError: ``block`` is none of the three forms.
+        ValueError: the counters of batches in its paths differ.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.resnext import GroupedBottleneck, to_aggregated
+        >>> block = GroupedBottleneck(64, 64, cardinality=4, width=8)
+        >>> x = torch.randn(2, 64, 8, 8)
+        >>> torch.allclose(to_aggregated(block)(x), block(x), atol=1e-5)
+        True
     """
     return _convert(block, AggregatedBottleneck)
 
 
 def to_early_concatenation(block: ResNeXtBottleneck) -> EarlyConcatenationBottleneck:
-    """``block`` as a new :class:`EarlyConcatenationBottleneck`; see :func:`to_aggregated`."""
+    """``block`` as a new :class:`EarlyConcatenationBottleneck`; see :func:`to_aggregated`.
+
+    Example:
+        >>> from resnest_edu.resnext import GroupedBottleneck, to_early_concatenation
+        >>> block = GroupedBottleneck(64, 64, cardinality=4, width=8)
+        >>> len(to_early_concatenation(block).paths)
+        4
+    """
     return _convert(block, EarlyConcatenationBottleneck)
 
 
 def to_grouped(block: ResNeXtBottleneck) -> GroupedBottleneck:
-    """``block`` as a new :class:`GroupedBottleneck`; see :func:`to_aggregated`."""
+    """``block`` as a new :class:`GroupedBottleneck`; see :func:`to_aggregated`.
+
+    Example:
+        >>> from resnest_edu.resnext import AggregatedBottleneck, to_grouped
+        >>> block = AggregatedBottleneck(64, 64, cardinality=4, width=8)
+        >>> conv = to_grouped(block).conv2
+        >>> conv.groups, tuple(conv.weight.shape)
+        (4, (32, 8, 3, 3))
+    """
     return _convert(block, GroupedBottleneck)
 
 
@@ -216,7 +285,20 @@ def equal_cost_width(channels: int, cardinality: int, weights: int) -> int:
     """The width d, rounded, at least 1, of K paths on ``channels`` channels that have about ``weights`` weights.
 
     Solves K · (channels · d + 9 · d² + d · channels) = weights (arXiv:1611.05431, section 3.2 and table 2).
-    Raises ValueError if an argument is not a positive integer.
+
+    Args:
+        channels: channels of the block's input and output.
+        cardinality: K, the number of paths.
+        weights: how many weights all paths may have together.
+
+    Raises:
+        ValueError: an argument is not a positive integer.
+
+    Example:
+        >>> from resnest_edu.resnext import equal_cost_width
+        >>> of_resnet = 256 * 64 + 9 * 64**2 + 64 * 256  # one path, 64 channels wide
+        >>> [equal_cost_width(256, paths, of_resnet) for paths in (1, 2, 4, 8, 32)]
+        [64, 40, 24, 14, 4]
     """
     require_positive_int(channels=channels, cardinality=cardinality, weights=weights)
     return max(1, round((math.sqrt(channels**2 + 9 * weights / cardinality) - channels) / 9))

@@ -25,8 +25,16 @@ import torchvision
 def summarize(values: Sequence[float]) -> dict[str, float]:
     """Mean, standard deviation of the runs (n - 1 in the denominator) and their number.
 
+    Args:
+        values: one number a run, two or more.
+
     Raises:
         ValueError: there are fewer than two values, and so no spread.
+
+    Example:
+        >>> from resnest_edu.results import summarize
+        >>> summarize([1.0, 2.0, 3.0])
+        {'mean': 2.0, 'sd': 1.0, 'n': 3}
     """
     if len(values) < 2:
         raise ValueError(f"values (={list(values)}) must be at least two, or there is no spread")
@@ -60,7 +68,19 @@ def _source(module: str) -> str | None:
 
 def modules(module: str) -> dict[str, str]:
     """The code, without comments and docstrings, of ``module`` and of all that it imports from this package, directly
-    or not, by module name."""
+    or not, by module name.
+
+    Args:
+        module: dotted name, such as ``resnest_edu.experiments.shapes_seeds``.
+
+    Returns:
+        The modules' syntax trees as text; empty if there is no such module.
+
+    Example:
+        >>> from resnest_edu.results import modules
+        >>> sorted(modules("resnest_edu.squeeze_excitation"))
+        ['resnest_edu.arguments', 'resnest_edu.squeeze_excitation']
+    """
     found: dict[str, str] = {}
     waiting = {module}
     while waiting:
@@ -81,6 +101,13 @@ def fingerprint(module: str) -> str:
 
     Raises:
         ValueError: there is no such module.
+
+    Example:
+        >>> from resnest_edu.results import fingerprint
+        >>> len(fingerprint("resnest_edu.layouts"))
+        16
+        >>> fingerprint("resnest_edu.layouts") == fingerprint("resnest_edu.bottleneck")
+        False
     """
     found = modules(module)
     if not found:
@@ -90,7 +117,17 @@ def fingerprint(module: str) -> str:
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
-    """Where figures made now on ``device`` come from."""
+    """Where figures made now on ``device`` come from.
+
+    Args:
+        device: where the figures were made.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.results import provenance
+        >>> sorted(provenance(torch.device("cpu")))
+        ['commit', 'date', 'device', 'driver', 'versions']
+    """
     cuda = device.type == "cuda"
     return {
         "commit": _commit(),
@@ -130,17 +167,71 @@ def _driver() -> str | None:
 
 
 def origin(*, module: str, command: str, device: torch.device) -> dict[str, Any]:
-    """With what a record begins: the command, a hash of the code, and the provenance."""
+    """With what a record begins: the command, a hash of the code, and the provenance.
+
+    Args:
+        module: dotted name of the experiment.
+        command: what was typed to run it.
+        device: where it ran.
+
+    Raises:
+        ValueError: there is no such module.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.results import origin
+        >>> run = {"module": "resnest_edu.layouts", "command": "python -m …"}
+        >>> found = origin(device=torch.device("cpu"), **run)
+        >>> list(found)
+        ['command', 'code', 'commit', 'date', 'device', 'driver', 'versions']
+    """
     return {"command": command, "code": fingerprint(module), **provenance(device)}
 
 
 def record(path: Path, figures: Mapping[str, Any], *, module: str, command: str, device: torch.device) -> None:
-    """Write an experiment's figures with their provenance; the file appears whole or not at all."""
+    """Write an experiment's figures with their provenance; the file appears whole or not at all.
+
+    Args:
+        path: the file to write; its folder is made if need be.
+        figures: plain values, as JSON can hold them.
+        module: dotted name of the experiment.
+        command: what was typed to run it.
+        device: where it ran.
+
+    Raises:
+        ValueError: there is no such module.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import torch
+        >>> from resnest_edu.results import read, record
+        >>> run = {"module": "resnest_edu.layouts", "command": "python -m …"}
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "speed.json")
+        ...     record(path, {"ms": [1.5, 1.25]}, device=torch.device("cpu"), **run)
+        ...     print(read(path)["ms"])
+        [1.5, 1.25]
+    """
     write(path, {**origin(module=module, command=command, device=device), **figures})
 
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a record that has its provenance already, such as one that grows; the file appears whole or not at all."""
+    """Write a record that has its provenance already, such as one that grows; the file appears whole or not at all.
+
+    Args:
+        path: the file to write; its folder is made if need be.
+        content: plain values, as JSON can hold them.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from resnest_edu.results import write
+        >>> with TemporaryDirectory() as folder:
+        ...     write(Path(folder, "run.json"), {"ms": 1.5})
+        ...     print(Path(folder, "run.json").read_text().split())
+        ['{', '"ms":', '1.5', '}']
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -150,9 +241,25 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
 def read(path: str | Path) -> dict[str, Any]:
     """A record, as written by :func:`record`.
 
+    Args:
+        path: where it is.
+
     Raises:
         FileNotFoundError: it has not been recorded.
         ValueError: the file is not such a record.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import torch
+        >>> from resnest_edu.results import read, record
+        >>> run = {"module": "resnest_edu.layouts", "command": "python -m …"}
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "speed.json")
+        ...     record(path, {"ms": 1.5}, device=torch.device("cpu"), **run)
+        ...     found = read(path)
+        >>> found["command"], found["ms"]
+        ('python -m …', 1.5)
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -167,12 +274,34 @@ def read(path: str | Path) -> dict[str, Any]:
 def is_complete(content: Mapping[str, Any]) -> bool:
     """Whether a record holds all that was asked. One that is made in pieces has them under ``pieces``, the names of
     those to come under ``missing``, and under ``summary`` what follows from all; without that it is not complete.
+
+    Args:
+        content: a record, as :func:`read` returns it.
+
+    Example:
+        >>> from resnest_edu.results import is_complete
+        >>> is_complete({"pieces": {"seed 0": 0.9}, "missing": ["seed 1"]})
+        False
+        >>> is_complete({"pieces": {"seed 0": 0.9}, "missing": [], "summary": {"mean": 0.9}})
+        True
     """
     return "pieces" not in content or (not content["missing"] and "summary" in content)
 
 
 def recorded(path: str | Path) -> dict[str, Any] | None:
-    """The record at ``path``; None if there is none, or not all of it. For pages, which then say so."""
+    """The record at ``path``; None if there is none, or not all of it. For pages, which then say so.
+
+    Args:
+        path: where the record is, or will be.
+
+    Raises:
+        ValueError: the file is no record.
+
+    Example:
+        >>> from resnest_edu.results import recorded
+        >>> print(recorded("not_yet.json"))
+        None
+    """
     try:
         content = read(path)
     except FileNotFoundError:
@@ -181,7 +310,17 @@ def recorded(path: str | Path) -> dict[str, Any] | None:
 
 
 def is_recorded(path: str | Path, module: str) -> bool:
-    """Whether the file is a complete record made by the present code of the experiment ``module``."""
+    """Whether the file is a complete record made by the present code of the experiment ``module``.
+
+    Args:
+        path: where the record is, or will be.
+        module: dotted name of the experiment.
+
+    Example:
+        >>> from resnest_edu.results import is_recorded
+        >>> is_recorded("not_yet.json", "resnest_edu.experiments.shapes_seeds")
+        False
+    """
     try:
         content = read(path)
     except (FileNotFoundError, ValueError):
@@ -190,5 +329,15 @@ def is_recorded(path: str | Path, module: str) -> bool:
 
 
 def describe(content: Mapping[str, Any]) -> str:
-    """One sentence on where a record comes from, for the page that shows it."""
+    """One sentence on where a record comes from, for the page that shows it.
+
+    Args:
+        content: a record, as :func:`read` returns it.
+
+    Example:
+        >>> from resnest_edu.results import describe
+        >>> record = {"date": "2026-01-31", "device": "a GPU", "versions": {"torch": "2.11.0"}}
+        >>> describe(record)
+        'Recorded on 2026-01-31 on a GPU with PyTorch 2.11.0.'
+    """
     return f"Recorded on {content['date']} on {content['device']} with PyTorch {content['versions']['torch']}."

@@ -38,6 +38,16 @@ class SelectiveKernel(nn.Module):
     Raises:
         ValueError: an argument is not a positive integer, ``branches`` is 1, or
             ``in_channels`` or ``out_channels`` is not divisible by ``groups``.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import SelectiveKernel
+        >>> layer = SelectiveKernel(64, 128, stride=2)
+        >>> x = torch.randn(2, 64, 8, 8)
+        >>> layer(x).shape
+        torch.Size([2, 128, 4, 4])
+        >>> layer.attention(layer.split(x)).shape  # a weight for each of two branches
+        torch.Size([2, 2, 128, 1, 1])
     """
 
     def __init__(

@@ -15,12 +15,41 @@ from resnest_edu.arguments import require_divisible, require_positive_int
 
 
 def attention_width(in_channels: int, radix: int, reduction: int) -> int:
-    """Channels between the two dense layers: max(in_channels · R // reduction, 32), as in the released code."""
+    """Channels between the two dense layers: max(in_channels · R // reduction, 32), as in the released code.
+
+    Args:
+        in_channels: channels of the input.
+        radix: R.
+        reduction: how much narrower than in_channels · R.
+
+    Example:
+        >>> from resnest_edu.split_attention import attention_width
+        >>> [attention_width(channels, radix=2, reduction=4) for channels in (32, 64, 256)]
+        [32, 32, 128]
+    """
     return max(in_channels * radix // reduction, 32)
 
 
 class SplitAttention(nn.Module):
-    """The arguments that both layouts share, and their checks. Build one of the two classes below instead."""
+    """The arguments that both layouts share, and their checks. Build one of the two classes below instead.
+
+    Attributes:
+        arguments: all of them by name: ``in_channels``, ``channels``, ``radix``, ``cardinality``, ``kernel_size``,
+            ``stride``, ``dilation``, ``reduction``.
+        radix: R.
+        cardinality: K.
+        width: channels between the dense layers, :func:`attention_width`.
+
+    Raises:
+        ValueError: as in :class:`RadixMajorSplitAttention`.
+
+    Example:
+        >>> from resnest_edu import RadixMajorSplitAttention
+        >>> from resnest_edu.split_attention import SplitAttention
+        >>> layer = RadixMajorSplitAttention(64, 64, radix=2, cardinality=4)
+        >>> isinstance(layer, SplitAttention), layer.radix, layer.cardinality, layer.width
+        (True, 2, 4, 32)
+    """
 
     def __init__(
         self,
@@ -60,6 +89,13 @@ class Split(nn.Module):
 
     Shape: (B, in_channels, H, W) -> (B, channels, H', W'), where
     H' = ceil(H / stride).
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.split_attention import Split
+        >>> split = Split(16, 32, kernel_size=3, stride=2, dilation=1)
+        >>> split(torch.randn(2, 16, 8, 8)).shape
+        torch.Size([2, 32, 4, 4])
     """
 
     def __init__(
@@ -95,6 +131,14 @@ class CardinalGroup(nn.Module):
         splits: the R splits.
         channels: C/K, what each of them emits.
         width: channels of the hidden dense layer.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.split_attention import CardinalGroup, Split
+        >>> splits = [Split(8, 32, kernel_size=3, stride=1, dilation=1) for _ in range(2)]
+        >>> group = CardinalGroup(splits, channels=32, width=16)
+        >>> group(torch.randn(2, 2 * 8, 4, 4)).shape
+        torch.Size([2, 32, 4, 4])
     """
 
     def __init__(
@@ -158,6 +202,15 @@ class CardinalityMajorSplitAttention(SplitAttention):
         ValueError: an argument is not a positive integer, ``kernel_size`` is even,
             ``in_channels`` is not divisible by R · K, or ``channels`` or the
             attention width is not divisible by K.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import CardinalityMajorSplitAttention
+        >>> layer = CardinalityMajorSplitAttention(64, 64, radix=2, cardinality=4)
+        >>> layer(torch.randn(2, 64, 8, 8)).shape
+        torch.Size([2, 64, 8, 8])
+        >>> len(layer.groups), len(layer.groups[0].splits)
+        (4, 2)
     """
 
     def __init__(
@@ -227,6 +280,17 @@ class RadixMajorSplitAttention(SplitAttention):
         ValueError: an argument is not a positive integer, ``kernel_size`` is even,
             ``in_channels`` is not divisible by R · K, or ``channels`` or the
             attention width is not divisible by K.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import RadixMajorSplitAttention
+        >>> layer = RadixMajorSplitAttention(64, 64, radix=2, cardinality=4)
+        >>> x = torch.randn(2, 64, 8, 8)
+        >>> layer(x).shape
+        torch.Size([2, 64, 8, 8])
+        >>> weights = layer.attention(layer.split(x))
+        >>> weights.shape, torch.allclose(weights.sum(dim=1), torch.ones(2, 64, 1, 1))
+        (torch.Size([2, 2, 64, 1, 1]), True)
     """
 
     def __init__(
@@ -304,8 +368,24 @@ def record_attention(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
     Shape: ``x`` as ``model`` wants it -> (B, R, C) on the CPU for each module.
 
+    Args:
+        model: a network in the radix-major layout.
+        x: images for it.
+
     Raises:
         ValueError: ``model`` contains no such module.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import resnest11_small
+        >>> from resnest_edu.split_attention import record_attention
+        >>> model = resnest11_small(num_classes=10).eval()
+        >>> attention = record_attention(model, torch.randn(4, 3, 32, 32))
+        >>> for name, weights in attention.items():
+        ...     print(name, tuple(weights.shape))
+        layer1.0.conv2 (4, 2, 16)
+        layer2.0.conv2 (4, 2, 32)
+        layer3.0.conv2 (4, 2, 64)
     """
     recorded: dict[str, Tensor] = {}
 

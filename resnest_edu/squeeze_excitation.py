@@ -28,6 +28,16 @@ class SqueezeExcitation(nn.Module):
     Raises:
         ValueError: an argument is not a positive integer, or ``channels`` is not
             divisible by ``reduction``.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import SqueezeExcitation
+        >>> block = SqueezeExcitation(64, reduction=16)
+        >>> x = torch.randn(2, 64, 8, 8)
+        >>> block(x).shape
+        torch.Size([2, 64, 8, 8])
+        >>> torch.equal(block(x), block.gate(x) * x)
+        True
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:

@@ -1,10 +1,158 @@
-"""What a page shows of a source is the source."""
+"""Listings show what is imported, without the examples of docstrings; what is stored is the present source."""
 
+import ast
+import json
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from resnest_edu.notebook import show_javascript, show_source
+from resnest_edu.notebook import _without_examples, show_javascript, show_source
+from resnest_edu.results import _parts
+from tools.notebooks import ROOT, toc_notebooks
+
+PACKAGE = ROOT / "resnest_edu"
+
+
+def shown(*objects):
+    """The code of the listing of ``objects``."""
+    opening, *lines, closing = show_source(*objects).data.splitlines()
+    assert (opening, closing) == ("```python", "```")
+    return "\n".join(lines)
+
+
+def without(source):
+    return _without_examples(textwrap.dedent(source).strip()).splitlines()
+
+
+def with_an_example(x):
+    """Twice as much.
+
+    Example:
+        >>> with_an_example(2)
+        4
+
+        >>> with_an_example(3)
+        6
+    """
+    return 2 * x  # as the name says
+
+
+class WithSeveral:
+    """A class.
+
+    Its second paragraph.
+
+    Example:
+        >>> WithSeveral().one()
+        1
+
+    Raises:
+        ValueError: never.
+    """
+
+    def one(self):
+        """One.
+
+        Example:
+            >>> WithSeveral().one()
+            1
+        """
+        return 1
+
+    def two(self):
+        """Two.
+
+        Returns:
+            The number.
+
+        Example:
+            >>> WithSeveral().two()
+            2
+        """
+        return 2
+
+
+def test_a_summary_that_is_left_alone_stands_on_one_line() -> None:
+    assert shown(with_an_example).splitlines() == [
+        "def with_an_example(x):",
+        '    """Twice as much."""',
+        "    return 2 * x  # as the name says",
+    ]
+
+
+def test_every_docstring_of_a_class_loses_its_example_and_nothing_else() -> None:
+    assert shown(WithSeveral).splitlines() == [
+        "class WithSeveral:",
+        '    """A class.',
+        "",
+        "    Its second paragraph.",
+        "",
+        "    Raises:",
+        "        ValueError: never.",
+        '    """',
+        "",
+        "    def one(self):",
+        '        """One."""',
+        "        return 1",
+        "",
+        "    def two(self):",
+        '        """Two.',
+        "",
+        "        Returns:",
+        "            The number.",
+        '        """',
+        "        return 2",
+    ]
+
+
+def test_an_example_that_is_all_there_is_leaves_an_empty_docstring() -> None:
+    source = '''
+    def nothing_else():
+        """
+        Example:
+            >>> nothing_else()
+        """
+        return None
+    '''
+    assert without(source) == ["def nothing_else():", '    """"""', "    return None"]
+
+
+def test_text_that_only_mentions_an_example_stays() -> None:
+    source = '''
+    def other():
+        """For example:
+
+        Example: this line goes on, and so it is no head.
+        """
+        return {"Example:": 1}
+    '''
+    assert without(source) == textwrap.dedent(source).strip().splitlines()
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_examples_go_and_the_code_stays(path) -> None:
+    source = path.read_text(encoding="utf-8")
+    left = _without_examples(source)
+    assert _parts(left) == _parts(source)
+    assert ">>>" not in left
+
+
+@pytest.mark.parametrize("path", toc_notebooks(), ids=lambda path: path.stem)
+def test_stored_listings_are_the_present_source(path) -> None:
+    names: dict = {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] != "code" or not ("show_source" in source or "resnest_edu" in source):
+            continue
+        *statements, last = ast.parse(source).body or [ast.Pass()]
+        imports = [node for node in [*statements, last] if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), path.name, "exec"), names)
+        if isinstance(last, ast.Expr) and ast.unparse(last).startswith("show_source("):
+            listing = eval(compile(ast.Expression(last.value), path.name, "eval"), names)
+            stored = "".join(cell["outputs"][-1]["data"]["text/markdown"])
+            assert listing.data == stored, ast.unparse(last)
+
 
 SCRIPT = """/* Of another. */
 function other() {}

@@ -66,8 +66,8 @@ def render(root: Path, source: Path, staging: Path) -> Path:
     code = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
     options = ["-W", "-n", "--keep-going", "--path-output", str(staging)]
     command = [sys.executable, "-c", code, "build", *options, str(source)]
-    # Docstrings are read from the package beside the book.
-    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # Docstrings are read from the package beside the book, and an extension of Sphinx from here.
+    paths = [str(root), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1", "PYTHONUTF8": "1"}
     done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, cwd=root)
     site = staging / "_build" / "html"

@@ -246,7 +246,7 @@ def cifar10(root: str | Path, *, size: int = 32) -> ImageSplits:
 
 
 def decode(dataset: Dataset[tuple[Tensor, int]], *, workers: int = 4, progress: bool = True) -> tuple[Tensor, Tensor]:
-    """Read a whole data set into memory: (images uint8 (N, 3, S, S), labels int64 (N,)).
+    """Read the whole of `dataset` into memory: (images uint8 (N, 3, S, S), labels int64 (N,)).
 
     `workers` threads read at once: decoding lets other threads run. The progress bar keeps silent where the
     output is no terminal. Raises ValueError if workers is below 1, the data set is empty, or a file is broken

@@ -13,7 +13,20 @@ from resnest_edu.figures.base import BLUE, FILLS, GREEN, GREY, ORANGE, PINK, Boo
 
 @dataclass(frozen=True)
 class Box:
-    """A box of a flow diagram: centre, text, fill (a key of ``FILLS``) and width; one unit is about an inch."""
+    """A box of a flow diagram: centre, text, fill (a key of ``FILLS``) and width; one unit is about an inch.
+
+    Attributes:
+        x: of its centre, from left to right.
+        y: of its centre, upwards.
+        text: what stands in it.
+        fill: a key of ``FILLS``.
+        width: from side to side.
+
+    Example:
+        >>> from resnest_edu.figures import Box
+        >>> Box(0, 1, "3×3 convolution", "blue")
+        Box(x=0, y=1, text='3×3 convolution', fill='blue', width=1.9)
+    """
 
     x: float
     y: float
@@ -25,7 +38,19 @@ class Box:
 @dataclass(frozen=True)
 class Arrow:
     """An arrow between two boxes, named by their keys: straight, or (with ``via``) out of the first box's side to that
-    x, up or down, and into the second box's side."""
+    x, up or down, and into the second box's side.
+
+    Attributes:
+        start: the key of the box that it leaves.
+        end: the key of the box that it points to.
+        label: what stands beside it.
+        via: the x of its upright, or None.
+
+    Example:
+        >>> from resnest_edu.figures import Arrow
+        >>> Arrow("input", "sum", label="shortcut", via=2)
+        Arrow(start='input', end='sum', label='shortcut', via=2)
+    """
 
     start: str
     end: str
@@ -34,7 +59,18 @@ class Arrow:
 
 
 def flow_diagram(boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> BookFigure:
-    """Boxes joined by arrows."""
+    """Boxes joined by arrows.
+
+    Args:
+        boxes: by the key that arrows call them.
+        arrows: from box to box.
+
+    Example:
+        >>> from resnest_edu.figures import Arrow, Box, flow_diagram
+        >>> boxes = {"x": Box(0, 0, "input"), "conv": Box(0, -1, "convolution", "blue")}
+        >>> flow_diagram(boxes, [Arrow("x", "conv")])
+        <BookFigure size 299x223.6 with 1 Axes>
+    """
     half = 0.21  # of a box's height
     xs = [b.x + side * b.width / 2 for b in boxes.values() for side in (-1, 1)]
     xs += [arrow.via for arrow in arrows if arrow.via is not None]
@@ -74,7 +110,19 @@ def flow_diagram(boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> BookFigur
 @dataclass(frozen=True)
 class Segment:
     """Neighbouring channels of one kind in a row of :func:`channel_strips`: how many, what to write on them, and which
-    split (hue) and cardinal group (shade) they belong to; None is grey, for channels that belong to no one split."""
+    split (hue) and cardinal group (shade) they belong to; None is grey, for channels that belong to no one split.
+
+    Attributes:
+        size: how many channels.
+        text: what stands on them.
+        split: which split they belong to, or None.
+        group: which cardinal group, or None.
+
+    Example:
+        >>> from resnest_edu.figures import Segment
+        >>> Segment(16, "r = 1", split=0)
+        Segment(size=16, text='r = 1', split=0, group=None)
+    """
 
     size: int
     text: str = ""
@@ -89,6 +137,16 @@ def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int |
     Args:
         rows: the tensor's name -> its segments, in the order of its channels.
         follow: in each row the number of a channel to mark, or None; marks in neighbouring rows are joined.
+
+    Example:
+        >>> from resnest_edu.figures import Segment, channel_strips
+        >>> pairs = [(1, 1), (1, 2), (2, 1), (2, 2)]  # of a split and a cardinal group
+        >>> strips = {
+        ...     "radix-major": [Segment(8, f"r={r} k={k}", r, k) for r, k in pairs],
+        ...     "cardinality-major": [Segment(8, f"r={r} k={k}", r, k) for k, r in pairs],
+        ... }
+        >>> channel_strips(strips, follow=[9, 17])
+        <BookFigure size 949x260 with 1 Axes>
     """
     longest = max(sum(segment.size for segment in segments) for segments in rows.values())
     scale, pitch, half = 7.0 / longest, 1.0, 0.19  # inches a channel, from row to row, half of a strip's height
@@ -134,7 +192,19 @@ def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int |
 @dataclass(frozen=True)
 class MapStage:
     """One row of :func:`network_map`: what the part is called and what it emits, ``channels`` maps of ``size`` by
-    ``size`` positions."""
+    ``size`` positions.
+
+    Attributes:
+        name: of the part.
+        channels: how many maps it emits.
+        size: positions on each side of a map.
+        fill: a key of ``FILLS``.
+
+    Example:
+        >>> from resnest_edu.figures import MapStage
+        >>> MapStage("layer 1", channels=256, size=56)
+        MapStage(name='layer 1', channels=256, size=56, fill='plain')
+    """
 
     name: str
     channels: int
@@ -144,7 +214,16 @@ class MapStage:
 
 def network_map(stages: Sequence[MapStage]) -> BookFigure:
     """What the parts of a network emit, from top to bottom: a block as wide as the root of its channels and as high as
-    the root of its size, so that the narrowest and the widest can both be seen."""
+    the root of its size, so that the narrowest and the widest can both be seen.
+
+    Args:
+        stages: from the input to the output.
+
+    Example:
+        >>> from resnest_edu.figures import MapStage, network_map
+        >>> network_map([MapStage("stem", 64, 56), MapStage("layer 1", 256, 56, "blue")])
+        <BookFigure size 520x226.2 with 1 Axes>
+    """
     wide = 2.0 / max(stage.channels for stage in stages) ** 0.5  # inches for the root of one channel
     high = 0.62 / max(stage.size for stage in stages) ** 0.5
     left, gap = 2.75, 0.2  # where the blocks' axis lies, right of the names; inches between blocks

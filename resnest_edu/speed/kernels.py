@@ -45,6 +45,16 @@ def kernels_apply(splits: list[Tensor]) -> bool:
     import), and one to four tensors of one shape (B, C, H, W) and one of ``DTYPES``,
     each without gaps in channels-last memory. What is exported is to run without
     Triton.
+
+    Args:
+        splits: one tensor or more.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.speed import kernels_apply
+        >>> split = torch.randn(2, 64, 8, 8).to(memory_format=torch.channels_last)
+        >>> kernels_apply([split, split])  # on the CPU
+        False
     """
     first = splits[0]
     return (
@@ -70,6 +80,16 @@ def pool_splits(splits: list[Tensor]) -> Tensor:
     every split: a view of B · C numbers.
 
     Shape: R times (B, C, H, W) -> (B, C).
+
+    Args:
+        splits: the splits u_r.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.speed import pool_splits
+        >>> pool_splits([torch.ones(2, 3, 8, 8), 2 * torch.ones(2, 3, 8, 8)])
+        tensor([[3., 3., 3.],
+                [3., 3., 3.]])
     """
     if kernels_apply(splits):
         return _pool(splits)
@@ -82,8 +102,20 @@ def weigh_splits(splits: list[Tensor], weights: Tensor) -> Tensor:
 
     Shape: R times (B, C, H, W), and (B, R, C) -> (B, C, H, W).
 
+    Args:
+        splits: the splits u_r.
+        weights: a.
+
     Raises:
         ValueError: ``weights`` has another shape.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.speed import weigh_splits
+        >>> splits = [torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)]
+        >>> weights = torch.tensor([[[1.0, 0.5, 0.25], [0.0, 0.5, 0.75]]])  # b r c
+        >>> weigh_splits(splits, weights).mean(dim=(2, 3))
+        tensor([[1.0000, 0.5000, 0.2500]])
     """
     _require_weights(splits, weights)
     if kernels_apply(splits):
@@ -111,6 +143,16 @@ def attend(splits: list[Tensor], attention: Callable[[Tensor], Tensor]) -> Tenso
 
     Raises:
         ValueError: the weights have another shape.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.speed import attend
+        >>> splits = [torch.randn(2, 16, 8, 8) for _ in range(2)]
+        >>> dense = torch.nn.Linear(16, 2 * 16)
+        >>> def attention(context):
+        ...     return dense(context).unflatten(1, (2, 16)).softmax(dim=1)
+        >>> attend(splits, attention).shape
+        torch.Size([2, 16, 8, 8])
     """
     learns = torch.is_grad_enabled() and any(split.requires_grad for split in splits)
     if learns and kernels_apply(splits):
