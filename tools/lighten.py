@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import tinycss2
@@ -37,8 +37,8 @@ ICONS = """
 """
 
 
-def lighten(site: Path) -> None:
-    """Rewrite the pages and styles of a freshly rendered `site` in place."""
+def lighten(site: Path, finish: Callable[[BeautifulSoup], None] = lambda page: None) -> None:
+    """Rewrite the pages and styles of a freshly rendered `site` in place, and `finish` every page."""
     paths = sorted(page for page in site.rglob("*.html") if "_static" not in page.relative_to(site).parts)
     pages = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in paths}
     icons = icon_styles(site, pages.values())
@@ -50,9 +50,15 @@ def lighten(site: Path) -> None:
         use_bundle(path, page, sheets, site / STYLES)
         defer_scripts(path, page)
         size_images(path, page)
+        finish(page)
         path.write_text(str(page), encoding="utf-8")
     for unused in (*sheets, site / ICON_SCRIPT, *(site / "_static").rglob("*.map")):
         unused.unlink(missing_ok=True)
+    for script in (site / "_static").rglob("*.js"):
+        text = script.read_text(encoding="utf-8", errors="surrogateescape")
+        if "sourceMappingURL" in text and "mathjax" not in script.parts:
+            text = re.sub(r"^//# sourceMappingURL=.*$", "", text, flags=re.M)
+            script.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 # --- Icons ---
@@ -73,7 +79,9 @@ def icon_styles(site: Path, pages: Iterable[BeautifulSoup]) -> str:
         drawn = re.search(rf'[{{,]"?{re.escape(name)}"?:\[(\d+),(\d+),\[[^\]]*\],"[0-9a-f]+","([^"]+)"\]', drawings)
         if drawn:
             width, height, outline = drawn.groups()
-            image = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'><path d='{outline}'/></svg>"
+            image = (
+                f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'><path d='{outline}'/></svg>"
+            )
             image = image.replace("<", "%3C").replace(">", "%3E")
             rules.append(f'.fa-{name} {{ --icon: url("data:image/svg+xml,{image}"); }}\n')
     return "".join(rules)
