@@ -34,6 +34,7 @@ THIN = """() => {
   formulas.forEach((formula, i) => {
     const box = document.createElement('span');
     box.style.cssText = `display: inline-block; width: ${sizes[i][0]}px; height: ${sizes[i][1]}px`;
+    box.textContent = 'x'; // an empty box would not count as something to scroll to
     formula.replaceChildren(box);
   });
 }"""

@@ -19,6 +19,8 @@ from PIL import Image
 ICON_SCRIPT = "_static/scripts/fontawesome.js"
 STYLES = "_static/styles.css"
 SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
+# A page opened from the disk may not read the others, which the search does to quote them.
+FROM_DISK = "\nif (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;\n"
 # Classes that scripts put together from parts, so that no file holds their names.
 COMPOSED = ("bs-tooltip-", "was-validated")
 MODIFIERS = ("solid", "regular", "brands", "lg", "stack", "fw")
@@ -29,10 +31,15 @@ ICONS = """
 .fa-lg { font-size: 1.25em; line-height: .05em; vertical-align: -.075em; }
 :is(.fas, .fab, .far, .fa-solid, .fa-brands, .fa-regular)::before {
   content: ""; display: inline-block; width: 1.25em; height: 1em; vertical-align: -.125em;
-  background: currentColor; -webkit-mask: var(--icon) center / contain no-repeat; mask: var(--icon) center / contain no-repeat;
+  background: currentColor;
+  -webkit-mask: var(--icon) center / contain no-repeat;
+  mask: var(--icon) center / contain no-repeat;
 }
 @media (forced-colors: active) {
-  :is(.fas, .fab, .far, .fa-solid, .fa-brands, .fa-regular)::before { forced-color-adjust: none; background: ButtonText; }
+  :is(.fas, .fab, .far, .fa-solid, .fa-brands, .fa-regular)::before {
+    forced-color-adjust: none;
+    background: ButtonText;
+  }
 }
 """
 
@@ -130,7 +137,14 @@ def bundled(sheet: Path, target: Path, names: set[str]) -> str:
 
     text = re.sub(r"url\(\s*([\"']?)([^\"')]+)\1\s*\)", moved, sheet.read_text(encoding="utf-8"))
     rules = tinycss2.parse_stylesheet(text, skip_comments=True, skip_whitespace=True)
-    return "".join(f"{kept}\n" for kept in map(lambda rule: _kept(rule, names), rules) if kept)
+    imported = [rule for rule in rules if rule.type == "at-rule" and rule.at_keyword == "import"]
+    for rule in imported:
+        file = next(part.value for part in rule.prelude if part.type in ("string", "url"))
+        base = sheet if any(part.type == "string" for part in rule.prelude) else target
+        return bundled(base.parent / file, target, names) + "".join(
+            f"{kept}\n" for other in rules if other not in imported and (kept := _kept(other, names))
+        )
+    return "".join(f"{kept}\n" for rule in rules if (kept := _kept(rule, names)))
 
 
 def _kept(rule: tinycss2.ast.Node, names: set[str]) -> str:
@@ -199,13 +213,13 @@ def defer_scripts(path: Path, page: BeautifulSoup) -> None:
     for script in page.find_all("script", src=True):
         file = _local(path, str(script["src"]))
         searches = path.name == "search.html"
-        unused = file.name in SEARCH and not searches or "mathjax" in file.parts and not formulas
+        unused = (file.name in SEARCH and not searches) or ("mathjax" in file.parts and not formulas)
         if unused or file.name == Path(ICON_SCRIPT).name:
             script.decompose()
         elif file.name == "documentation_options.js":
             # The scripts that stand in the page itself use it, and those cannot wait.
             del script["src"]
-            script.string = file.read_text(encoding="utf-8")
+            script.string = file.read_text(encoding="utf-8") + FROM_DISK
         elif script.get("type") != "module":
             script["defer"] = "defer"
 
