@@ -16,7 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q -n auto --maxprocesses 4
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install book html notebooks serve lab train gpu test lint types unit site-check nbval mutants clean
+.PHONY: help install book html pdf notebooks serve lab train gpu test lint types unit site-check nbval lighthouse mutants clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ book: $(STAMP) ## run every notebook here and now, then build the site from what
 
 html: $(STAMP) ## build the site from the outputs stored in the notebooks
 	@$(PY) -m tools.site
+
+pdf: html ## print the whole book to _build/resnest_book.pdf (needs Chromium)
+	@$(PY) -m tools.pdf
 
 notebooks: $(STAMP) ## run the notebooks and store their outputs in place
 	@$(PY) -m tools.notebooks $(NB)
@@ -70,11 +73,14 @@ unit: $(STAMP) ## tests of the package and the tools, and the form of the stored
 	@$(PY) -m tools.notebooks --check $(NB)
 	@$(PYTEST)
 
-site-check: html ## links, alt texts, and every page in a browser, light and dark, wide and narrow
+site-check: html ## links, alt texts, and every page in a browser: errors, formulas, axe, weight, keyboard
 	@$(PY) -m tools.check_site _build/html
 
 nbval: $(STAMP) ## run the notebooks and compare with their stored outputs
 	@$(PYTEST) --dist loadfile --nbval --nbval-current-env $(or $(NB),book)
+
+lighthouse: html ## Lighthouse's marks of three pages, each at least 95 (needs node and Chromium; not part of test)
+	@$(PY) -m tools.lighthouse
 
 mutants: $(STAMP) ## break the blocks in every small way, and list the breakages that no test notices (not part of test)
 	@OMP_NUM_THREADS=1 $(PY) -m mutmut run

@@ -1,11 +1,16 @@
-"""Open every page of the site in Chromium, light and dark, wide and narrow, and see that it stands."""
+"""Open every page of the site in Chromium, light and dark, wide and narrow, and see that it stands.
+
+Each page is also read by axe and weighed; a few are walked through by keyboard, and opened from the disk.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,12 +20,18 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Error, Page, TimeoutError, sync_playwright
 
+from tools import axe, keyboard, weight
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SCHEMES = ("light", "dark")
 # A page is loaded once at the first width of each row and only resized to the others.
 WIDTHS = ((1280,), (390, 320))
 HEIGHT = 900
-PATIENCE = 15_000  # milliseconds
+PATIENCE = 30_000  # milliseconds
+WORKERS = 2  # browsers side by side
+# Pages that are walked through by keyboard and opened from the disk, if the site has them: the first is light, the
+# second has formulas, figures and code.
+SAMPLES = ("book/index.html", "book/split_attention/radix_major.html")
 
 # Resolves once MathJax has set every formula, or at once on a page without any.
 MATH_DONE = """async () => {
@@ -105,8 +116,11 @@ class _Watched:
 
     def __init__(self, browser: Browser, address: str, width: int) -> None:
         self.noted: list[str] = []
+        self.asked: set[str] = set()
         self.host = urlsplit(address).netloc
-        context = browser.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme="light")
+        context = browser.new_context(
+            viewport={"width": width, "height": HEIGHT}, color_scheme="light", reduced_motion="reduce"
+        )
         context.set_default_timeout(PATIENCE)
         context.route(lambda url: urlsplit(url).netloc not in (self.host, ""), lambda route: route.abort())
         self.page: Page = context.new_page()
@@ -121,16 +135,17 @@ class _Watched:
 
     def _request(self, url: str) -> None:
         parts = urlsplit(url)
+        self.asked.add(url)
         if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != self.host:
             self.noted.append(f"asks another host: {url}")
 
     def _response(self, status: int, url: str) -> None:
-        if status >= 400 and not url.endswith("/favicon.ico"):
+        if status >= 400:
             self.noted.append(f"{status} for {urlsplit(url).path}")
 
     def take(self) -> list[str]:
-        # The missing icon is asked for by the browser, not by the page.
-        noted = [note for note in self.noted if "favicon" not in note and "status of 404" not in note]
+        # What is missing is told once, with its address.
+        noted = [note for note in self.noted if "status of 404" not in note]
         self.noted.clear()
         return noted
 
@@ -139,20 +154,37 @@ def check_pages(
     executable: str, site: Path, pages: list[Path], word: str, screenshots: Path | None = None
 ) -> list[str]:
     """Every fault of every page, a line each; optionally a picture of every page."""
-    found: list[str] = []
-    with served(site) as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        for widths in WIDTHS:
-            watched = _Watched(browser, address, widths[0])
-            for page in pages:
+    # The largest first, so that no worker is left with one at the end.
+    queue = deque(sorted(pages, key=lambda page: page.stat().st_size, reverse=True))
+    found: dict[str, list[str]] = {}
+    weights: dict[str, int] = {}
+
+    def work(address: str, first: bool) -> None:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+            watched = {widths: _Watched(browser, address, widths[0]) for widths in WIDTHS}
+            while queue:
+                page = queue.popleft()
                 name = page.relative_to(site).as_posix()
-                faults = _check_page(watched, f"{address}/{name}", widths, _picture(screenshots, name))
-                found += [f"{name} {fault}" for fault in dict.fromkeys(faults)]
-            if widths is WIDTHS[0]:
-                found += [f"search.html: {fault}" for fault in _search(watched, address, word)]
-            watched.page.context.close()
-        browser.close()
-    return found
+                faults: list[str] = []
+                for widths, eye in watched.items():
+                    eye.asked.clear()
+                    faults += _check_page(eye, f"{address}/{name}", widths, _picture(screenshots, name))
+                    weights[name] = max(weights.get(name, 0), weight.weigh(site, eye.asked))
+                if weights[name] > weight.limit(name):
+                    faults.append(f"weighs {weights[name]} bytes; the limit is {weight.limit(name)}")
+                found[name] = [f"{name} {fault}" for fault in dict.fromkeys(faults)]
+            if first:
+                found["~"] = [*_search(watched[WIDTHS[0]], f"{address}/search.html", word)]
+            else:
+                found["~~"] = [*_by_keyboard(browser, site, address), *_from_disk(browser, site, word)]
+            browser.close()
+
+    with served(site) as address, ThreadPoolExecutor(WORKERS) as workers:
+        for done in [workers.submit(work, address, i == 0) for i in range(WORKERS)]:
+            done.result()
+    print(weight.told(weights))
+    return [fault for name in sorted(found) for fault in found[name]]
 
 
 def _picture(folder: Path | None, name: str) -> str | None:
@@ -179,20 +211,53 @@ def _check_page(watched: _Watched, url: str, widths: tuple[int, ...], picture: s
                 yield f"{where}: {fault}"
             if picture and width in (1280, 390):
                 page.screenshot(path=f"{picture}-{width}-{scheme}.png", full_page=True)
+    # Images further down come later, but they come.
+    watched.asked.update(page.evaluate("[...document.querySelectorAll('article img')].map((image) => image.src)"))
+    axe.prepare(page)
+    for scheme, only in (("light", None), ("dark", "color-contrast")):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for fault in axe.violations(page, only):
+            yield f"({widths[-1]} px, {scheme}): {fault}"
     for note in watched.take():
         yield f"({widths[0]} px): {note}"
 
 
-def _search(watched: _Watched, address: str, word: str) -> Iterator[str]:
+def _search(watched: _Watched, url: str, word: str) -> Iterator[str]:
     page = watched.page
-    page.goto(f"{address}/search.html", wait_until="load")
-    box = page.locator("form input[name='q']").locator("visible=true").first
+    where = "search.html:" if url.startswith("http") else "search.html from the disk:"
     try:
+        page.goto(url, wait_until="load")
+        box = page.locator("form input[name='q']").locator("visible=true").first
         box.fill(word)
         box.press("Enter")
         page.wait_for_selector("#search-results ul.search li a")
     except TimeoutError:
-        yield f"the search for {word!r} finds nothing"
+        yield f"{where} the search for {word!r} finds nothing"
     except Error as error:
-        yield f"the search does not work: {error}"
-    yield from watched.take()
+        yield f"{where} the search does not work: {error}"
+    yield from (f"{where} {note}" for note in watched.take())
+
+
+def _samples(site: Path) -> list[str]:
+    return [name for name in SAMPLES if (site / name).exists()]
+
+
+def _by_keyboard(browser: Browser, site: Path, address: str) -> Iterator[str]:
+    watched = _Watched(browser, address, WIDTHS[0][0])
+    for name in _samples(site):
+        watched.page.goto(f"{address}/{name}", wait_until="load")
+        watched.page.evaluate(MATH_DONE)
+        yield from (f"{name} {fault}" for fault in keyboard.walk(watched.page))
+
+
+def _from_disk(browser: Browser, site: Path, word: str) -> Iterator[str]:
+    """What goes wrong when pages are opened as files, without a server."""
+    watched = _Watched(browser, "file://", WIDTHS[0][0])
+    for name in _samples(site):
+        watched.page.goto((site / name).resolve().as_uri(), wait_until="load")
+        if not watched.page.evaluate(MATH_DONE):
+            yield f"{name} from the disk: MathJax did not start"
+        for fault in [*watched.page.evaluate(FAULTS), *watched.take()]:
+            yield f"{name} from the disk: {fault}"
+    if (site / "search.html").exists():
+        yield from _search(watched, (site / "search.html").resolve().as_uri(), word)

@@ -19,6 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
+
+from tools.accessible import mend
+from tools.lighten import lighten
 from tools.normal_form import dumps, faults
 from tools.notebooks import ROOT, CellFailure, run, shown, toc_notebooks
 
@@ -42,10 +46,26 @@ def stage(root: Path, staging: Path) -> Path:
     """Copy what Sphinx may read, and nothing else, to `staging`."""
     source = staging / "source"
     source.mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy2(root / name, source / name)
+    shutil.copy2(root / "_toc.yml", source / "_toc.yml")
+    settings = (root / "_config.yml").read_text(encoding="utf-8")
+    (source / "_config.yml").write_text(with_buttons(settings), encoding="utf-8")
     shutil.copytree(root / "book", source / "book", ignore=shutil.ignore_patterns(".*", "__pycache__"))
     return source
+
+
+def with_buttons(settings: str) -> str:
+    """`_config.yml` with every button that needs the repository's address, if it gives one."""
+    config = yaml.safe_load(settings)
+    if not (config.get("repository") or {}).get("url"):
+        return settings
+    shown = ("use_repository_button", "use_issues_button", "use_edit_page_button")
+    config["html"] = {**config.get("html", {}), **dict.fromkeys(shown, True)}
+    config["launch_buttons"] = {
+        "notebook_interface": "jupyterlab",
+        "binderhub_url": "https://mybinder.org",
+        "colab_url": "https://colab.research.google.com",
+    }
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 
 def execute(root: Path, source: Path, notebooks: list[Path]) -> None:
@@ -116,6 +136,7 @@ def build(root: Path = ROOT, notebooks: list[Path] | None = None, run_notebooks:
         except BuildFailure:
             print("failed", flush=True)
             raise
+        lighten(site, finish=mend)
         print(f"{time.perf_counter() - begin:.1f} s", flush=True)
         entry(site)
         publish(site, target)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import browser, check_site
+from tools import browser, check_site, weight
 from tools.check_site import check_files
 
 Plant = Callable[[str], Path]
@@ -112,3 +112,40 @@ def test_what_only_a_browser_sees_is_found(plant: Plant, monkeypatch: pytest.Mon
         assert fault in text, fault
     assert "(390 px, light): wider" not in text and "(1280 px, light): wider" not in text
     assert any(fault.startswith("search.html: the search") for fault in found)
+
+
+@pytest.mark.skipif(browser.find() is None, reason="no Chromium")
+def test_axe_the_scales_and_the_tab_key_find_their_faults(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(browser, "PATIENCE", 2000)
+    monkeypatch.setattr(browser, "SAMPLES", ("index.html",))
+    monkeypatch.setattr(weight, "LIMIT", 1000)
+    planted = """
+      <p style="color: #aaa; background: #fff">pale</p>
+      <input type="text">
+      <button style="outline: none">unmarked</button>
+      <button id="trap" onkeydown="event.preventDefault()">trap</button>"""
+    site = plant(planted)
+    text = "\n".join(browser.check_pages(browser.find() or "", site, [site / "index.html"], "attention"))
+    for fault in (
+        "(1280 px, light): axe color-contrast",
+        "(320 px, dark): axe color-contrast",
+        "(1280 px, light): axe label",
+        "index.html weighs",
+        "keyboard: focus cannot be seen at <button> unmarked",
+        "keyboard: Tab does not leave <button> trap",
+        "keyboard: Tab does not reach the skip link",
+    ):
+        assert fault in text, fault
+    assert "Tab does not reach the content" not in text
+
+
+def test_what_is_sent_compressed_weighs_less(tmp_path: Path) -> None:
+    (tmp_path / "a.css").write_bytes(b"a" * 10_000)
+    (tmp_path / "b.png").write_bytes(b"a" * 10_000)
+    asked = [
+        "http://127.0.0.1:1/a.css?v=1",
+        "http://127.0.0.1:1/a.css?v=1",
+        "http://127.0.0.1:1/b.png",
+        "http://x/none",
+    ]
+    assert 10_000 < weight.weigh(tmp_path, asked) < 10_100

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 
-from tools import site
+from tools import browser, pdf, site
 from tools.check_site import check_files
 from tools.notebooks import CellFailure
 from tools.site import BuildFailure, build
@@ -68,3 +69,54 @@ def test_a_failing_build_exits_non_zero_and_says_so(
 def test_an_unknown_notebook_is_refused(sample: Path) -> None:
     with pytest.raises(BuildFailure, match="is no notebook of this book"):
         build(sample, [sample / "book" / "other.ipynb"], run_notebooks=True)
+
+
+def buttons(page: Path) -> list[str]:
+    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    return [str(link["href"]) for link in soup.select(".article-header-buttons a[href]")]
+
+
+def test_buttons_for_the_repository_appear_with_its_address_alone(sample: Path) -> None:
+    build(sample)
+    pages = sample / "_build" / "html" / "book"
+    # The one button that needs no address gives the page itself.
+    assert buttons(pages / "chapter.html") == ["../_sources/book/chapter.ipynb"]
+    assert buttons(pages / "index.html") == ["../_sources/book/index.md"]
+    assert (pages / buttons(pages / "chapter.html")[0]).resolve().is_file()
+
+    settings = (sample / "_config.yml").read_text(encoding="utf-8")
+    with_address = settings.replace('  url: ""', "  url: https://github.com/owner/name")
+    (sample / "_config.yml").write_text(with_address, encoding="utf-8")
+    build(sample)
+    links = "\n".join(buttons(pages / "chapter.html"))
+    for link in (
+        "https://github.com/owner/name",
+        "https://github.com/owner/name/edit/main/book/chapter.ipynb",
+        "https://github.com/owner/name/issues/new",
+        "https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/book/chapter.ipynb",
+        "https://colab.research.google.com/github/owner/name/blob/main/book/chapter.ipynb",
+    ):
+        assert link in links, link
+    assert check_files(sample / "_build" / "html") == []
+
+
+@pytest.mark.skipif(browser.find() is None, reason="no Chromium")
+def test_the_pdf_holds_every_page_and_its_bookmarks(sample: Path) -> None:
+    build(sample)
+    target = sample / "book.pdf"
+    pdf.print_book(sample / "_build" / "html", target, browser.find() or "")
+    content = target.read_bytes()
+    assert content.startswith(b"%PDF-") and b"/StructTreeRoot" in content
+    for heading in ("Sample", "A chapter"):
+        assert f"/Title ({heading})".encode() in content or heading.encode("utf-16-be") in content, heading
+    assert not (sample / "_build" / "html" / "whole-book.html").exists()
+
+
+def test_links_between_chapters_stay_within_the_merged_page(sample: Path) -> None:
+    build(sample)
+    pages = sample / "_build" / "html"
+    whole = pdf.merged(pages, pdf.chapters(pages))
+    anchors = {str(tag["id"]) for tag in whole.find_all(id=True)}
+    links = [str(link["href"]) for link in whole.select("article a[href]") if "//" not in str(link["href"])]
+    assert "#book-chapter" in links and "42" in whole.get_text()
+    assert all(link.removeprefix("#") in anchors for link in links)

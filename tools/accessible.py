@@ -1,0 +1,49 @@
+"""Mend in the rendered pages what neither configuration nor style reaches: names, roles and header cells.
+
+Each function puts right one thing that axe finds in the theme's or in Sphinx's HTML.
+"""
+
+from __future__ import annotations
+
+from bs4 import BeautifulSoup, Tag
+
+
+def mend(page: BeautifulSoup) -> None:
+    """Put right, in place, what a reader of `page` by ear or by keyboard would stumble over."""
+    name_by_what_is_read(page)
+    name_the_sidebar(page)
+    list_the_citations(page)
+    head_the_rows(page)
+
+
+def name_by_what_is_read(page: BeautifulSoup) -> None:
+    """Let a control be called what its text says; a keyboard shortcut is no part of the name."""
+    for control in page.select("summary[aria-label], .search-button-field[aria-label]"):
+        del control["aria-label"]
+    for shortcut in page.select(".search-button-field .search-button__kbd-shortcut"):
+        shortcut["aria-hidden"] = "true"
+
+
+def name_the_sidebar(page: BeautifulSoup) -> None:
+    """Make the sidebar a landmark: title and search stand in it, outside the list of chapters."""
+    for sidebar in page.select("#pst-primary-sidebar"):
+        sidebar["role"] = "complementary"
+        sidebar["aria-label"] = "Chapters and search"
+
+
+def list_the_citations(page: BeautifulSoup) -> None:
+    """Make each entry of a bibliography an item of its list; Sphinx gives it a role that is no longer one."""
+    for entry in page.select(".citation-list > .citation"):
+        entry["role"] = "listitem"
+
+
+def head_the_rows(page: BeautifulSoup) -> None:
+    """In a table whose first column has no heading, let each row be headed by its first cell."""
+    for table in page.select("article table"):
+        corner = table.select_one("thead > tr > :first-child")
+        if not isinstance(corner, Tag) or corner.name != "th" or corner.get_text(strip=True):
+            continue
+        corner.name = "td"
+        for cell in table.select("tbody > tr > td:first-child"):
+            cell.name = "th"
+            cell["scope"] = "row"
