@@ -2,8 +2,9 @@
 
     python -m tools.check_site [SITE] [--screenshots FOLDER]
 
-The files: every internal link, anchor and image resolves, every image says what it shows, one first heading
-a page, nothing unresolved, no traceback, no script or style from elsewhere. The browser is the system's
+The files: every internal link, anchor and image resolves, every image says what it shows, figures are numbered and
+captioned, tables have header cells, headings leave out no level, one first heading a page, nothing unresolved, no
+traceback, no script or style from elsewhere. The browser is the system's
 Chromium; without one the second half is skipped in one line, except under CI=true, where that is an error.
 """
 
@@ -52,7 +53,7 @@ def check_files(site: Path) -> list[str]:
     found: list[str] = []
     for page, soup in soups.items():
         name = str(page.relative_to(site))
-        for fault in [*_links(site, page, soup, anchors), *_images(soup), *_text(soup)]:
+        for fault in [*_links(site, page, soup, anchors), *_images(soup), *_text(soup), *_structure(soup)]:
             found.append(f"{name}: {fault}")
     for sheet in sorted(site.rglob("*.css")):
         for hit in CSS_ELSEWHERE.findall(sheet.read_text(encoding="utf-8", errors="replace")):
@@ -114,6 +115,28 @@ def _text(soup: BeautifulSoup) -> Iterator[str]:
         yield f"unresolved: {hit}"
     for raw in article.find_all(class_="problematic"):
         yield f"unresolved: {raw.get_text()[:60]}"
+
+
+def _structure(soup: BeautifulSoup) -> Iterator[str]:
+    """What gives a page its form: figures with number and caption, tables with headings, headings without gaps."""
+    article = soup.find("article")
+    if not isinstance(article, Tag):
+        return
+    for figure in article.find_all("figure"):
+        if figure.select_one("figcaption .caption-number") is None:
+            yield f"figure without number and caption: {figure.get('id') or figure.get_text()[:40].strip()}"
+    for image in article.find_all("img"):
+        if image.find_parent("figure") is None and "inline" not in (image.get("class") or []):
+            yield f"image outside a figure: {str(image.get('alt') or '')[:60]}"
+    for table in article.find_all("table"):
+        if table.find("th") is None:
+            yield f"table without header cells: {table.get_text(' ', strip=True)[:60]}"
+    last = 0
+    for heading in article.find_all(["h1", "h2", "h3", "h4", "h5", "h6"]):
+        level = int(heading.name[1])
+        if last and level > last + 1:
+            yield f"heading level {level} after {last}: {heading.get_text()[:60].strip()}"
+        last = level
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,7 +14,10 @@ PAGE = """<!DOCTYPE html>
 <div class="onlyprint"><h1>T</h1></div>
 <article><h1 id="t">T</h1>
 <p><a href="#t">up</a> <a href="https://example.org/">out</a> <a href="other.html#there">other</a></p>
-<img src="a.svg" alt="Two bars, the left one taller">
+<figure id="f"><img src="a.svg" alt="Two bars, the left one taller">
+<figcaption><span class="caption-number">Fig. 1 </span>Two bars.</figcaption></figure>
+<table><tr><th>a</th></tr><tr><td>1</td></tr></table>
+<h2>Second</h2><h3>Third</h3>
 <pre>is it [?] or ???</pre>
 {planted}
 </article></body></html>
@@ -48,10 +51,14 @@ def test_a_sound_site_has_no_faults(plant: Plant) -> None:
         ('<a href="../../elsewhere.html">x</a>', "link out of the site"),
         ('<script src="https://example.org/x.js"></script>', "fetches from elsewhere"),
         ('<link rel="stylesheet" href="//example.org/x.css">', "fetches from elsewhere"),
-        ('<img src="a.svg">', "image without alt text"),
-        ('<img src="a.svg" alt=" ">', "image without alt text"),
-        ('<img src="a.svg" alt="_images/abc123.png">', "alt text is a file name"),
-        ('<img src="gone.svg" alt="A bar">', "broken link: gone.svg"),
+        ('<img class="inline" src="a.svg">', "image without alt text"),
+        ('<img class="inline" src="a.svg" alt=" ">', "image without alt text"),
+        ('<img class="inline" src="a.svg" alt="_images/abc123.png">', "alt text is a file name"),
+        ('<img class="inline" src="gone.svg" alt="A bar">', "broken link: gone.svg"),
+        ('<img src="a.svg" alt="A bar">', "image outside a figure: A bar"),
+        ('<figure id="g">x</figure>', "figure without number and caption: g"),
+        ("<table><tr><td>alone</td></tr></table>", "table without header cells: alone"),
+        ("<h5>Deep</h5>", "heading level 5 after 3: Deep"),
         ("<h1>Second</h1>", "2 first headings"),
         ("<p>as shown in [?]</p>", "unresolved: [?]"),
         ("<p>see ???</p>", "unresolved: ???"),
