@@ -60,6 +60,7 @@ def encode_network(
             ``classes`` call for, or a weight is not a finite number.
 
     Example:
+        >>> from resnest_edu.browser import encode_network
         >>> from resnest_edu.resnest import VARIANTS, resnest11_small
         >>> model = resnest11_small(2)
         >>> content = encode_network(model, VARIANTS["resnest11_small"], ["cat", "dog"])
@@ -99,6 +100,8 @@ def decode_network(content: Mapping[str, Any]) -> ResNeSt:
         ValueError: ``content`` is not whole.
 
     Example:
+        >>> import torch
+        >>> from resnest_edu.browser import decode_network, encode_network
         >>> from resnest_edu.resnest import VARIANTS, resnest11_small
         >>> model = resnest11_small(2).eval()
         >>> content = encode_network(model, VARIANTS["resnest11_small"], ["cat", "dog"])
@@ -126,8 +129,10 @@ def encode_scenes(images: Tensor, labels: Tensor) -> dict[str, Any]:
     """Pictures with their classes, as JSON can hold them. Shape: uint8 (N, 3, S, S), int64 (N,).
 
     Example:
-        >>> scenes = encode_scenes(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.tensor([4]))
-        >>> scenes
+        >>> import torch
+        >>> from resnest_edu.browser import encode_scenes
+        >>> images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+        >>> encode_scenes(images, torch.tensor([4]))
         {'size': 2, 'labels': [4], 'data': 'AAAAAAAAAAAAAAAA'}
     """
     return {"size": images.shape[-1], "labels": labels.tolist(), "data": _text(images.numpy())}
@@ -137,7 +142,10 @@ def decode_scenes(scenes: Mapping[str, Any]) -> TensorImages:
     """The pictures and classes that :func:`encode_scenes` has encoded.
 
     Example:
-        >>> scenes = encode_scenes(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.tensor([4]))
+        >>> import torch
+        >>> from resnest_edu.browser import decode_scenes, encode_scenes
+        >>> images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+        >>> scenes = encode_scenes(images, torch.tensor([4]))
         >>> decode_scenes(scenes).images.shape
         torch.Size([1, 3, 2, 2])
     """
@@ -158,7 +166,21 @@ def choose_scenes(model: nn.Module, data: TensorImages, *, each: int = 2, wrong:
 
 
 def write_script(path: Path, content: Mapping[str, Any]) -> None:
-    """Write ``content`` as a script that assigns it to ``LIVE_NETWORK``; the file appears whole or not at all."""
+    """Write ``content`` as a script that assigns it to ``LIVE_NETWORK``; the file appears whole or not at all.
+
+    Args:
+        path: of the script; its folder must exist.
+        content: what JSON can hold.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from resnest_edu.browser import write_script
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_script(Path(folder, "weights.js"), {"classes": ["cat"]})
+        ...     print(Path(folder, "weights.js").read_text(), end="")
+        self.LIVE_NETWORK = {"classes":["cat"]};
+    """
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(_BEGIN + json.dumps(content, separators=(",", ":")) + _END, encoding="utf-8")
     temporary.replace(path)
@@ -167,12 +189,17 @@ def write_script(path: Path, content: Mapping[str, Any]) -> None:
 def read_script(path: str | Path) -> dict[str, Any]:
     """What :func:`write_script` has written.
 
+    Args:
+        path: of the script.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not such a script.
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
+        >>> from resnest_edu.browser import read_script, write_script
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_script(Path(folder, "weights.js"), {"classes": ["cat"]})
         ...     read_script(Path(folder, "weights.js"))

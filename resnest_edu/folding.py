@@ -24,7 +24,9 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
             as many channels, or has no running statistics.
 
     Example:
+        >>> from torch import nn
         >>> from resnest_edu import resnest11_small
+        >>> from resnest_edu.folding import fold_batch_norms
         >>> folded = fold_batch_norms(resnest11_small(8))
         >>> any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
         False

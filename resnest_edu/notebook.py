@@ -44,6 +44,8 @@ def show_javascript(path: str | Path, *names: str) -> Markdown:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
+        >>> from resnest_edu.notebook import show_javascript
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "sum.js")
         ...     _ = path.write_text("function add(a, b) {\\n  return a + b;\\n}\\n")

@@ -33,6 +33,7 @@ MODULES = [
     "resnest",
     "contenders",
     "checkpoints",
+    "folding",
     "results",
     "statistics",
     "notebook",
