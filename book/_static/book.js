@@ -26,5 +26,6 @@ addEventListener('resize', () => {
 });
 addEventListener('load', async () => {
   await window.MathJax?.startup?.promise;
+  await document.fonts.ready;
   reachable();
 });
