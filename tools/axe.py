@@ -22,7 +22,8 @@ THIN = """() => {
   const kinds = new Set();
   const name = (e) => `${e.localName}.${e.className}`;
   for (const word of document.querySelectorAll('article :is(span, em, strong, code):not([id], [role], [tabindex])')) {
-    if (word.closest('mjx-container, figcaption, nav') || word.querySelector('[id], a, button, input, img')) continue;
+    if (word.closest('.math, mjx-container, figcaption, nav')) continue;
+    if (word.querySelector('[id], a, button, input, img')) continue;
     const ground = word.closest('.cell_output, .admonition, .highlight, dt, th, td') ?? document.body;
     const kind = `${name(word)} in ${name(word.parentElement)} on ${name(ground)}`;
     if (kinds.has(kind)) word.replaceWith(...word.childNodes);
@@ -33,7 +34,9 @@ THIN = """() => {
   const sizes = formulas.map((formula) => [formula.scrollWidth, formula.clientHeight]);
   formulas.forEach((formula, i) => {
     const box = document.createElement('span');
-    box.style.cssText = `display: inline-block; width: ${sizes[i][0]}px; height: ${sizes[i][1]}px`;
+    box.style.cssText = 'display: inline-block; overflow: hidden; font-size: 1px';
+    box.style.width = `${sizes[i][0]}px`;
+    box.style.height = `${sizes[i][1]}px`;
     box.textContent = 'x'; // an empty box would not count as something to scroll to
     formula.replaceChildren(box);
   });

@@ -204,7 +204,7 @@ def _check_page(watched: _Watched, url: str, widths: tuple[int, ...], picture: s
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             where = f"({width} px, {scheme})"
             try:
-                page.wait_for_function(SHOWN_THEME, arg=scheme, timeout=2000)
+                page.wait_for_function(SHOWN_THEME, arg=scheme)
             except TimeoutError:
                 yield f"{where}: the theme does not follow the reader's setting"
             for fault in page.evaluate(FAULTS):

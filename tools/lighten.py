@@ -17,12 +17,14 @@ from bs4 import BeautifulSoup, Tag
 from PIL import Image
 
 ICON_SCRIPT = "_static/scripts/fontawesome.js"
+LARGE = 40_000  # bytes; smaller pictures stay as they are
 STYLES = "_static/styles.css"
 SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
 # A page opened from the disk may not read the others, which the search does to quote them.
 FROM_DISK = "\nif (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;\n"
 # Classes that scripts put together from parts, so that no file holds their names.
 COMPOSED = ("bs-tooltip-", "was-validated")
+ANY_NAME = r'[\w-]+"?'
 MODIFIERS = ("solid", "regular", "brands", "lg", "stack", "fw")
 
 # An icon is a mask over the colour of the text, so it follows the theme.
@@ -52,11 +54,14 @@ def lighten(site: Path, finish: Callable[[BeautifulSoup], None] = lambda page: N
     sheets = common_sheets(pages)
     names = used_names(site, pages.values())
     styles = "".join(bundled(sheet, site / STYLES, names) for sheet in sheets) + icons
+    script = site / ICON_SCRIPT
+    styles = without_glyphs(styles, script.read_text(encoding="utf-8") if script.exists() else "")
     (site / STYLES).write_text(styles, encoding="utf-8")
+    packed = pack_images(site)
     for path, page in pages.items():
         use_bundle(path, page, sheets, site / STYLES)
         defer_scripts(path, page)
-        size_images(path, page)
+        size_images(path, page, packed)
         finish(page)
         path.write_text(str(page), encoding="utf-8")
     for unused in (*sheets, site / ICON_SCRIPT, *(site / "_static").rglob("*.map")):
@@ -83,15 +88,34 @@ def icon_styles(site: Path, pages: Iterable[BeautifulSoup]) -> str:
         named |= {name[3:] for tag in page.select("[class*=fa-]") for name in tag["class"] if name.startswith("fa-")}
     rules = [ICONS]
     for name in sorted(named.difference(MODIFIERS)):
-        drawn = re.search(rf'[{{,]"?{re.escape(name)}"?:\[(\d+),(\d+),\[[^\]]*\],"[0-9a-f]+","([^"]+)"\]', drawings)
-        if drawn:
-            width, height, outline = drawn.groups()
-            image = (
-                f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'><path d='{outline}'/></svg>"
-            )
-            image = image.replace("<", "%3C").replace(">", "%3E")
-            rules.append(f'.fa-{name} {{ --icon: url("data:image/svg+xml,{image}"); }}\n')
+        if image := drawn(drawings, rf'[{{,]"?{re.escape(name)}"?', "[0-9a-f]+"):
+            rules.append(f".fa-{name} {{ --icon: {image}; }}\n")
     return "".join(rules)
+
+
+def drawn(drawings: str, name: str, code: str) -> str:
+    """The icon of that name or code as an image, from the source of the theme's script."""
+    found = re.findall(rf'{name}:\[(\d+),(\d+),\[[^\]]*\],"{code}","([^"]+)"\]', drawings)
+    if not found:
+        return ""
+    width, height, outline = found[-1]  # the filled one of several comes last
+    drawing = f"%3Cpath d='{outline}'/%3E%3C/svg%3E"
+    opening = f"%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width} {height}'%3E"
+    return f'url("data:image/svg+xml,{opening}{drawing}")'
+
+
+def without_glyphs(styles: str, drawings: str) -> str:
+    """`styles` with the icons that it takes from the font, by their codes, as images too."""
+
+    def image(glyph: re.Match[str]) -> str:
+        code = glyph[2].lstrip("\\") if len(glyph[2]) > 1 else f"{ord(glyph[2]):x}"
+        return f"{glyph[1]}: {drawn(drawings, ANY_NAME, code) or 'none'}"
+
+    styles = re.sub(r'(--pst-icon-[\w-]+):\s*"(\\[0-9a-f]+|.)"', image, styles)
+    mask = r"var(\1) center / contain no-repeat"
+    box = "display: inline-block; width: 1em; height: 1em; background: currentColor"
+    image_box = f'content: ""; {box}; -webkit-mask: {mask}; mask: {mask}'
+    return re.sub(r"content:\s*var\((--pst-icon-[\w-]+)\)", image_box, styles)
 
 
 # --- Styles ---
@@ -224,14 +248,38 @@ def defer_scripts(path: Path, page: BeautifulSoup) -> None:
             script["defer"] = "defer"
 
 
-def size_images(path: Path, page: BeautifulSoup) -> None:
+def pack_images(site: Path) -> dict[Path, Path]:
+    """Write the large pictures of cells as WebP, without loss unless that is still large; what replaces what."""
+    replaced = {}
+    for file in sorted((site / "_images").glob("*.png")):
+        if file.stat().st_size < LARGE:
+            continue
+        smaller = file.with_suffix(".webp")
+        with Image.open(file) as opened:
+            picture = opened.convert("RGBA" if "A" in opened.getbands() else "RGB")
+            picture.save(smaller, lossless=True, method=4)
+            if smaller.stat().st_size > 2 * LARGE:
+                picture.save(smaller, quality=90, method=4)
+        if smaller.stat().st_size < file.stat().st_size:
+            replaced[file] = smaller
+            file.unlink()
+        else:
+            smaller.unlink()
+    return replaced
+
+
+def size_images(path: Path, page: BeautifulSoup, packed: dict[Path, Path]) -> None:
     """Give images their size, so that text does not jump; those after the first wait until they are near."""
+    for tag, attribute in [(tag, "src") for tag in page.find_all("img")] + [(a, "href") for a in page.find_all("a")]:
+        if smaller := packed.get(_local(path, str(tag.get(attribute)))):
+            tag[attribute] = os.path.relpath(smaller, path.parent)
     article = page.find("article")
     images = article.find_all("img") if isinstance(article, Tag) else []
     for i, image in enumerate(images):
         if i:
             image["loading"] = "lazy"
         file = _local(path, str(image.get("src")))
-        if file.suffix == ".png" and file.exists() and not image.has_attr("width") and not image.has_attr("style"):
+        raster = file.suffix in (".png", ".webp") and file.exists()
+        if raster and not image.has_attr("width") and not image.has_attr("style"):
             with Image.open(file) as picture:
                 image["width"], image["height"] = map(str, picture.size)

@@ -125,7 +125,7 @@ def test_what_only_a_browser_sees_is_found(plant: Plant, monkeypatch: pytest.Mon
 def test_axe_the_scales_and_the_tab_key_find_their_faults(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(browser, "PATIENCE", 2000)
     monkeypatch.setattr(browser, "SAMPLES", ("index.html",))
-    monkeypatch.setattr(weight, "LIMIT", 1000)
+    monkeypatch.setattr(weight, "LIMIT", 10)
     planted = """
       <p style="color: #aaa; background: #fff">pale</p>
       <input type="text">
