@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from resnest_edu.arguments import require_one_of, require_positive_int
+from resnest_edu.arguments import require_positive_int
 from resnest_edu.checkpoints import HEAD, load_checkpoint
 from resnest_edu.resnest import Backbone, create_model
 from resnest_edu.training.checkpoint import load_checkpoint as load_run
@@ -84,7 +84,9 @@ class StageBackbone(nn.Module):
         super().__init__()
         first = next(iter(body.strides.values())).bit_length() - 1
         layers = {f"C{first + i}": name for i, name in enumerate(body.strides)}
-        require_one_of("norm", norm, get_args(Norm))
+        if norm not in get_args(Norm):
+            choices = ", ".join(get_args(Norm))
+            raise ValueError(f"norm (={norm!r}) must be one of {choices}")
         parts = ["stem", *layers]
         if type(frozen_stages) is not int or not 0 <= frozen_stages <= len(parts):
             limit = f"{len(parts)}, the number of parts ({', '.join(parts)})"

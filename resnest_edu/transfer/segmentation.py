@@ -90,12 +90,11 @@ def create_segmenter(
         raise ValueError(f"num_classes (={num_classes!r}) must be {at_least}")
     stride = list(backbone.strides.values())[-1]
     if stride > 16:
-        advice = "at most 16: build the backbone with output_stride=16 or 8"
-        raise ValueError(f"backbone's last stride (={stride}) must be {advice}")
+        advice = "build the backbone with output_stride=16 or 8"
+        raise ValueError(f"backbone's last stride (={stride}) must be at most 16: {advice}")
     channels = list(backbone.channels.values())
     if auxiliary and len(channels) < 2:
-        single = "must be False for a backbone with a single stage"
-        raise ValueError(f"auxiliary (=True) {single}")
+        raise ValueError("auxiliary (=True) must be False for a backbone with a single stage")
     if atrous_rates is None:
         atrous_rates = tuple(reach // stride for reach in REACH)
     if not atrous_rates or any(type(r) is not int or r < 1 for r in atrous_rates):
