@@ -266,7 +266,7 @@ def test_nothing_is_loaded_until_the_reader_asks_and_nothing_from_elsewhere(figu
 
 
 def test_the_button_says_how_much_it_loads(figure: Page) -> None:
-    said = int(re.search(r"\((\d+) kB\)", figure.locator(".live-load").inner_text()).group(1))  # type: ignore[union-attr]
+    said = int(re.search(r"\((\d+)\skB\)", figure.locator(".live-load").inner_text()).group(1))  # type: ignore[union-attr]
     assert said == round((FOLDER / NAME).stat().st_size / 1000)
 
 
