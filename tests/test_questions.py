@@ -1,10 +1,16 @@
 """What the book's page of questions says that code does."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from PIL import Image
 from torch import nn
+from torchvision.transforms import v2
 
-from resnest_edu import Bottleneck, RadixMajorSplitAttention, create_model
+from resnest_edu import Bottleneck, RadixMajorSplitAttention, create_model, load_checkpoint
+from resnest_edu.training import folder_data, get_recipe, train
+from resnest_edu.training.augment import normalize
 
 
 @pytest.fixture
@@ -50,6 +56,65 @@ def test_any_input_size(size):
 def test_what_must_divide(channels, radix, cardinality, message):
     with pytest.raises(ValueError, match=message):
         RadixMajorSplitAttention(channels, channels, radix=radix, cardinality=cardinality)
+
+
+def test_a_picture_is_prepared_as_the_published_weights_expect_it(model):
+    prepare = v2.Compose(
+        [
+            v2.Resize(256),
+            v2.CenterCrop(224),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    image = torch.randint(0, 256, (3, 300, 400), dtype=torch.uint8)
+    prepared = prepare(image)[None]
+    assert prepared.shape == (1, 3, 224, 224)
+    ours = normalize(v2.functional.center_crop(v2.functional.resize(image, [256]), [224])[None])
+    torch.testing.assert_close(prepared, ours)
+    assert model.eval()(prepared).shape == (1, 10)
+    with pytest.raises(RuntimeError):
+        model(image[None])
+
+
+def test_a_stem_for_grey_images_answers_as_the_old_one_to_three_equal_channels(model):
+    image = torch.rand(2, 1, 32, 32)
+    before = model.eval()(image.expand(-1, 3, -1, -1))
+    first = model.conv1[0]
+    grey = nn.Conv2d(1, first.out_channels, 3, stride=first.stride, padding=1, bias=False)
+    grey.weight.data = first.weight.data.sum(dim=1, keepdim=True)
+    model.conv1[0] = grey
+    torch.testing.assert_close(model(image), before)
+
+
+def test_the_block_in_place_of_a_convolution_of_stride_two():
+    attention = nn.Sequential(RadixMajorSplitAttention(64, 64, radix=2), nn.AvgPool2d(3, stride=2, padding=1))
+    out = attention(torch.randn(2, 64, 32, 32))
+    assert out.shape == (2, 64, 16, 16)
+    assert out.min() >= 0  # it has been through a ReLU
+
+
+def test_fine_tuning_on_a_folder(tmp_path, model):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for i in range(3):
+                array = torch.randint(0, 256, (20, 24, 3), dtype=torch.uint8).numpy()
+                Image.fromarray(array).save(folder / f"{i}.png")
+    published = tmp_path / "published.pt"
+    torch.save(model.state_dict(), published)
+    as_on_the_page = replace(
+        get_recipe("cifar10-quick"), model="resnest50", image_size=224, batch_size=32, base_rate=0.05, epochs=10
+    )
+    recipe = replace(as_on_the_page, model="resnest11_small", image_size=32, batch_size=3, epochs=1, warmup_epochs=0.5)
+    train_data, test_data, classes = folder_data(tmp_path, recipe, skip_broken=False, workers=1)
+    fresh = create_model(recipe.model, num_classes=len(classes))
+    load_checkpoint(fresh, published, new_head=True)
+    assert torch.equal(fresh.conv1[0].weight, model.conv1[0].weight)
+    history = train(fresh, train_data, test_data, recipe, progress=False)
+    assert classes == ("cat", "dog") and 0 <= history[-1].score <= 1
+    assert not torch.equal(fresh.conv1[0].weight, model.conv1[0].weight)
 
 
 def test_the_exported_program_computes_the_same(model):

@@ -14,6 +14,7 @@ def mend(page: BeautifulSoup) -> None:
     name_the_sidebar(page)
     list_the_citations(page)
     head_the_rows(page)
+    download_notebooks(page)
 
 
 def name_by_what_is_read(page: BeautifulSoup) -> None:
@@ -47,3 +48,10 @@ def head_the_rows(page: BeautifulSoup) -> None:
         for cell in table.select("tbody > tr > td:first-child"):
             cell.name = "th"
             cell["scope"] = "row"
+
+
+def download_notebooks(page: BeautifulSoup) -> None:
+    """Let the button for the source save the file; the theme has it shown as text in a new window."""
+    for link in page.select("a.btn-download-source-button"):
+        link["download"] = ""
+        del link["target"]

@@ -87,3 +87,11 @@ def test_names_roles_and_row_headers_are_mended() -> None:
     assert page.select_one("#pst-primary-sidebar[role=complementary][aria-label]")
     assert not page.select("summary[aria-label]") and page.select_one(".citation[role=listitem]")
     assert [cell.get_text() for cell in page.select("th")] == ["a", "row"]
+
+
+def test_the_button_for_the_source_saves_the_file() -> None:
+    link = '<a class="btn btn-download-source-button" href="../_sources/a.ipynb" target="_blank">.ipynb</a>'
+    page = BeautifulSoup(link, "html.parser")
+    mend(page)
+    button = page.select_one("a")
+    assert button is not None and button.has_attr("download") and not button.has_attr("target")
