@@ -150,6 +150,22 @@ def test_a_channel_reaches_what_it_reaches_in_the_modules(script: Page, radix: i
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), ALL)
+def test_what_a_channel_is_made_from_is_what_it_meets_before_it(script: Page, radix: int, cardinality: int) -> None:
+    before = """A.STAGES.every((stage, i) => {
+      const block = A.flow(d, a, b, c, e);
+      return block.sources[stage].every((_, n) => {
+        const made = A.upstream(block, stage, n), met = A.reach(block, stage, n);
+        return A.STAGES.every((each, j) => {
+          const expected = j < i ? [...met[each]] : j === i ? [n] : [];
+          return String([...made[each]].sort()) === String(expected.sort());
+        });
+      });
+    })"""
+    for layout, mistake in itertools.product(LAYOUTS, MISTAKES):
+        assert ask(script, before, radix, cardinality, widths(radix, cardinality)[-1], layout, mistake)
+
+
+@pytest.mark.parametrize(("radix", "cardinality"), ALL)
 def test_a_path_is_that_of_the_channel_itself(script: Page, radix: int, cardinality: int) -> None:
     paths = """A.flow(d, a, b, c, "none").holds.conv2.map((_, n) => {
       const path = A.path(A.flow(d, a, b, c, "none"), "conv2", n);

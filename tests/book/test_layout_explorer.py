@@ -82,7 +82,8 @@ def cells(page: Page, layout: str, stage: str) -> Locator:
 
 
 def told(page: Page) -> str:
-    return page.locator(".le-told").inner_text().replace("\u00a0", " ")
+    said = page.locator(".le-followed, .le-told").all_inner_texts()
+    return "\n".join(said).replace("\u00a0", " ")
 
 
 def test_it_is_small_and_classic() -> None:
@@ -191,7 +192,43 @@ def test_the_slider_follows_too_for_those_who_cannot_hit_a_channel(open_page: Op
     assert "r = 0, k = 0, c = 0" in told(page)
     page.keyboard.press("ArrowRight")
     assert "r = 0, k = 0, c = 1" in told(page)
-    assert page.locator("input[type=range]").get_attribute("aria-valuetext") is not None
+    assert page.locator("input[type=range]").get_attribute("aria-valuetext").startswith("1: ")
+
+
+def test_number_0_is_drawn_like_any_other(open_page: Open) -> None:
+    page = open_page()
+    page.focus("input[type=range]")
+    page.keyboard.press("Home")
+    for layout in ("cardinality-major", "radix-major"):
+        numbers = page.locator(f"svg[data-layout={layout}] .le-number").all_text_contents()
+        assert numbers == ["0", "1", "0", "0", "0", "0", "0", "0"]
+
+
+def test_hollow_dots_go_in_and_full_ones_come_out(open_page: Open) -> None:
+    page = open_page()
+    dots = page.locator("svg[data-layout=radix-major] circle.le-hollow, svg[data-layout=radix-major] circle.le-full")
+    kinds = "(all) => all.map((one) => one.getAttribute('class'))"
+    below = "(all) => all.map((one) => Number(one.getAttribute('cy')))"
+
+    def row(stage: str) -> float:
+        cell = cells(page, "radix-major", stage).first
+        return float(cell.get_attribute("y")) + float(cell.get_attribute("height")) / 2
+
+    cells(page, "radix-major", "output").nth(5).hover()  # all of group 1 but the channel's own two splits
+    assert set(dots.evaluate_all(kinds)) == {"le-hollow"}
+    assert dots.evaluate_all(below).count(row("conv2")) == 6
+    assert "it is made from channels" in told(page)
+    cells(page, "radix-major", "conv2").nth(5).hover()
+    assert set(dots.evaluate_all(kinds)) == {"le-full"}
+    assert dots.evaluate_all(below).count(row("output")) == 3
+    assert "it reaches channels 4–7" in told(page)
+    cells(page, "radix-major", "logits").nth(9).hover()
+    both = set(zip(dots.evaluate_all(kinds), dots.evaluate_all(below), strict=True))
+    assert both >= {("le-hollow", row("context")), ("le-full", row("attention"))}
+    assert not both & {("le-full", row("context")), ("le-hollow", row("attention"))}
+    legend = page.locator(".le-legend")
+    assert legend.locator("span:has(.le-hollow)").inner_text() == "it is made from these"
+    assert legend.locator("span:has(.le-full)").inner_text() == "it reaches these"
 
 
 @pytest.mark.parametrize(
@@ -222,6 +259,45 @@ def test_a_mistake_shows_where_wires_cross_and_that_shapes_agree(
     choose(page, cardinality=1)
     assert page.locator(".le-diagrams .le-cross").count() == 0
     assert "K = 1" in page.locator(".le-verdict").inner_text()
+
+
+def test_a_mistake_is_shown_where_it_was_made(open_page: Open) -> None:
+    page = open_page(width=390)
+    shown = page.locator("svg[data-layout]")
+    page.check("input[name=shown][value=cardinality-major]")
+    for mistake in ("naive", "outputs only", "untransposed"):
+        choose(page, mistake=mistake)
+        assert shown.get_attribute("data-layout") == "radix-major"
+        assert page.is_checked("input[name=shown][value=radix-major]")
+        assert shown.locator(".le-cross").count() > 0
+        page.check("input[name=shown][value=cardinality-major]")
+    choose(page, radix=3, mistake="none")
+    assert shown.get_attribute("data-layout") == "cardinality-major"
+
+
+@pytest.mark.parametrize(("width", "tallest"), [(720, 960), (390, 1180)])
+def test_cause_and_effect_are_near_each_other(open_page: Open, width: int, tallest: int) -> None:
+    page = open_page(width=width)
+    for mistake in ("none", "naive", "outputs only", "untransposed"):
+        choose(page, mistake=mistake)
+        assert page.locator("#layout-explorer").bounding_box()["height"] < tallest
+    tops = [page.locator(each).bounding_box()["y"] for each in (".le-slider", ".le-told", ".le-diagrams")]
+    assert tops == sorted(tops)
+
+
+@pytest.mark.parametrize("width", [760, 390])
+def test_the_drawing_stays_in_its_place_whatever_is_said_above_it(open_page: Open, width: int) -> None:
+    page = open_page(width=width)
+    choose(page, mistake="untransposed")
+    tops = page.evaluate("""() => {
+      const stage = document.querySelector(".le-diagrams"), found = new Set();
+      for (const cell of document.querySelectorAll("[role=gridcell]")) {
+        cell.dispatchEvent(new PointerEvent("pointerover", { bubbles: true, pointerType: "mouse" }));
+        found.add(stage.getBoundingClientRect().top);
+      }
+      return [...found];
+    }""")
+    assert len(tops) == 1
 
 
 def test_it_fits_a_phone(open_page: Open) -> None:
@@ -256,6 +332,26 @@ def test_text_can_be_read_light_and_dark(open_page: Open, scheme: str) -> None:
     for kind in (".le-cross", ".le-wire", ".le-bus"):
         color = page.eval_on_selector(kind, "(one) => getComputedStyle(one).stroke")
         assert contrast(luminance(color), ground) >= 3, kind
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_wire_runs_through_a_title(open_page: Open, scheme: str) -> None:
+    page = open_page(scheme=scheme)
+    choose(page, mistake="naive")
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    plates = page.locator("svg[data-layout=radix-major] .le-plate")
+    assert set(plates.evaluate_all("(all) => all.map((one) => getComputedStyle(one).fill)")) == {ground}
+    titles = page.locator("svg[data-layout] :is(.le-title, .le-bad)")
+    bare = titles.evaluate_all("""(all) => all.filter((one) => {
+      const svg = one.ownerSVGElement, box = one.getBBox();
+      const follows = (a, b) => a.compareDocumentPosition(b) & Node.DOCUMENT_POSITION_FOLLOWING;
+      return ![...svg.querySelectorAll(".le-plate")].some((plate) => {
+        const at = plate.getBBox();
+        return at.x <= box.x && at.x + at.width >= box.x + box.width && at.y <= box.y + 1 && at.height >= 12 &&
+          follows(plate, one) && [...svg.querySelectorAll(".le-wire, .le-band")].every((wire) => follows(wire, plate));
+      });
+    }).map((one) => one.textContent)""")
+    assert bare == []
 
 
 def luminance(color: str) -> float:

@@ -160,19 +160,28 @@ var LayoutArithmetic = (function () {
     return result;
   }
 
-  /* All that channel n of a stage is made from and all that is made from it: {stage: set of numbers}. */
-  function reach(block, stage, n) {
+  function none() {
     var met = {};
     STAGES.forEach(function (each) { met[each] = new Set(); });
+    return met;
+  }
+
+  /* All that channel n of a stage is made from, itself included: {stage: set of numbers}. */
+  function upstream(block, stage, n) {
+    var met = none();
     function back(at, i) {
       if (met[at].has(i)) return;
       met[at].add(i);
       block.sources[at][i].forEach(function (wire) { back(wire[0], wire[1]); });
     }
     back(stage, n);
+    return met;
+  }
+
+  /* All that it is made from and all that is made from it. */
+  function reach(block, stage, n) {
+    var met = upstream(block, stage, n), down = none();
     // Stages are in the order of the computation, so one pass finds whatever is downstream.
-    var down = {};
-    STAGES.forEach(function (each) { down[each] = new Set(); });
     down[stage].add(n);
     STAGES.slice(STAGES.indexOf(stage) + 1).forEach(function (each) {
       block.sources[each].forEach(function (from, i) {
@@ -197,8 +206,7 @@ var LayoutArithmetic = (function () {
       if (stage === "logits") return block.sources.attention[m][0][1] === n;
       return j === n; // context, output
     });
-    var met = {};
-    STAGES.forEach(function (each) { met[each] = new Set(); });
+    var met = none();
     through.forEach(function (m) {
       var slot = block.owners[m], j = slot.k * share + slot.c;
       met.input.add(0);
@@ -230,6 +238,7 @@ var LayoutArithmetic = (function () {
     number: number,
     flow: flow,
     wrongValues: wrongValues,
+    upstream: upstream,
     reach: reach,
     path: path,
     twin: twin,

@@ -14,7 +14,7 @@
 
   // Sizes in pixels. The drawing is never scaled, so its text is as large on a phone as on a desk.
   var GUTTER = 34; // left of the strips: the symbols, and U's way past the attention
-  var STRIP = 20, NAMES = 14, FALL = 28, TITLE = 17; // a strip, its blocks' names, the wires, the next strip's title
+  var STRIP = 18, NAMES = 13, FALL = 16, TITLE = 15; // a strip, its blocks' names, the wires, the next strip's title
   var LEAST_CELL = 7, LEAST_BLOCK = 24; // below these a drawing scrolls in its box
   var BESIDE = 8.5; // with cells at least so wide, the two layouts stand side by side
 
@@ -22,7 +22,7 @@
     none: "right",
     naive: "naive copy",
     "outputs only": "outputs only",
-    untransposed: "untransposed",
+    untransposed: "untransposed (old view)",
   };
 
   /* ---- small helpers ------------------------------------------------------------------------------------------ */
@@ -37,7 +37,7 @@
 
   function fill(element, attributes, children) {
     Object.keys(attributes || {}).forEach(function (key) { element.setAttribute(key, attributes[key]); });
-    [].concat(children || []).forEach(function (child) { element.append(child); });
+    [].concat(children === undefined ? [] : children).forEach(function (child) { element.append(child); });
     return element;
   }
 
@@ -116,7 +116,7 @@
     var met = A.reach(block, stage, n), late = A.STAGES.indexOf(stage) > A.STAGES.indexOf("conv2");
     var end = stage === "output" ? met.conv2 : met.output, held = block.holds[stage === "output" ? "conv2" : "output"];
     var groups = new Set(Array.from(end, function (i) { return held[i].k; }));
-    if (stage === "output") said += "Through the attention it depends on " + channels(end) + " of the 3×3";
+    if (stage === "output") said += "Through the attention it is made from " + channels(end) + " of the 3×3";
     else said += (late ? "It reaches " : "Through the attention it reaches ") + channels(end) + " of V";
     var K = block.holds.hidden.length;
     if (K === 1) return said + ".";
@@ -185,7 +185,7 @@
     A.STAGES.forEach(function (stage) {
       rows[stage] = y;
       y += STRIP + NAMES + FALL + TITLE;
-      if (stage === "input") y -= NAMES;
+      if (stage === "input") y -= 5; // no names, but a title in the way of the wires
       if (stage === "attention") {
         rows.again = rows.attention + STRIP + NAMES + 2; // U once more, below the weights that it is multiplied by
         y += STRIP + NAMES + 2;
@@ -202,6 +202,7 @@
 
     var bands = draw("g", { "aria-hidden": "true" }), marks = draw("g", { class: "le-marks", "aria-hidden": "true" });
     var joins = draw("g", { class: "le-marks", "aria-hidden": "true" });
+    var plates = draw("g", { "aria-hidden": "true" }); // below the titles, so that no wire runs through them
     var texts = draw("g", { class: "le-texts", "aria-hidden": "true" });
     var crosses = draw("g", { "aria-hidden": "true" });
     var again = draw("g", { "aria-hidden": "true" });
@@ -279,7 +280,7 @@
         var wide = at[1] > 64;
         var name = one.k === undefined ? "" : wide ? "k=" + one.k : "k" + one.k;
         if (one.r !== undefined) name = (wide ? "r=" + one.r + ", " : "r" + one.r + (at[1] > 36 ? " " : "")) + name;
-        if (name) texts.append(text(at[0] + at[1] / 2, y + STRIP + 11, name, at[1] < 30 ? "le-name le-tight" : "le-name"));
+        if (name) texts.append(text(at[0] + at[1] / 2, y + STRIP + 10, name, at[1] < 30 ? "le-name le-tight" : "le-name"));
         if (first) {
           texts.append(draw("path", { d: "M" + at[0] + " " + (y - 2) + "v" + (STRIP + 4), class: "le-edge" }));
         }
@@ -306,7 +307,7 @@
       cells[stage] = strip(stage, rows[stage], row, block.holds[stage], true);
       grid.append(row);
       texts.append(text(GUTTER, rows[stage] - 5, title[stage].trim(), "le-title"));
-      if (symbols[stage]) texts.append(text(GUTTER - 8, rows[stage] + (stage === "conv2" ? 9 : 14), symbols[stage], "le-symbol"));
+      if (symbols[stage]) texts.append(text(GUTTER - 8, rows[stage] + (stage === "conv2" ? 8 : 13), symbols[stage], "le-symbol"));
       var bad = wrong ? wrong[stage].filter(Boolean).length : 0;
       if (bad) {
         var share = bad === wrong[stage].length ? "all" : bad + " of " + wrong[stage].length;
@@ -314,11 +315,19 @@
       }
     });
     cells.again = strip("again", rows.again, again, block.holds.conv2, false);
-    texts.append(text(GUTTER - 8, rows.again + 10, "×U", "le-symbol"));
+    texts.append(text(GUTTER - 8, rows.again + 9, "×U", "le-symbol"));
 
     var svg = draw("svg", {
       width: width, height: height, viewBox: "0 0 " + width + " " + height, "data-layout": block.layout,
-    }, [bands, bus, grid, again, joins, texts, crosses, marks]);
+    }, [bands, bus, grid, again, joins, plates, texts, crosses, marks]);
+
+    /* Once the drawing stands on the page, and its texts have a size. */
+    function plate() {
+      texts.querySelectorAll(".le-title, .le-bad").forEach(function (each) {
+        var box = each.getBBox();
+        plates.append(draw("rect", { x: box.x - 2, y: box.y, width: box.width + 5, height: TITLE - 2, class: "le-plate" }));
+      });
+    }
 
     /* Mark the way of a channel; without arguments, of none. */
     function follow(stage, n) {
@@ -330,18 +339,21 @@
       var start = stage === undefined ? cells.conv2[0] : cells[stage][n];
       start.setAttribute("tabindex", "0");
       if (stage === undefined) return;
-      var path = A.path(block, stage, n), met = A.reach(block, stage, n);
+      var path = A.path(block, stage, n), met = A.reach(block, stage, n), made = A.upstream(block, stage, n);
       path.again = path.conv2;
       path.conv1.forEach(function (i) { met.conv1.add(i); });
       met.again = met.conv2;
-      var dots = draw("g", { class: "le-dots" });
+      made.again = made.conv2;
+      var dots = draw("g");
       marks.append(dots);
       A.STAGES.concat("again").forEach(function (each) {
         cells[each].forEach(function (rect, i) {
           rect.classList.toggle("le-met", met[each].has(i));
           if (met[each].has(i) && !path[each].has(i)) {
-            var real = each === "again" ? "conv2" : each, radius = Math.min(2.6, span(real, i)[1] / 5);
-            dots.append(draw("circle", { cx: middle(real, i), cy: rows[each] + STRIP / 2, r: radius }));
+            var real = each === "again" ? "conv2" : each, radius = Math.min(2.8, span(real, i)[1] / 4);
+            dots.append(draw("circle", {
+              cx: middle(real, i), cy: rows[each] + STRIP / 2, r: radius, class: made[each].has(i) ? "le-hollow" : "le-full",
+            }));
           }
         });
       });
@@ -383,14 +395,14 @@
       }
       marks.append(draw("rect", { x: at[0] + 0.5, y: y, width: Math.max(at[1] - 1, 3), height: STRIP, class: "le-mark" }));
       if (at[1] >= 7 * String(n).length + 1) {
-        marks.append(text(at[0] + at[1] / 2, y + 14, n, "le-number"));
+        marks.append(text(at[0] + at[1] / 2, y + 13, n, "le-number"));
       } else if (many < 3) { // beside the mark, where the cell is too narrow
         var right = at[0] + at[1] + 16 < width;
-        marks.append(text(right ? at[0] + at[1] + 3 : at[0] - 3, y + 14, n, "le-number le-beside" + (right ? "" : " le-left")));
+        marks.append(text(right ? at[0] + at[1] + 3 : at[0] - 3, y + 13, n, "le-number le-beside" + (right ? "" : " le-left")));
       }
     }
 
-    return { svg: svg, cells: cells, middle: middle, follow: follow, block: block };
+    return { svg: svg, cells: cells, middle: middle, follow: follow, plate: plate };
   }
 
   /* ---- the whole figure ---------------------------------------------------------------------------------------- */
@@ -420,33 +432,34 @@
       var box = make("select", { name: name }, options.map(function (n) { return make("option", { value: n }, "" + n); }));
       return { box: box, label: make("label", {}, [make("span", {}, letter), box]) };
     }
-    function radios(legend, name, options, kind) {
+    function radios(called, word, name, options, kind) {
       var inputs = Object.keys(options).map(function (value) {
         return make("label", {}, [make("input", { type: "radio", name: name, value: value }), options[value]]);
       });
-      return make("fieldset", { class: kind }, [make("legend", {}, legend)].concat(inputs));
+      return make("div", { role: "radiogroup", "aria-label": called, class: kind }, [make("strong", {}, word)].concat(inputs));
     }
 
     var R = select("radix", "radix R", [1, 2, 3, 4]), K = select("cardinality", "cardinality K", [1, 2, 3, 4]);
     var C = select("channels", "channels C", [8]);
-    var slider = make("input", { type: "range", name: "channel", min: 0, step: 1 });
-    var sliderText = make("output", {});
-    var mistakes = radios("Conversion to radix-major", "mistake", MISTAKES, "le-mistakes");
-    var switcher = radios("Layout shown", "shown", {
-      "cardinality-major": "cardinality-major (k r c)", "radix-major": "radix-major (r k c)",
-    }, "le-switch");
+    var slider = make("input", { type: "range", name: "channel", min: 0, step: 1, "aria-label": "follow channel of the 3×3" });
+    // Each message stands under the controls that change it, and both above the drawing.
+    var judged = make("p", { class: "le-verdict", role: "status" });
+    var followed = make("p", { class: "le-followed", role: "status" });
+    var told = make("div", { class: "le-told", role: "status" });
     var form = make("form", { class: "le-controls", "aria-label": "Settings of the explorer" }, [
       make("div", { class: "le-numbers" }, [R.label, K.label, C.label]),
-      mistakes,
-      make("label", { class: "le-slider" }, [make("span", {}, ["follow channel of the 3×3 ", sliderText]), slider]),
-      switcher,
+      radios("Conversion to radix-major", "Conversion", "mistake", MISTAKES, "le-mistakes"),
+      make("div", { class: "le-room" }, judged),
+      radios("Layout shown", "Layout shown", "shown", {
+        "cardinality-major": "cardinality-major", "radix-major": "radix-major",
+      }, "le-switch"),
+      make("label", { class: "le-slider" }, [make("span", {}, "follow"), slider]),
+      followed,
     ]);
-    var judged = make("p", { class: "le-verdict", role: "status" });
     var stage = make("div", { class: "le-diagrams" });
-    var told = make("div", { class: "le-told", role: "status" });
     var legend = make("div", { class: "le-legend" });
     root.textContent = "";
-    root.append(form, make("div", { class: "le-room" }, judged), stage, told, legend);
+    root.append(form, told, stage, legend);
     root.classList.add("le-ready");
 
     function numbers() {
@@ -473,17 +486,22 @@
         }));
         return make("span", {}, [box, words]);
       }
+      function dot(kind, words) {
+        legend.append(make("span", {}, [draw("svg", { width: 12, height: 16, "aria-hidden": "true" },
+          draw("circle", { cx: 6, cy: 8, r: 3, class: kind })), words]));
+      }
       legend.textContent = "";
       for (var r = 0; r < state.R; r++) legend.append(swatch({ r: r, k: 0 }, "split r=" + r));
       legend.append(swatch({ k: 0 }, "splits added"));
       legend.append(make("span", {}, [draw("svg", { width: 16, height: 16, "aria-hidden": "true" },
         draw("rect", { x: 3, y: 1, width: 10, height: 14, class: "le-mark" })), "followed"]));
+      dot("le-hollow", "it is made from these");
+      dot("le-full", "it reaches these");
       if (judged.classList.contains("le-spoilt")) legend.append(make("span", {}, [draw("svg", { width: 30, height: 16, "aria-hidden": "true" }, [
         draw("path", { d: "M1 8H29", class: "le-wire le-wrong" }),
         draw("path", { d: "M11 4l8 8m0 -8l-8 8", class: "le-cross" }),
       ]), "joins what does not belong together"]));
-      legend.append(make("span", {}, "Dot: makes the followed channel, or is reached by it. " +
-        "The shade is the cardinal group. Arrow keys walk from channel to channel, Escape lets go."));
+      legend.append(make("span", {}, "The shade is the cardinal group. Arrow keys walk from channel to channel, Escape lets go."));
     }
 
     function build() {
@@ -502,11 +520,13 @@
         var made = diagram(block, both ? half : Math.max(width, least), state, layout === "radix-major" ? wrong : null);
         var heading = layout[0].toUpperCase() + layout.slice(1) + "  " + ORDERS[layout];
         stage.append(make("div", { class: "le-diagram" }, [make("p", { class: "le-heading" }, heading), made.svg]));
+        made.plate();
         diagrams[layout] = made;
       });
       judged.textContent = verdict(state, wrong, A.flow("radix-major", state.R, state.K, state.C, state.mistake));
       judged.classList.toggle("le-spoilt", state.mistake !== "none" && Math.min(state.R, state.K) > 1);
       legendOf();
+      reserve();
       follow();
       reveal();
       if (held && diagrams[held.layout]) diagrams[held.layout].cells[held.stage][held.n].focus();
@@ -519,30 +539,51 @@
       return { layout: layout, stage: at.stage, n: A.twin(from, at.stage, at.n, to) };
     }
 
+    /* One paragraph for each layout shown, of what `says(layout)` answers. */
+    function tell(says) {
+      told.textContent = "";
+      Object.keys(diagrams).forEach(function (layout) {
+        told.append(make("p", {}, [make("strong", {}, layout[0].toUpperCase() + layout.slice(1) + ": "), says(layout)]));
+      });
+    }
+
+    /* Room for the longest of all answers, so that the drawing stays where it is under the pointer. */
+    function reserve() {
+      told.style.minHeight = "";
+      tell(function (layout) {
+        var block = A.flow(layout, state.R, state.K, state.C, state.mistake), longest = "";
+        A.STAGES.forEach(function (each) {
+          block.holds[each].forEach(function (_, n) {
+            var said = way(block, each, n);
+            if (said.length > longest.length) longest = said;
+          });
+        });
+        return longest;
+      });
+      told.style.minHeight = Math.ceil(told.getBoundingClientRect().height) + "px";
+    }
+
     function follow() {
       var at = state.hover || state.pinned;
-      told.textContent = "";
-      A.LAYOUTS.forEach(function (layout) {
+      Object.keys(diagrams).forEach(function (layout) {
         var here = at && translated(at, layout);
-        if (diagrams[layout]) diagrams[layout].follow(here ? here.stage : undefined, here && here.n);
-        if (!here || !diagrams[layout]) return;
-        var block = A.flow(layout, state.R, state.K, state.C, state.mistake);
-        if (!told.firstChild) { // what is followed is the same in both
-          var held = here.stage === "attention" ? block.owners[here.n] : block.holds[here.stage][here.n];
-          told.append(make("p", {}, "Followed: " + thing(here.stage, held, here.n) + "."));
-        }
-        told.append(make("p", {}, [
-          make("strong", {}, layout[0].toUpperCase() + layout.slice(1) + ": "), way(block, here.stage, here.n),
-        ]));
+        diagrams[layout].follow(here ? here.stage : undefined, here && here.n);
       });
-      if (!at) told.append(make("p", {}, "Point at a channel, tap it, or move the slider, to follow it."));
-      if (at && at.stage === "conv2") {
-        var card = translated(at, "cardinality-major").n, held = A.inOrder("cardinality-major", state.R, state.K, state.C / state.K)[card];
-        slider.value = card;
-        sliderText.textContent = "(" + named(held) + ")";
-        slider.setAttribute("aria-valuetext", card + ": " + named(held));
-      } else {
-        sliderText.textContent = "";
+      if (!at) {
+        followed.textContent = "Point at a channel, tap it, or move the slider.";
+        told.textContent = "";
+        return;
+      }
+      var from = A.flow(at.layout, state.R, state.K, state.C, state.mistake);
+      var held = (at.stage === "attention" ? from.owners : from.holds[at.stage])[at.n];
+      followed.textContent = "Followed: " + thing(at.stage, held, at.n) + ".";
+      tell(function (layout) {
+        var here = translated(at, layout);
+        return way(A.flow(layout, state.R, state.K, state.C, state.mistake), here.stage, here.n);
+      });
+      if (at.stage === "conv2") {
+        slider.value = translated(at, "cardinality-major").n;
+        slider.setAttribute("aria-valuetext", slider.value + ": " + named(held));
       }
     }
 
@@ -580,6 +621,7 @@
       state.C = Number(C.box.value);
       state.mistake = form.elements.mistake.value;
       if (event.target.name === "shown") state.shown = form.elements.shown.value;
+      if (event.target.name === "mistake" && state.mistake !== "none") state.shown = "radix-major"; // where it was made
       numbers();
       if (sizes !== [state.R, state.K, state.C].join()) {
         state.pinned = start(held.r, held.k, held.c); // numbers have changed, so go by the indices
