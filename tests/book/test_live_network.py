@@ -262,7 +262,7 @@ def test_nothing_is_loaded_until_the_reader_asks_and_nothing_from_elsewhere(figu
     load(figure)
     asked = figure.asked  # type: ignore[attr-defined]
     assert [url for url in asked if NAME in url] and all(url.startswith("file://") for url in asked)
-    assert sentence(figure).startswith("The network says cross")
+    assert sentence(figure).startswith("The network says bowtie")
 
 
 def test_the_button_says_how_much_it_loads(figure: Page) -> None:
@@ -275,9 +275,9 @@ def test_keys_change_the_picture_the_prediction_and_the_attention(figure: Page) 
     assert sentence(figure).endswith("right.")
     usual = figure.locator(".live-strip").first.inner_text()
     figure.locator("canvas").focus()
-    for _ in range(12):
+    for _ in range(12):  # to a third of the side
         figure.keyboard.press("-")
-    assert sentence(figure).endswith("wrong, this is a cross.")
+    assert sentence(figure).endswith("wrong, this is a bowtie.")
     assert figure.locator(".live-strip").first.inner_text() != usual
     assert "never saw so small a shape" in figure.locator(".live-note").inner_text()
     size = figure.get_by_role("slider", name="Size")
@@ -289,15 +289,22 @@ def test_keys_change_the_picture_the_prediction_and_the_attention(figure: Page) 
     sentence(figure)
     assert figure.get_by_role("slider", name="Across").input_value() > across
     # What is spoken comes once the picture rests.
-    figure.wait_for_function("document.querySelector('.live-spoken').textContent.startsWith('The network says cross')")
+    figure.wait_for_function("document.querySelector('.live-spoken').textContent.startsWith('The network says bowtie')")
 
 
 def test_the_shape_it_begins_with_fails_as_the_text_says(figure: Page) -> None:
     load(figure)
     size = figure.get_by_role("slider", name="Size")
-    for value in range(45, 19, -1):
+
+    def strayed() -> list[float]:
+        return [float(text.split()[-1][:-1]) for text in figure.locator(".live-strip p").all_inner_texts()]
+
+    sentence(figure)
+    usual = strayed()
+    for value in range(39, 19, -1):
         size.fill(str(value))
         assert "wrong" in sentence(figure), value
+        assert all(now > 2 * then for now, then in list(zip(strayed(), usual, strict=True))[:2]), value
     figure.get_by_role("button", name="Reset").press("Enter")
     assert sentence(figure).endswith("right.")
     figure.get_by_role("combobox", name="Colours").select_option("equally light pair")

@@ -8,7 +8,8 @@
   const SIDE = 32; // pixels that the network sees
   const TRAINED = [0.55, 0.9]; // diameters that it has seen in training, in sides of the picture
   const BRUSH = 0.11;
-  const START = { shape: "cross", x: 0.5, y: 0.5, diameter: 0.72, turn: 12, ground: "plain", colours: "orange on dark blue" };
+  const START = { shape: "bowtie", x: 0.5, y: 0.5, diameter: 0.72, turn: 12,
+    ground: "plain", colours: "orange on dark blue" };
   const SETTINGS = { // of a shape: name, least, greatest, step, in per cent of the side or in degrees
     diameter: ["Size", 20, 100, 1, "%"], turn: ["Turn", 0, 359, 1, "°"],
     x: ["Across", 0, 100, 1, "%"], y: ["Down", 0, 100, 1, "%"],
@@ -210,9 +211,10 @@
       this.attention = make("div", { class: "live-attend", hidden: true },
         make("p", { class: "live-heading" }, "How each channel divides its attention"),
         make("p", { class: "live-legend" }, mark("first", "split 1"), mark("second", "split 2"),
-          mark("usual", "usual (mean over the 20 test scenes)"), "Splits are counted from 1 here."),
-        make("p", { class: "live-legend" }, "Each column is a channel. The height of its blue is the weight of split 1, "
-          + "the orange rest that of split 2; the dotted line is one half. Columns are sorted by their usual weight."));
+          mark("usual", "usual (mean over the 20 test scenes)")),
+        make("p", { class: "live-legend" }, "Each column is a channel. The height of its blue is the weight of split 1, the "
+          + "orange rest that of split 2 (splits are counted from 1 here); the dotted line is one half. "
+          + "Columns are sorted by their usual weight."));
       return this.attention;
     }
 
