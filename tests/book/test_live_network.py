@@ -262,7 +262,7 @@ def test_nothing_is_loaded_until_the_reader_asks_and_nothing_from_elsewhere(figu
     load(figure)
     asked = figure.asked  # type: ignore[attr-defined]
     assert [url for url in asked if NAME in url] and all(url.startswith("file://") for url in asked)
-    assert sentence(figure).startswith("The network says star")
+    assert sentence(figure).startswith("The network says bowtie")
 
 
 def test_the_button_says_how_much_it_loads(figure: Page) -> None:
@@ -275,9 +275,9 @@ def test_keys_change_the_picture_the_prediction_and_the_attention(figure: Page) 
     assert sentence(figure).endswith("right.")
     usual = figure.locator(".live-strip").first.inner_text()
     figure.locator("canvas").focus()
-    for _ in range(12):
+    for _ in range(12):  # to a third of the side
         figure.keyboard.press("-")
-    assert sentence(figure).endswith("wrong, this is a star.")
+    assert sentence(figure).endswith("wrong, this is a bowtie.")
     assert figure.locator(".live-strip").first.inner_text() != usual
     assert "never saw so small a shape" in figure.locator(".live-note").inner_text()
     size = figure.get_by_role("slider", name="Size")
@@ -289,7 +289,85 @@ def test_keys_change_the_picture_the_prediction_and_the_attention(figure: Page) 
     sentence(figure)
     assert figure.get_by_role("slider", name="Across").input_value() > across
     # What is spoken comes once the picture rests.
-    figure.wait_for_function("document.querySelector('.live-spoken').textContent.startsWith('The network says star')")
+    figure.wait_for_function("document.querySelector('.live-spoken').textContent.startsWith('The network says bowtie')")
+
+
+def test_the_shape_it_begins_with_fails_as_the_text_says(figure: Page) -> None:
+    load(figure)
+    size = figure.get_by_role("slider", name="Size")
+
+    def strayed() -> list[float]:
+        return [float(text.split()[-1][:-1]) for text in figure.locator(".live-strip p").all_inner_texts()]
+
+    sentence(figure)
+    usual = strayed()
+    for value in range(39, 19, -1):
+        size.fill(str(value))
+        assert "wrong" in sentence(figure), value
+        assert all(now > 2 * then for now, then in list(zip(strayed(), usual, strict=True))[:2]), value
+    figure.get_by_role("button", name="Reset").press("Enter")
+    assert sentence(figure).endswith("right.")
+    figure.get_by_role("combobox", name="Colours").select_option("equally light pair")
+    assert "wrong" in sentence(figure)
+    assert "as light as its ground" in figure.locator(".live-note").inner_text()
+
+
+def test_an_empty_picture_is_called_a_star(figure: Page) -> None:
+    load(figure)
+    figure.get_by_role("radio", name="a drawing").check()
+    colours, grounds = (figure.get_by_role("combobox", name=name) for name in ("Colours", "Ground"))
+    for colour in colours.locator("option").all_inner_texts():
+        colours.select_option(colour)
+        for ground in grounds.locator("option").all_inner_texts():
+            grounds.select_option(ground)
+            share = re.fullmatch(r"The network says star, (\d+)\s%\.", sentence(figure))
+            assert share and 50 <= int(share.group(1)) <= 70, (colour, ground)
+
+
+def test_sizes_at_the_ends_of_the_training_range_are_inside_it(figure: Page) -> None:
+    load(figure)
+    for size, note in ((54, "so small"), (55, "it saw shapes like"), (90, "it saw shapes like"), (91, "so large")):
+        figure.get_by_role("slider", name="Size").fill(str(size))
+        sentence(figure)
+        assert note in figure.locator(".live-note").inner_text(), size
+
+
+def test_reset_brings_back_what_it_began_with(figure: Page) -> None:
+    load(figure)
+    controls = [figure.get_by_role("slider", name=name) for name in ("Size", "Turn", "Across", "Down")]
+    lists = [figure.get_by_role("combobox", name=name) for name in ("Shape", "Colours", "Ground")]
+    before = [control.input_value() for control in controls + lists], sentence(figure)
+    for control in controls:
+        control.fill("25")
+    for choice in lists:
+        choice.select_option(index=1)
+    assert sentence(figure) != before[1]
+    figure.get_by_role("button", name="Reset").press("Enter")
+    said = sentence(figure)
+    assert ([control.input_value() for control in controls + lists], said) == before
+
+
+def test_a_button_leads_from_one_wrong_scene_to_the_next(figure: Page) -> None:
+    load(figure)
+    figure.get_by_role("radio", name="a test scene").check()
+    label = figure.locator(".live-scenes > span")
+    for number in (17, 18, 19, 20, 17):
+        figure.get_by_role("button", name="Next wrong one").press("Enter")
+        assert "wrong" in sentence(figure) and label.inner_text().startswith(f"{number} of 20")
+
+
+def test_what_the_strips_print_is_the_mean_weight_and_its_distance_from_usual(figure: Page) -> None:
+    load(figure)
+    content = read_script(FOLDER / NAME)
+    network, scenes = decode_network(content), normalize(decode_scenes(content["scenes"]).images)
+    figure.get_by_role("radio", name="a test scene").check()
+    sentence(figure)
+    printed = figure.locator(".live-strip p").all_inner_texts()
+    recorded = record_attention(network, scenes).values()
+    for text, weights in zip(printed, (a[:, 0].flatten(1) for a in recorded), strict=True):
+        mean, moved = weights[0].mean().item(), (weights[0] - weights.mean(dim=0)).abs().mean().item()
+        found = re.search(r"weight of split 1: (\S+)\. Mean distance from usual: (\S+)\.$", text)
+        assert found and [float(value) for value in found.groups()] == pytest.approx([mean, moved], abs=0.0051)
 
 
 def test_keys_choose_scenes_and_draw(figure: Page) -> None:
@@ -320,10 +398,11 @@ def test_keys_choose_scenes_and_draw(figure: Page) -> None:
 
 def test_a_pointer_moves_sizes_and_draws(figure: Page) -> None:
     load(figure)
-    box = figure.locator("canvas").bounding_box()
-    assert box
 
     def drag(*places: tuple[float, float]) -> str:
+        figure.locator("canvas").scroll_into_view_if_needed()
+        box = figure.locator("canvas").bounding_box()
+        assert box
         points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
         figure.mouse.move(*points[0])
         figure.mouse.down()
@@ -339,6 +418,13 @@ def test_a_pointer_moves_sizes_and_draws(figure: Page) -> None:
     handle = 0.36 * math.cos(math.radians(12)), 0.36 * math.sin(math.radians(12))
     drag((0.5 + handle[0], 0.5 + handle[1]), (0.5, 0.75))
     assert (value["Across"](), value["Size"](), value["Turn"]()) == ("50", "50", "90")
+    # Nearly half of a small shape lies within a fingertip of its handle; what is nearer to the centre moves it.
+    figure.get_by_role("slider", name="Size").fill("20")
+    sentence(figure)
+    drag((0.5, 0.54), (0.3, 0.54))
+    assert (value["Across"](), value["Size"]()) == ("30", "20")
+    drag((0.3, 0.58), (0.3, 0.7))
+    assert (value["Across"](), value["Size"]()) == ("30", "40")
 
 
 def test_the_figure_fits_a_phone(figure: Page) -> None:

@@ -8,6 +8,8 @@
   const SIDE = 32; // pixels that the network sees
   const TRAINED = [0.55, 0.9]; // diameters that it has seen in training, in sides of the picture
   const BRUSH = 0.11;
+  const START = { shape: "bowtie", x: 0.5, y: 0.5, diameter: 0.72, turn: 12,
+    ground: "plain", colours: "orange on dark blue" };
   const SETTINGS = { // of a shape: name, least, greatest, step, in per cent of the side or in degrees
     diameter: ["Size", 20, 100, 1, "%"], turn: ["Turn", 0, 359, 1, "°"],
     x: ["Across", 0, 100, 1, "%"], y: ["Down", 0, 100, 1, "%"],
@@ -34,8 +36,7 @@
       this.host = host;
       this.id = `live-${++made}`;
       this.mode = "shape";
-      this.scene = { shape: "star", x: 0.5, y: 0.5, diameter: 0.72, turn: 12,
-        ground: "plain", colours: "orange on dark blue" };
+      this.scene = { ...START };
       this.strokes = [];
       this.pen = { x: 0.3, y: 0.3, down: false };
       this.chosen = 0;
@@ -75,10 +76,11 @@
       const at = this.place(event), handle = this.handlePlace();
       this.canvas.setPointerCapture(event.pointerId);
       if (this.mode === "shape") {
-        const reach = 22 / this.canvas.clientWidth; // a fingertip, in sides of the picture
-        const near = Math.hypot(at.x - clip(handle.x, 0, 1), at.y - clip(handle.y, 0, 1)) < reach;
-        this.dragging = near ? "size" : "place";
         this.offset = { x: at.x - this.scene.x, y: at.y - this.scene.y };
+        const reach = 22 / this.canvas.clientWidth; // a fingertip, in sides of the picture
+        const toHandle = Math.hypot(at.x - clip(handle.x, 0, 1), at.y - clip(handle.y, 0, 1));
+        const toCentre = Math.hypot(this.offset.x, this.offset.y); // or a small shape would lie all within reach
+        this.dragging = toHandle < Math.min(reach, toCentre) ? "size" : "place";
       } else if (this.mode === "drawing") {
         this.dragging = "pen";
         this.pen = { ...at, down: true };
@@ -135,14 +137,14 @@
 
     /* ---- the controls ---- */
 
-    select(label, options, value, change) {
-      const list = make("select", { onchange: (event) => { change(event.target.value); this.show(); } },
-        ...options.map((option) => make("option", { value: option, selected: option === value }, option)));
+    select(label, key, options) {
+      const list = make("select", { onchange: () => { this.scene[key] = list.value; this.show(); } },
+        ...options.map((option) => make("option", { value: option }, option)));
+      this.lists[key] = list;
       return make("label", {}, make("span", {}, label), list);
     }
 
     makeControls() {
-      const set = (key) => (value) => { this.scene[key] = value; };
       this.modes = { shape: "a shape", scene: "a test scene", drawing: "a drawing" };
       const modes = make("fieldset", { class: "live-modes" }, make("legend", {}, "The picture is"));
       this.radios = {};
@@ -152,6 +154,7 @@
         this.radios[mode] = radio;
         modes.append(make("label", {}, radio, label));
       }
+      this.lists = {};
       this.sliders = {};
       const sliders = Object.entries(SETTINGS).map(([key, [label, min, max, step, unit]]) => {
         const output = make("output", {});
@@ -161,22 +164,29 @@
         return make("label", { class: "live-slider" }, make("span", {}, label), input, output);
       });
       this.shapeControls = make("div", { class: "live-controls" },
-        this.select("Shape", Object.keys(OUTLINES), this.scene.shape, set("shape")), ...sliders);
+        this.select("Shape", "shape", Object.keys(OUTLINES)), ...sliders);
       this.colourControls = make("div", { class: "live-controls" },
-        this.select("Colours", Object.keys(COLOURS), this.scene.colours, set("colours")),
-        this.select("Ground", Object.keys(GROUNDS), this.scene.ground, set("ground")));
+        this.select("Colours", "colours", Object.keys(COLOURS)), this.select("Ground", "ground", Object.keys(GROUNDS)));
+      this.resetControls = make("div", { class: "live-controls" },
+        make("button", { type: "button", onclick: () => { this.scene = { ...START }; this.show(); } }, "Reset"));
       this.drawingControls = make("div", { class: "live-controls" },
         make("button", { type: "button", onclick: () => { this.strokes = []; this.show(); } }, "Clear the drawing"));
       this.sceneLabel = make("span", {});
       this.sceneControls = make("div", { class: "live-controls live-scenes" },
         make("button", { type: "button", onclick: () => this.choose(this.chosen - 1) }, "Previous"),
-        make("button", { type: "button", onclick: () => this.choose(this.chosen + 1) }, "Next"), this.sceneLabel);
-      return make("div", { class: "live-set" }, modes, this.shapeControls, this.sceneControls, this.drawingControls, this.colourControls);
+        make("button", { type: "button", onclick: () => this.choose(this.chosen + 1) }, "Next"),
+        make("button", { type: "button", onclick: () => this.choose(this.nextWrong()) }, "Next wrong one"), this.sceneLabel);
+      return make("div", { class: "live-set" },
+        modes, this.shapeControls, this.sceneControls, this.drawingControls, this.colourControls, this.resetControls);
     }
 
     choose(number) {
       this.chosen = (number + this.labels.length) % this.labels.length;
       this.show();
+    }
+
+    nextWrong() {
+      return this.wrong.find((number) => number > this.chosen) ?? this.wrong[0];
     }
 
     /* ---- what the network says ---- */
@@ -201,7 +211,10 @@
       this.attention = make("div", { class: "live-attend", hidden: true },
         make("p", { class: "live-heading" }, "How each channel divides its attention"),
         make("p", { class: "live-legend" }, mark("first", "split 1"), mark("second", "split 2"),
-          mark("usual", "usual (mean over the test scenes)")));
+          mark("usual", "usual (mean over the 20 test scenes)")),
+        make("p", { class: "live-legend" }, "Each column is a channel. The height of its blue is the weight of split 1, the "
+          + "orange rest that of split 2 (splits are counted from 1 here); the dotted line is one half. "
+          + "Columns are sorted by their usual weight."));
       return this.attention;
     }
 
@@ -233,7 +246,7 @@
       this.labels = content.scenes.labels;
       const bytes = bytesOf(content.scenes.data), each = bytes.length / this.labels.length;
       this.scenes = this.labels.map((_, i) => bytes.subarray(i * each, (i + 1) * each));
-      this.makeUsual();
+      this.lookAtScenes();
       this.makeBars();
       this.makeStrips();
       this.radios.scene.disabled = false;
@@ -249,16 +262,19 @@
       return forward(this.network, this.network.normalize(pixels));
     }
 
-    /* The mean attention over the stored scenes: where each channel usually stands. */
-    makeUsual() {
+    /* The stored scenes that the network mistakes, and the mean attention over all: where each channel usually stands. */
+    lookAtScenes() {
       this.usual = new Map();
-      for (const pixels of this.scenes) {
-        for (const [name, a] of this.look(pixels).attention) {
+      this.wrong = [];
+      this.scenes.forEach((pixels, number) => {
+        const { logits, attention } = this.look(pixels);
+        if (logits.indexOf(Math.max(...logits)) !== this.labels[number]) this.wrong.push(number);
+        for (const [name, a] of attention) {
           const sum = this.usual.get(name) ?? new Float32Array(a.length);
           a.forEach((weight, i) => { sum[i] += weight / this.scenes.length; });
           this.usual.set(name, sum);
         }
-      }
+      });
     }
 
     makeBars() {
@@ -282,7 +298,7 @@
           make("path", { class: "live-half", d: `M0 .5h${channels}` }), make("path", { class: "live-usual", d: marks }));
         const figures = make("span", {});
         this.attention.append(make("div", { class: "live-strip" },
-          make("p", {}, `Stage ${i + 1}, ${channels} channels: `, figures), svg));
+          make("p", {}, `Stage ${i + 1}, ${channels} channels. `, figures), svg));
         return { name, usual, order, columns, svg, figures };
       });
     }
@@ -321,6 +337,8 @@
       this.sceneControls.hidden = this.mode !== "scene";
       this.drawingControls.hidden = this.mode !== "drawing";
       this.colourControls.hidden = this.mode === "scene";
+      this.resetControls.hidden = this.mode !== "shape";
+      for (const [key, list] of Object.entries(this.lists)) list.value = this.scene[key];
       for (const [key, { input, output, unit }] of Object.entries(this.sliders)) {
         const value = Math.round(unit === "%" ? 100 * this.scene[key] : this.scene[key]);
         if (Number(input.value) !== value) input.value = value;
@@ -354,7 +372,7 @@
       clearTimeout(this.speaking); // spoken when the picture has come to rest
       this.speaking = setTimeout(() => {
         this.spoken.textContent = said + verdict;
-        for (const block of this.blocks) block.svg.setAttribute("aria-label", `Weight of split 1 in each channel: ${block.figures.textContent}`);
+        for (const block of this.blocks) block.svg.setAttribute("aria-label", `Weight of split 1 in each channel. ${block.figures.textContent}`);
       }, 500);
     }
 
@@ -362,10 +380,11 @@
       if (this.mode === "scene") return "It was never trained on this scene.";
       if (this.mode === "drawing") return "It was never trained on anything drawn by hand.";
       const { diameter, colours, x, y } = this.scene, size = Math.round(100 * diameter), beyond = [];
-      if (size < 100 * TRAINED[0]) beyond.push("so small a shape");
-      if (size > 100 * TRAINED[1]) beyond.push("so large a shape");
+      const [least, greatest] = TRAINED.map((side) => Math.round(100 * side)); // 100 * 0.55 is more than 55
+      if (size < least) beyond.push("so small a shape");
+      if (size > greatest) beyond.push("so large a shape");
       if (Math.min(x, y, 1 - x, 1 - y) < diameter / 2 - 0.07) beyond.push("a shape cut by the border");
-      if (colours.endsWith("equally light")) beyond.push("a shape as light as its ground");
+      if (COLOURS[colours].equallyLight) beyond.push("a shape as light as its ground");
       return beyond.length ? `In training it never saw ${beyond.join(", nor ")}.` : "In training it saw shapes like this one.";
     }
 
@@ -379,7 +398,7 @@
           mean += a[channel] / channels;
           moved += Math.abs(a[channel] - usual[channel]) / channels;
         });
-        figures.textContent = `mean ${mean.toFixed(2)}, ${moved.toFixed(2)} from usual`;
+        figures.textContent = `Mean weight of split 1: ${mean.toFixed(2)}. Mean distance from usual: ${moved.toFixed(2)}.`;
       }
     }
   }

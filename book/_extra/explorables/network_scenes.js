@@ -28,7 +28,7 @@ const COLOURS = {
   "orange on dark blue": { shape: [245, 165, 60], ground: [[28, 44, 92], [52, 76, 128]] },
   "violet on pale yellow": { shape: [86, 40, 120], ground: [[240, 226, 170], [214, 196, 132]] },
   "white on grey": { shape: [240, 240, 236], ground: [[96, 96, 100], [128, 128, 130]] },
-  "orange on blue, equally light": { shape: [198, 110, 52], ground: [[66, 136, 190], [88, 128, 206]] },
+  "equally light pair": { shape: [198, 110, 52], ground: [[66, 136, 190], [88, 128, 206]], equallyLight: true },
 };
 
 /* The share of the ground's second colour at (x, y), each from 0 to 1. */
