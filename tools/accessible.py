@@ -12,6 +12,7 @@ def mend(page: BeautifulSoup) -> None:
     """Put right, in place, what a reader of `page` by ear or by keyboard would stumble over."""
     name_by_what_is_read(page)
     name_the_sidebar(page)
+    name_the_toggles(page)
     list_the_citations(page)
     head_the_rows(page)
     download_notebooks(page)
@@ -30,6 +31,13 @@ def name_the_sidebar(page: BeautifulSoup) -> None:
     for sidebar in page.select("#pst-primary-sidebar"):
         sidebar["role"] = "complementary"
         sidebar["aria-label"] = "Chapters and search"
+
+
+def name_the_toggles(page: BeautifulSoup) -> None:
+    """Say of which chapter a toggle in the sidebar shows the parts."""
+    for summary in page.select("li.has-children > details > summary"):
+        link = summary.find_parent("li").find("a")  # type: ignore[union-attr]
+        summary["aria-label"] = f"Parts of {link.get_text(strip=True)}" if isinstance(link, Tag) else "Parts"
 
 
 def list_the_citations(page: BeautifulSoup) -> None:

@@ -107,7 +107,8 @@ def _text(soup: BeautifulSoup) -> Iterator[str]:
     if not isinstance(article, Tag):
         yield "no body"
         return
-    if "Traceback (most recent call last)" in article.get_text():
+    # An example of the package's may show one on purpose; what a cell printed may not.
+    if any("Traceback (most recent call last)" in box.get_text() for box in article.select(".cell_output, .output")):
         yield "shows a traceback"
     aside = ["pre", "code", "script", "style"]
     prose = " ".join(text for text in article.find_all(string=True) if not text.find_parent(aside))

@@ -62,7 +62,7 @@ def test_a_sound_site_has_no_faults(plant: Plant) -> None:
         ("<h1>Second</h1>", "2 first headings"),
         ("<p>as shown in [?]</p>", "unresolved: [?]"),
         ("<p>see ???</p>", "unresolved: ???"),
-        ("<pre>Traceback (most recent call last):</pre>", "shows a traceback"),
+        ('<div class="cell_output"><pre>Traceback (most recent call last):</pre></div>', "shows a traceback"),
     ],
 )
 def test_what_is_planted_is_found(plant: Plant, planted: str, fault: str) -> None:
