@@ -25,6 +25,7 @@ from resnest_edu.resnest import VARIANTS, ResNeSt, Variant
 from resnest_edu.results import origin
 from resnest_edu.training import RECIPES, TensorImages, evaluate, predict, shapes_data, train
 from resnest_edu.training.augment import MEAN, STD
+from resnest_edu.training.checkpoint import write_atomically
 
 NAME = "live_network_weights.js"
 RECIPE = "shapes"
@@ -181,9 +182,7 @@ def write_script(path: Path, content: Mapping[str, Any]) -> None:
         ...     print(Path(folder, "weights.js").read_text(), end="")
         self.LIVE_NETWORK = {"classes":["cat"]};
     """
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(_BEGIN + json.dumps(content, separators=(",", ":")) + _END, encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, (_BEGIN + json.dumps(content, separators=(",", ":")) + _END).encode())
 
 
 def read_script(path: str | Path) -> dict[str, Any]:

@@ -238,6 +238,7 @@ def equal_cost_base_width(name: str, reference: Variant = REFERENCE) -> int:
 
     Args:
         name: one of :data:`CONTENDERS`.
+        reference: the variant that fixes everything but the middle, and what all may cost.
 
     Raises:
         KeyError: ``name`` is unknown.
