@@ -6,7 +6,11 @@ Legend: B batch, C channels, H height, W width. Parameter names are those of the
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from resnest_edu.arguments import require_positive_int, require_probability
+from resnest_edu.arguments import (
+    require_divisible,
+    require_positive_int,
+    require_probability,
+)
 from resnest_edu.regularization import DropBlock
 from resnest_edu.split_attention import RadixMajorSplitAttention
 
@@ -118,6 +122,8 @@ class Bottleneck(nn.Module):
         dilation: int,
     ) -> nn.Module:
         """What stands between the two 1×1 convolutions."""
+        inner = "the inner width, planes * base_width // 64 * cardinality,"
+        require_divisible(inner, width, "radix * cardinality", radix * cardinality)
         return RadixMajorSplitAttention(
             width,
             width,

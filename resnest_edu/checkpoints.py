@@ -209,6 +209,9 @@ def _state_of(content: object) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__} instead of a state dict")
+    if "recipe" in content:
+        loader = "resnest_edu.training.load_checkpoint"
+        raise ValueError(f"it is a checkpoint of training, which {loader} reads")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             kind = type(value).__name__

@@ -241,13 +241,14 @@ def equal_cost_base_width(name: str, reference: Variant = REFERENCE) -> int:
         reference: the variant that fixes everything but the middle, and what all may cost.
 
     Raises:
-        KeyError: ``name`` is unknown.
+        ValueError: ``name`` is unknown.
 
     Example:
         >>> from resnest_edu.contenders import equal_cost_base_width
         >>> equal_cost_base_width("ResNet"), equal_cost_base_width("ResNeXt")
         (64, 24)
     """
+    require_one_of("name", name, CONTENDERS)
     kind, of_reference = CONTENDERS[name], reference.base_width
     target = _cost(CONTENDERS["ResNet"], of_reference, reference)
     outside = EXPANSION * 64  # where planes are 64
@@ -282,5 +283,5 @@ def create_contender(name: str, num_classes: int = 1000, reference: Variant = RE
         >>> model(torch.randn(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
-    require_one_of("name", name, CONTENDERS)
-    return Contender(CONTENDERS[name], equal_cost_base_width(name, reference), num_classes, reference)
+    base_width = equal_cost_base_width(name, reference)
+    return Contender(CONTENDERS[name], base_width, num_classes, reference)

@@ -4,6 +4,7 @@ Legend: B batch, C channels, H height, W width. Parameter names, order and shape
 checkpoints, which is why the stages are called ``layer1`` … and the head ``fc``.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, overload
@@ -341,7 +342,8 @@ def create_model(
             of :class:`ResNeSt`.
 
     Raises:
-        ValueError: ``name`` is unknown, or an argument is not as it must be.
+        ValueError: ``name`` is unknown, an argument is not as it must be, or a backbone
+            is asked for with a number of classes.
         TypeError: an option is unknown.
 
     Example:
@@ -354,7 +356,16 @@ def create_model(
         torch.Size([2, 256, 2, 2])
     """
     require_one_of("name", name, VARIANTS)
+    network = Backbone if features_only else ResNeSt
+    known = inspect.getfullargspec(network).kwonlyargs
+    for option in options.keys() - known:
+        listed = f"{', '.join(known)}; load_checkpoint loads weights"
+        raise TypeError(f"option (={option!r}) must be one of {listed}")
     if features_only:
+        if num_classes != 1000:
+            reason = "a backbone has no last layer"
+            classes = f"num_classes (={num_classes!r})"
+            raise ValueError(f"{classes} must not go with features_only: {reason}")
         return Backbone(VARIANTS[name], **options)
     return ResNeSt(VARIANTS[name], num_classes, **options)
 

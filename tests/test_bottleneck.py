@@ -127,7 +127,7 @@ def test_stochastic_depth_drops_the_branch_and_keeps_the_shortcut():
         ({"dropblock": 1.0}, r"dropblock \(=1\) must be below 1"),
         ({"stochastic_depth": -1}, r"stochastic_depth \(=-1\) must be a finite number at least 0"),
         ({"planes": 1, "base_width": 8}, r"planes \(=1\) \* base_width \(=8\) must be at least 64"),
-        ({"planes": 15}, r"in_channels \(=15\) must be divisible by radix \* cardinality \(=2\)"),
+        ({"planes": 15}, r"inner width, planes \* .*, \(=15\) must be divisible by radix \* cardinality \(=2\)"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -108,6 +108,7 @@ def test_no_file(tmp_path):
     [
         (lambda state: state.pop("conv1.0.weight"), r"it lacks conv1\.0\.weight$"),
         (lambda state: state.update(extra=torch.zeros(1)), r"it has the unknown extra$"),
+        (lambda state: state.update(recipe={}), r"of training, which resnest_edu\.training\.load_checkpoint reads$"),
         (lambda state: [state.pop(name) for name in list(state)[:5]], r"it lacks conv1\.0\.weight, .*, .* and 2 more$"),
         (lambda state: state.update({"fc.bias": [1.0]}), r"its entry 'fc\.bias' is a list instead of a tensor$"),
         (lambda state: state.update({"fc.bias": torch.zeros(5).long()}), r"its fc\.bias is torch\.int64 instead of"),

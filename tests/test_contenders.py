@@ -288,6 +288,11 @@ def test_bad_arguments(arguments, message):
         create_contender(*arguments)
 
 
+def test_the_width_of_an_unknown_contender():
+    with pytest.raises(ValueError, match=r"^name \(='resnet'\) must be one of ResNet, ResNeXt, "):
+        equal_cost_base_width("resnet")
+
+
 def test_another_reference_has_its_own_stages_and_its_own_cost():
     small = VARIANTS["resnest11_small"]
     allowed = multiply_adds(create_contender("ResNet", 8, small), IMAGE_SIZE)

@@ -316,11 +316,14 @@ def test_every_parameter_gets_a_gradient():
     [
         (("resnest51",), r"name \(='resnest51'\) must be one of resnest11_small, "),
         (("resnest50", 0), r"num_classes \(=0\) must be an integer of at least 1"),
+        (("resnest50", 10, True), r"num_classes \(=10\) must not go with features_only: a backbone has no last layer"),
     ],
 )
 def test_create_model_with_bad_arguments(arguments, message):
+    name, *rest = arguments
+    given = dict(zip(("num_classes", "features_only"), rest, strict=False))
     with pytest.raises(ValueError, match=message):
-        resnest_edu.create_model(*arguments)
+        resnest_edu.create_model(name, **given)
 
 
 @pytest.mark.parametrize(
@@ -338,9 +341,17 @@ def test_create_model_with_bad_options(options, message):
         resnest_edu.create_model("resnest50", **options)
 
 
-def test_create_model_with_an_unknown_option():
-    with pytest.raises(TypeError, match="radix"):
-        resnest_edu.create_model("resnest50", radix=4)
+@pytest.mark.parametrize(
+    ("options", "known"),
+    [
+        ({"pretrained": True}, "output_stride, dropout, dropblock, stochastic_depth; load_checkpoint loads weights"),
+        ({"features_only": True, "dropout": 0.5}, "output_stride, dropblock, stochastic_depth; load_checkpoint loads"),
+    ],
+)
+def test_create_model_with_an_unknown_option(options, known):
+    option = list(options)[-1]
+    with pytest.raises(TypeError, match=rf"^option \(='{option}'\) must be one of {known}"):
+        resnest_edu.create_model("resnest50", **options)
 
 
 @pytest.mark.parametrize(

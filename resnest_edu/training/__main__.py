@@ -71,8 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--weights",
         type=Path,
         metavar="FILE",
-        help="for detection and segmentation: start the backbone with the weights of this classifier, a published file "
-        "or a checkpoint of a run",
+        help="start with the weights of this classifier, all but its last layer: a published file or a checkpoint of "
+        "a run",
     )
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
     parser.add_argument("--resume", action="store_true", help="go on from what --out holds; begin if it holds nothing")
@@ -228,7 +228,7 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
     device = check(arguments, group)
     task = TASKS[recipe.task][1](recipe)
     transfers = isinstance(recipe, TransferRecipe)
-    for option, fits in (("weights", transfers), ("skip_broken", not transfers), ("compile", task.compiles)):
+    for option, fits in (("skip_broken", not transfers), ("compile", task.compiles)):
         if getattr(arguments, option) and not fits:
             raise ValueError(f"--{option.replace('_', '-')} must not be given for {recipe.task}")
     train_data, test_data, classes = open_data(arguments, recipe)

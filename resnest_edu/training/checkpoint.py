@@ -65,7 +65,8 @@ def _read(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     data, digest = data[:-_DIGEST], data[-_DIGEST:]
     if hashlib.sha256(data).digest() != digest:
-        raise ValueError("it is damaged: its checksum does not agree")
+        plain = "a file of plain weights, which resnest_edu.load_checkpoint reads"
+        raise ValueError(f"it is damaged, or {plain}: its checksum does not agree")
     return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 

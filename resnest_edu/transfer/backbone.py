@@ -4,6 +4,7 @@ Legend: B batch, C channels, H height, W width. A map named C_l or P_l stands at
 (arXiv:1612.03144); where dilation keeps a stage's size, the names count on nevertheless.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from resnest_edu.arguments import require_positive_int
+from resnest_edu.arguments import require_one_of, require_positive_int
 from resnest_edu.checkpoints import HEAD, load_checkpoint
-from resnest_edu.resnest import Backbone, create_model
+from resnest_edu.resnest import Backbone, Trunk, create_model
 from resnest_edu.training.checkpoint import load_checkpoint as load_run
 
 Norm = Literal["trained", "frozen", "synchronized"]
@@ -58,8 +59,8 @@ class StageBackbone(nn.Module):
         body: the network.
 
     Raises:
-        ValueError: ``norm`` is none of the three, or ``frozen_stages`` is not an
-            integer from 0 to the number of parts.
+        ValueError: ``body`` is no backbone, ``norm`` is none of the three, or
+            ``frozen_stages`` is not an integer from 0 to the number of parts.
 
     Example:
         >>> import torch
@@ -82,11 +83,12 @@ class StageBackbone(nn.Module):
         frozen_stages: int = 0,
     ) -> None:
         super().__init__()
+        if not isinstance(body, Backbone):
+            made = "a Backbone; create_model(name, features_only=True) builds one"
+            raise ValueError(f"body (a {type(body).__name__}) must be {made}")
         first = next(iter(body.strides.values())).bit_length() - 1
         layers = {f"C{first + i}": name for i, name in enumerate(body.strides)}
-        if norm not in get_args(Norm):
-            choices = ", ".join(get_args(Norm))
-            raise ValueError(f"norm (={norm!r}) must be one of {choices}")
+        require_one_of("norm", norm, get_args(Norm))
         parts = ["stem", *layers]
         if type(frozen_stages) is not int or not 0 <= frozen_stages <= len(parts):
             limit = f"{len(parts)}, the number of parts ({', '.join(parts)})"
@@ -179,17 +181,20 @@ def create_backbone(
 
 
 def load_backbone(model: nn.Module, name: str, path: str | Path) -> None:
-    """Put a classifier's weights into a backbone, or into the one inside a detector or
-    segmenter, without its head; all of them or, if anything is wrong, none.
+    """Put a classifier's weights into a backbone, into the one inside a detector or
+    segmenter, or into another classifier, without the head; all of them or, if anything
+    is wrong, none.
 
     Args:
-        model: a :class:`StageBackbone`, or a module that contains one.
+        model: a :class:`StageBackbone`, a module that contains one, or a
+            :class:`~resnest_edu.ResNeSt`, which keeps its own head.
         name: what family member it is.
         path: see ``weights`` of :func:`create_backbone`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or holds another network.
+        ValueError: the file is damaged or holds another network, or the model is none
+            of those.
 
     Example:
         >>> import tempfile
@@ -206,18 +211,21 @@ def load_backbone(model: nn.Module, name: str, path: str | Path) -> None:
         >>> torch.equal(backbone.body.conv1[0].weight, classifier.conv1[0].weight)
         True
     """
-    body = next(part.body for part in model.modules() if isinstance(part, StageBackbone))
+    bodies = [part for part in model.modules() if isinstance(part, Trunk)]
+    if len(bodies) != 1:
+        holds = f"hold one ResNeSt, with or without its head, and holds {len(bodies)}"
+        raise ValueError(f"model (a {type(model).__name__}) must {holds}")
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"weights (={str(path)!r}) must be a file")
     if not _names_a_recipe(path):
-        load_checkpoint(body, path)
+        load_checkpoint(bodies[0], path, new_head=True)
         return
     trained, recipe, _ = load_run(path)
     if recipe.model != name:
         raise ValueError(f"weights (={str(path)!r}) must be those of {name}; they are of {recipe.model}")
-    state = trained.state_dict()
-    body.load_state_dict({key: state[key] for key in state if key not in HEAD})
+    state = {key: value for key, value in trained.state_dict().items() if key not in HEAD}
+    bodies[0].load_state_dict(state, strict=False)  # the same network: its head alone is missing
 
 
 def _names_a_recipe(path: Path) -> bool:
@@ -260,8 +268,9 @@ class Pyramid(nn.Module):
             its name.
 
     Raises:
-        ValueError: ``out_channels`` is not a positive integer, or ``levels`` are not
-            names of the backbone's stages in their order.
+        ValueError: ``out_channels`` is not a positive integer, ``backbone`` does not
+            name its stages by their strides, or ``levels`` are not names of its
+            stages in their order.
 
     Example:
         >>> import torch
@@ -284,6 +293,9 @@ class Pyramid(nn.Module):
         super().__init__()
         require_positive_int(out_channels=out_channels)
         stages = list(backbone.channels)
+        if not all(re.fullmatch(r"C\d+", name) for name in stages):
+            kind = f"backbone (a {type(backbone).__name__})"
+            raise ValueError(f"{kind} must be a StageBackbone, which can be made of it")
         chosen = stages if levels is None else list(levels)
         if not chosen or chosen != [name for name in stages if name in chosen]:
             some = f"some of {', '.join(stages)}, in this order"

@@ -20,7 +20,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.poolers import LevelMapper
 
-from resnest_edu.arguments import require_in_range, require_positive_int
+from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int
 from resnest_edu.transfer.cascade import (
     THRESHOLDS,
     WEIGHTS,
@@ -96,8 +96,7 @@ def create_detector(
     if image_size is not None:
         require_positive_int(image_size=image_size)
     require_in_range("anchor_scale", anchor_scale, 0, open_low=True)
-    if kind not in KINDS:
-        raise ValueError(f"kind (={kind!r}) must be one of {', '.join(KINDS)}")
+    require_one_of("kind", kind, KINDS)
     strides, channels, levels = _levels(pyramid)
     stages, predictor = _take_stages(kind, options)
 
@@ -211,9 +210,7 @@ def _take_stages(kind: str, options: dict[str, Any]) -> tuple[dict[str, Any], An
     if "cascade" in kind:
         known = known - {"box_fg_iou_thresh", "box_bg_iou_thresh"} | set(cascade)
     for name in options:
-        if name not in known:
-            listed = ", ".join(sorted(known))
-            raise ValueError(f"option (={name!r}) must be one of {listed}")
+        require_one_of("option", name, sorted(known))
     if "cascade" not in kind:
         return {"iou_thresholds": (None,)}, FastRCNNPredictor
     stages = {name: options.pop(name, default) for name, default in cascade.items()}

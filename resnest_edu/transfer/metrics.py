@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from resnest_edu.arguments import require_positive_int
+from resnest_edu.arguments import require_one_of, require_positive_int
 from resnest_edu.training.distributed import ALONE, Group
 from resnest_edu.transfer.extra import require_extra
 from resnest_edu.transfer.targets import IGNORED, Target
@@ -135,8 +135,7 @@ class DetectionScore:
         thresholds = [50 + 5 * step for step in range(10)]
         if not any(math.isclose(100 * iou, threshold) for threshold in thresholds):
             raise ValueError(f"iou (={iou}) must be one of 0.5, 0.55, ..., 0.95")
-        if kind not in self.kinds:
-            raise ValueError(f"kind (={kind!r}) must be one of {', '.join(self.kinds)}")
+        require_one_of("kind", kind, self.kinds)
         recall = torch.linspace(0, 1, 101)
         name = f"{_KINDS[kind]}_precision" if len(self.kinds) > 1 else "precision"
         result = self._evaluate()

@@ -233,6 +233,20 @@ def test_a_run_on_scenes(recipe, title, score, tiny, classifier, tmp_path, capsy
         assert re.search(message, capsys.readouterr().err)
 
 
+def test_a_classifier_begins_with_the_weights_of_another(classifier, tmp_path, capsys, monkeypatch):
+    started = {}
+
+    def look(model, *rest, **more):
+        started.update(model.state_dict())
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr(__main__, "train", look)
+    arguments = ["--out", str(tmp_path), "--device", "cpu", "--workers", "0"]
+    assert main([*arguments, "--recipe", "shapes", "--weights", str(classifier)]) == 2
+    assert capsys.readouterr().err == "error: seen enough\n"
+    assert (started["conv1.0.weight"] == 0.125).all() and started["fc.weight"].shape[0] == 8
+
+
 @pytest.mark.parametrize(
     ("recipe", "name"),
     [("detect-shapes", "COCO"), ("detect-shapes", "VOC"), ("segment-shapes", "COCO"), ("segment-shapes", "VOC")],
@@ -261,7 +275,7 @@ def test_a_run_is_not_resumed_on_other_annotations(tiny, tmp_path, capsys):
         (["--recipe", "detect-shapes", "--compile"], "--compile must not be given for detection"),
         (["--recipe", "segment-shapes", "--compile"], "--compile must not be given for segmentation"),
         (["--recipe", "detect-shapes", "--skip-broken"], "--skip-broken must not be given for detection"),
-        (["--recipe", "shapes", "--weights", "some.pt"], "--weights must not be given for classification"),
+        (["--recipe", "shapes", "--weights", "some.pt"], "weights (='some.pt') must be a file"),
         (["--recipe", "detect-shapes", "--weights", "no/such.pt"], "weights (='no/such.pt') must be a file"),
         (
             ["--recipe", "segment-shapes", "--model", "resnest14", "--weights", "CLASSIFIER"],

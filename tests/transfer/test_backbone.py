@@ -12,7 +12,7 @@ from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from resnest_edu import Backbone, Variant, create_model
 from resnest_edu.speed import PerSplitBottleneck, accelerate
 from resnest_edu.training import Recipe, save_checkpoint
-from resnest_edu.transfer import Pyramid, StageBackbone, create_backbone
+from resnest_edu.transfer import Pyramid, StageBackbone, create_backbone, load_backbone
 from tests.randomize import randomize, randomize_norms
 
 SMALL = "resnest11_small"
@@ -240,6 +240,24 @@ def test_weights_of_our_training_are_loaded_without_their_head(average: bool, tm
     assert same(create_backbone(SMALL, weights=str(path), frozen_stages=1).body.state_dict(), expected)
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_classifier_takes_the_weights_of_another_but_keeps_its_head(trained: bool, tmp_path: Path) -> None:
+    path, other, model = tmp_path / "weights", randomize(RECIPE.build(2), 1), randomize(create_model(SMALL, 5), 2)
+    if trained:
+        save_checkpoint(path, other, RECIPE, ("a", "b"))
+    else:
+        torch.save(other.state_dict(), path)
+    head = {name: tensor.clone() for name, tensor in model.fc.state_dict(prefix="fc.").items()}
+    load_backbone(model, SMALL, path)
+    assert same(model.state_dict(), other.state_dict() | head)
+
+
+def test_a_model_without_a_network_or_with_two_is_refused(tmp_path: Path) -> None:
+    for model, count in ((nn.Linear(1, 1), 0), (nn.ModuleList([create_model(SMALL), create_model(SMALL)]), 2)):
+        with pytest.raises(ValueError, match=rf"^model \(a .*\) must hold one ResNeSt, .*, and holds {count}$"):
+            load_backbone(model, SMALL, tmp_path / "weights.pth")
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     ours, published = tmp_path / "best.pt", tmp_path / "weights.pth"
     save_checkpoint(ours, RECIPE.build(2), RECIPE, ("a", "b"))
@@ -259,13 +277,20 @@ def test_files_that_are_missing_or_damaged_are_refused(tmp_path: Path) -> None:
     save_checkpoint(path, RECIPE.build(2), RECIPE, ("a", "b"))
     whole = path.read_bytes()
     for content, message in (
-        (whole[:-1] + bytes([whole[-1] ^ 1]), "it is damaged: its checksum does not agree"),
+        (whole[:-1] + bytes([whole[-1] ^ 1]), "it is damaged, or .*: its checksum does not agree"),
         (whole[:1000], "it cannot be read"),
         (b"no weights", "damaged"),
     ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=message):
             create_backbone(SMALL, weights=path)
+
+
+def test_what_is_no_backbone_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^body \(a ResNeSt\) must be a Backbone; create_model\(name, features_only"):
+        StageBackbone(create_model(SMALL))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^backbone \(a Backbone\) must be a StageBackbone, which can be made of it$"):
+        Pyramid(create_model(SMALL, features_only=True))  # type: ignore[arg-type]
 
 
 # The pyramid
