@@ -35,14 +35,6 @@ WORKERS = 2  # browsers side by side
 # second has formulas, figures and code.
 SAMPLES = ("book/index.html", "book/split_attention/radix_major.html")
 
-# Resolves once MathJax has set every formula, or at once on a page without any.
-MATH_DONE = """async () => {
-  const wanted = document.querySelectorAll('article .math').length;
-  if (wanted && !window.MathJax?.startup?.promise) return false;
-  if (wanted) await window.MathJax.startup.promise;
-  return true;
-}"""
-
 # What is wrong with the page as it stands now, a string each.
 FAULTS = r"""() => {
   const found = [];
@@ -200,8 +192,6 @@ def _check_page(watched: _Watched, url: str, widths: tuple[int, ...], picture: s
     page.set_viewport_size({"width": widths[0], "height": HEIGHT})
     page.emulate_media(color_scheme="light")
     page.goto(url, wait_until="load")
-    if not page.evaluate(MATH_DONE):
-        yield "(any width): MathJax did not start"
     for width in widths:
         page.set_viewport_size({"width": width, "height": HEIGHT})
         for scheme in SCHEMES:
@@ -250,7 +240,6 @@ def _by_keyboard(browser: Browser, site: Path, address: str) -> Iterator[str]:
     watched = _Watched(browser, address, WIDTHS[0][0])
     for name in _samples(site):
         watched.page.goto(f"{address}/{name}", wait_until="load")
-        watched.page.evaluate(MATH_DONE)
         yield from (f"{name} {fault}" for fault in keyboard.walk(watched.page))
 
 
@@ -259,8 +248,6 @@ def _from_disk(browser: Browser, site: Path, word: str) -> Iterator[str]:
     watched = _Watched(browser, "file://", WIDTHS[0][0])
     for name in _samples(site):
         watched.page.goto((site / name).resolve().as_uri(), wait_until="load")
-        if not watched.page.evaluate(MATH_DONE):
-            yield f"{name} from the disk: MathJax did not start"
         for fault in [*watched.page.evaluate(FAULTS), *watched.take()]:
             yield f"{name} from the disk: {fault}"
     if (site / "search.html").exists():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import tinycss2
@@ -46,10 +46,8 @@ ICONS = """
 """
 
 
-def lighten(site: Path, finish: Callable[[BeautifulSoup], None] = lambda page: None) -> None:
-    """Rewrite the pages and styles of a freshly rendered `site` in place, and `finish` every page."""
-    paths = sorted(page for page in site.rglob("*.html") if "_static" not in page.relative_to(site).parts)
-    pages = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in paths}
+def lighten(site: Path, pages: dict[Path, BeautifulSoup]) -> None:
+    """Rewrite the styles, scripts and images of a freshly rendered `site` in place, and its `pages` in memory."""
     icons = icon_styles(site, pages.values())
     sheets = common_sheets(pages)
     names = used_names(site, pages.values())
@@ -62,13 +60,11 @@ def lighten(site: Path, finish: Callable[[BeautifulSoup], None] = lambda page: N
         use_bundle(path, page, sheets, site / STYLES)
         defer_scripts(path, page)
         size_images(path, page, packed)
-        finish(page)
-        path.write_text(str(page), encoding="utf-8")
     for unused in (*sheets, site / ICON_SCRIPT, *(site / "_static").rglob("*.map")):
         unused.unlink(missing_ok=True)
     for script in (site / "_static").rglob("*.js"):
         text = script.read_text(encoding="utf-8", errors="surrogateescape")
-        if "sourceMappingURL" in text and "mathjax" not in script.parts:
+        if "sourceMappingURL" in text:
             text = re.sub(r"^//# sourceMappingURL=.*$", "", text, flags=re.M)
             script.write_text(text, encoding="utf-8", errors="surrogateescape")
 
@@ -145,7 +141,7 @@ def used_names(site: Path, pages: Iterable[BeautifulSoup]) -> set[str]:
         for script in page.find_all("script"):
             names.update(re.findall(r"[A-Za-z_][\w-]*", script.get_text()))
     for file in site.rglob("*.js"):
-        if "mathjax" not in file.parts and file != site / ICON_SCRIPT:
+        if file != site / ICON_SCRIPT:
             names.update(re.findall(r"[A-Za-z_][\w-]*", file.read_text(encoding="utf-8", errors="replace")))
     return names
 
@@ -233,11 +229,9 @@ def defer_scripts(path: Path, page: BeautifulSoup) -> None:
     """Let every script file wait for the text; leave out icons and, where nobody searches, the search."""
     for preload in page.select("link[rel=preload]"):
         preload.decompose()
-    formulas = page.select_one(".math") is not None
     for script in page.find_all("script", src=True):
         file = _local(path, str(script["src"]))
-        searches = path.name == "search.html"
-        unused = (file.name in SEARCH and not searches) or ("mathjax" in file.parts and not formulas)
+        unused = file.name in SEARCH and path.name != "search.html"
         if unused or file.name == Path(ICON_SCRIPT).name:
             script.decompose()
         elif file.name == "documentation_options.js":

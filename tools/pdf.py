@@ -17,16 +17,16 @@ from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import sync_playwright
 
 from tools import browser
+from tools.formulas import STYLES
 from tools.notebooks import ROOT
 
 FOOTER = """<div style="width: 100%; font: 8px sans-serif; color: #555; text-align: center">
 <span class="pageNumber"></span></div>"""
 
-# Open what a reader of paper cannot, and wait for formulas, images and fonts.
+# Open what a reader of paper cannot, and wait for images and fonts.
 READY = """async () => {
   for (const details of document.querySelectorAll('details')) details.open = true;
   for (const box of document.querySelectorAll('.toggle-hidden')) box.classList.remove('toggle-hidden');
-  await window.MathJax?.startup?.promise;
   await Promise.all([...document.images].map((image) => { image.loading = 'eager'; return image.decode(); }));
   await document.fonts.ready;
 }"""
@@ -43,22 +43,20 @@ def chapters(site: Path) -> list[Path]:
 def merged(site: Path, pages: list[Path]) -> BeautifulSoup:
     """One page of all articles, to lie at the top of `site`; every anchor carries the name of its page."""
     whole = BeautifulSoup(pages[0].read_text(encoding="utf-8"), "html.parser")
-    # The head that knows formulas, if any page has them.
+    # The head with the style of formulas, if any page has them.
     for page in pages:
         soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
-        if soup.select_one("script[src*=mathjax]"):
+        if soup.select_one(f'link[href$="{STYLES}"]'):
             whole = soup
             break
     head, base = whole.head, page.parent
     if not isinstance(head, Tag) or whole.body is None:
         raise ValueError(f"{page.name} has no head or no body")
     for tag in head.find_all(["script", "link"]):
-        attribute = "src" if tag.name == "script" else "href"
-        keep = tag.get("rel") == ["stylesheet"] or "mathjax" in str(tag.get("src")) or "MathJax =" in tag.get_text()
-        if not keep:
+        if tag.get("rel") == ["stylesheet"]:
+            tag["href"] = _from_top(site, base, str(tag["href"]))
+        else:
             tag.decompose()
-        elif tag.has_attr(attribute):
-            tag[attribute] = _from_top(site, base, str(tag[attribute]))
     whole.body.clear()
     whole.body["class"] = "printed-book"
     if head.title and (title := page_title(pages[0])):

@@ -20,8 +20,11 @@ import time
 from pathlib import Path
 
 import yaml
+from bs4 import BeautifulSoup
 
 from tools.accessible import mend
+from tools.check_site import pages as html_pages
+from tools.formulas import FormulaError, set_formulas
 from tools.lighten import lighten
 from tools.normal_form import dumps, faults
 from tools.notebooks import ROOT, CellFailure, run, shown, toc_notebooks
@@ -100,6 +103,19 @@ def render(root: Path, source: Path, staging: Path) -> Path:
     return site
 
 
+def finish(site: Path) -> None:
+    """Give the pages that Sphinx rendered the form in which they are published."""
+    pages = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in html_pages(site)}
+    try:
+        set_formulas(site, pages)
+    except FormulaError as error:
+        raise BuildFailure(str(error)) from error
+    lighten(site, pages)
+    for path, page in pages.items():
+        mend(page)
+        path.write_text(str(page), encoding="utf-8")
+
+
 def entry(site: Path) -> None:
     """Put an `index.html` at the top that leads to the book's root page, which lies in a folder."""
     root = next((page for page in ("book/index.html", "index.html") if (site / page).exists()), None)
@@ -133,10 +149,10 @@ def build(root: Path = ROOT, notebooks: list[Path] | None = None, run_notebooks:
         begin = time.perf_counter()
         try:
             site = render(root, source, staging)
+            finish(site)
         except BuildFailure:
             print("failed", flush=True)
             raise
-        lighten(site, finish=mend)
         print(f"{time.perf_counter() - begin:.1f} s", flush=True)
         entry(site)
         publish(site, target)

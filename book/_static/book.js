@@ -16,7 +16,6 @@ function reachable(box, name) {
 }
 
 addEventListener('load', async () => {
-  await window.MathJax?.startup?.promise;
   await document.fonts.ready;
   for (const [selector, name] of SCROLLING) {
     const observer = new ResizeObserver((changed) => changed.forEach(({ target }) => reachable(target, name)));

@@ -111,7 +111,6 @@ def test_what_only_a_browser_sees_is_found(plant: Plant, monkeypatch: pytest.Mon
     for fault in (
         "asks another host: https://example.org/beacon",
         "script error: boom",
-        "MathJax did not start",
         "formula not set",
         "raw formula: and $$y$$",
         "(320 px, dark): wider than the window by",

@@ -12,7 +12,7 @@ from tools.lighten import lighten
 PAGE = """<!DOCTYPE html><html><head>
 <link rel="stylesheet" href="../_static/a.css?v=1"><link rel="stylesheet" href="../_static/b.css">
 <script src="../_static/scripts/fontawesome.js" defer></script><script src="../searchindex.js"></script>
-<script src="../_static/mathjax/tex.js"></script><script src="../_static/doctools.js"></script>
+<script src="../_static/doctools.js"></script>
 </head><body><i class="fa-solid fa-bars"></i><p class="shown" id="here">x</p>
 <article><img src="../_images/a.png" alt="a"><img src="../_images/big.png" alt="b"></article></body></html>"""
 
@@ -36,9 +36,15 @@ def site(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def lightened(site: Path) -> BeautifulSoup:
+    path = site / "book/page.html"
+    page = BeautifulSoup(path.read_text(), "html.parser")
+    lighten(site, {path: page})
+    return page
+
+
 def test_styles_become_one_sheet_of_what_can_apply(site: Path) -> None:
-    lighten(site)
-    page = BeautifulSoup((site / "book/page.html").read_text(), "html.parser")
+    page = lightened(site)
     assert [link["href"] for link in page.select("link")] == ["../_static/styles.css"]
     styles = (site / "_static/styles.css").read_text()
     for kept in (
@@ -54,7 +60,7 @@ def test_styles_become_one_sheet_of_what_can_apply(site: Path) -> None:
 
 
 def test_icons_are_drawn_by_the_styles(site: Path) -> None:
-    lighten(site)
+    lightened(site)
     styles = (site / "_static/styles.css").read_text()
     assert ".fa-bars { --icon: url(" in styles and "viewBox='0 0 4 5'" in styles and "d='M0 9'" in styles
     assert "mask: var(--pst-icon-bell)" in styles and styles.count("d='M0 9'") == 2
@@ -62,14 +68,12 @@ def test_icons_are_drawn_by_the_styles(site: Path) -> None:
 
 
 def test_only_what_the_page_uses_is_loaded_and_it_waits(site: Path) -> None:
-    lighten(site)
-    page = BeautifulSoup((site / "book/page.html").read_text(), "html.parser")
+    page = lightened(site)
     assert [(s["src"], s.has_attr("defer")) for s in page.select("script[src]")] == [("../_static/doctools.js", True)]
 
 
 def test_images_have_a_size_and_large_ones_are_packed(site: Path) -> None:
-    lighten(site)
-    first, second = BeautifulSoup((site / "book/page.html").read_text(), "html.parser").select("img")
+    first, second = lightened(site).select("img")
     assert (first["src"], first["width"], first["height"]) == ("../_images/a.png", "3", "2")
     assert (second["src"], second["width"], second["loading"]) == ("../_images/big.webp", "300", "lazy")
     assert (site / "_images/big.webp").exists() and not (site / "_images/big.png").exists()
