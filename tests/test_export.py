@@ -89,10 +89,10 @@ def test_an_exported_program_is_saved_and_loaded(tmp_path):
     assert_same_logits(torch.export.load(tmp_path / "model.pt2").module()(x), model, x)
 
 
-def onnx_logits(path: Path, x: Tensor) -> Tensor:
+def onnx_logits(path: Path, x: Tensor, shape: tuple[object, ...] = ("batch", 3, 64, 64)) -> Tensor:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (argument,) = session.get_inputs()
-    assert argument.shape == ["batch", 3, 64, 64]
+    assert argument.shape == [*shape]
     return torch.from_numpy(session.run(None, {argument.name: x.numpy()})[0])
 
 
@@ -106,6 +106,15 @@ def test_onnx_runtime_with_any_batch(kind, tmp_path):
     for count in (2, 5):
         x = photographs(count)
         assert_same_logits(onnx_logits(tmp_path / "model.onnx", x), model, x)
+
+
+def test_onnx_runtime_with_any_size(tmp_path):
+    model, free = network(), {0: "batch", 2: "height", 3: "width"}
+    with warnings.catch_warnings(action="ignore"):
+        program = torch.onnx.export(model, (photographs(2),), dynamo=True, dynamic_shapes=(free,), verbose=False)
+    program.save(tmp_path / "model.onnx")
+    x = photographs(3, 97)[..., :80]
+    assert_same_logits(onnx_logits(tmp_path / "model.onnx", x, ("batch", 3, "height", "width")), model, x)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,7 +5,12 @@ Each function puts right one thing that axe finds in the theme's or in Sphinx's 
 
 from __future__ import annotations
 
+import re
+
 from bs4 import BeautifulSoup, Tag
+
+# Where a word of a name begins: after an underscore, a dot, a bracket, at a capital.
+WORDS = re.compile(r"(?<=[_.(/=])(?=\w)|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def mend(page: BeautifulSoup) -> None:
@@ -16,6 +21,7 @@ def mend(page: BeautifulSoup) -> None:
     list_the_citations(page)
     head_the_rows(page)
     download_notebooks(page)
+    break_names(page)
 
 
 def name_by_what_is_read(page: BeautifulSoup) -> None:
@@ -63,3 +69,12 @@ def download_notebooks(page: BeautifulSoup) -> None:
     for link in page.select("a.btn-download-source-button"):
         link["download"] = ""
         del link["target"]
+
+
+def break_names(page: BeautifulSoup) -> None:
+    """In a narrow table, let a long name of code go on in the next line between its words, not inside one."""
+    for name in page.select("article td code .pre"):
+        words = WORDS.split(name.get_text())
+        name.clear()
+        for i, word in enumerate(words):
+            name.extend([page.new_tag("wbr"), word] if i else [word])

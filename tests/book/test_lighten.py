@@ -93,6 +93,22 @@ def test_names_roles_and_row_headers_are_mended() -> None:
     assert [cell.get_text() for cell in page.select("th")] == ["a", "row"]
 
 
+def test_names_in_tables_break_between_their_words() -> None:
+    code = '<code><span class="pre">{}</span></code>'
+    names = "to_cardinality_major()", "RadixMajorSplitAttention", "splits.sum(dim=1)"
+    cells = "".join(f"<td>{code.format(name)}</td>" for name in names)
+    page = BeautifulSoup(
+        f"<article><p>{code.format('a_b')}</p><table><tr>{cells}</tr></table></article>", "html.parser"
+    )
+    mend(page)
+    assert [cell.get_text("|") for cell in page.select("td")] == [
+        "to_|cardinality_|major()",
+        "Radix|Major|Split|Attention",
+        "splits.|sum(|dim=|1)",
+    ]
+    assert len(page.select("td wbr")) == 8 and not page.select("p wbr")
+
+
 def test_the_button_for_the_source_saves_the_file() -> None:
     link = '<a class="btn btn-download-source-button" href="../_sources/a.ipynb" target="_blank">.ipynb</a>'
     page = BeautifulSoup(link, "html.parser")
