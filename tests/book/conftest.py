@@ -46,7 +46,8 @@ def sample(tmp_path: Path, write: Callable[..., Path]) -> Path:
     shutil.copy(ROOT / "_config.yml", tmp_path / "_config.yml")
     for folder in ("_static", "_extra"):
         shutil.copytree(ROOT / "book" / folder, tmp_path / "book" / folder)
-    shutil.copy(ROOT / "book" / "references.bib", tmp_path / "book" / "references.bib")
+    for file in ("references.bib", "search_scorer.js"):
+        shutil.copy(ROOT / "book" / file, tmp_path / "book" / file)
     index = "# Sample\n\n{cite:t}`resnest`; {doc}`chapter`.\n\n```{bibliography}\n```\n"
     (tmp_path / "book" / "index.md").write_text(index, encoding="utf-8")
     return tmp_path

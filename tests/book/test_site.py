@@ -49,6 +49,9 @@ def test_nothing_broken_is_published(sample: Path, write: Write) -> None:
     index.write_text(good + "\n{doc}`nowhere`\n", encoding="utf-8")
     with pytest.raises(BuildFailure, match=r"^book/index.md:\d+: WARNING: .*nowhere"):
         build(sample)
+    index.write_text(good + "\n$\\nosuchcommand$\n", encoding="utf-8")
+    with pytest.raises(BuildFailure, match=r"^book/index.html: Undefined control sequence \\nosuchcommand: "):
+        build(sample)
     assert published.read_text(encoding="utf-8") == "the site of yesterday"
     index.write_text(good, encoding="utf-8")
     build(sample)
