@@ -35,6 +35,9 @@ WORKERS = 2  # browsers side by side
 # second has formulas, figures and code.
 SAMPLES = ("book/index.html", "book/split_attention/radix_major.html")
 
+# Sections out of sight hide their faults unless they are laid out.
+LAID_OUT = "article section { content-visibility: visible !important }"
+
 # What is wrong with the page as it stands now, a string each.
 FAULTS = r"""() => {
   const found = [];
@@ -192,6 +195,7 @@ def _check_page(watched: _Watched, url: str, widths: tuple[int, ...], picture: s
     page.set_viewport_size({"width": widths[0], "height": HEIGHT})
     page.emulate_media(color_scheme="light")
     page.goto(url, wait_until="load")
+    page.add_style_tag(content=LAID_OUT)
     for width in widths:
         page.set_viewport_size({"width": width, "height": HEIGHT})
         for scheme in SCHEMES:
@@ -248,6 +252,7 @@ def _from_disk(browser: Browser, site: Path, word: str) -> Iterator[str]:
     watched = _Watched(browser, "file://", WIDTHS[0][0])
     for name in _samples(site):
         watched.page.goto((site / name).resolve().as_uri(), wait_until="load")
+        watched.page.add_style_tag(content=LAID_OUT)
         for fault in [*watched.page.evaluate(FAULTS), *watched.take()]:
             yield f"{name} from the disk: {fault}"
     if (site / "search.html").exists():
