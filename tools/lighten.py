@@ -17,6 +17,10 @@ from bs4 import BeautifulSoup, Tag
 from PIL import Image
 
 ICON_SCRIPT = "_static/scripts/fontawesome.js"
+THEME_SCRIPT = "_static/scripts/pydata-sphinx-theme.js"
+# The boxes that the theme measures as a page opens, to let the Tab key reach those that scroll. That lays out the whole
+# page at once; book.js measures each box when it is laid out anyway.
+MEASURED = re.compile(r'\["pre","\.nboutput > \.output_area"[^\]]*\]')
 LARGE = 40_000  # bytes; smaller pictures stay as they are
 STYLES = "_static/styles.css"
 SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
@@ -64,9 +68,9 @@ def lighten(site: Path, pages: dict[Path, BeautifulSoup]) -> None:
         unused.unlink(missing_ok=True)
     for script in (site / "_static").rglob("*.js"):
         text = script.read_text(encoding="utf-8", errors="surrogateescape")
-        if "sourceMappingURL" in text:
-            text = re.sub(r"^//# sourceMappingURL=.*$", "", text, flags=re.M)
-            script.write_text(text, encoding="utf-8", errors="surrogateescape")
+        lighter = MEASURED.sub("['none']", re.sub(r"^//# sourceMappingURL=.*$", "", text, flags=re.M))
+        if lighter != text:
+            script.write_text(lighter, encoding="utf-8", errors="surrogateescape")
 
 
 # --- Icons ---
@@ -78,7 +82,7 @@ def icon_styles(site: Path, pages: Iterable[BeautifulSoup]) -> str:
     if not script.exists():
         return ""
     drawings = script.read_text(encoding="utf-8")
-    theme = site / "_static" / "scripts" / "pydata-sphinx-theme.js"
+    theme = site / THEME_SCRIPT
     named = set(re.findall(r"\bfa-([a-z0-9-]+)", theme.read_text(encoding="utf-8") if theme.exists() else ""))
     for page in pages:
         named |= {name[3:] for tag in page.select("[class*=fa-]") for name in tag["class"] if name.startswith("fa-")}

@@ -3,6 +3,7 @@ const SCROLLING = [
   ['article mjx-container', 'Formula, scrolls sideways'],
   ['article pre', 'Code, scrolls sideways'],
   ['article .pst-scrollable-table-container, article .table-wrapper', 'Table, scrolls sideways'],
+  ['article .cell_output > .output', 'Output, scrolls sideways'],
 ];
 
 function reachable(box, name) {

@@ -1,5 +1,6 @@
 """What is left out of the site is only what no page uses."""
 
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 from tools.accessible import mend
-from tools.lighten import lighten
+from tools.lighten import MEASURED, lighten
 
 PAGE = """<!DOCTYPE html><html><head>
 <link rel="stylesheet" href="../_static/a.css?v=1"><link rel="stylesheet" href="../_static/b.css">
@@ -65,6 +66,20 @@ def test_icons_are_drawn_by_the_styles(site: Path) -> None:
     assert ".fa-bars { --icon: url(" in styles and "viewBox='0 0 4 5'" in styles and "d='M0 9'" in styles
     assert "mask: var(--pst-icon-bell)" in styles and styles.count("d='M0 9'") == 2
     assert not (site / "_static/scripts/fontawesome.js").exists()
+
+
+def test_the_theme_no_longer_measures_every_box(site: Path) -> None:
+    theme = site / "_static/scripts/pydata-sphinx-theme.js"
+    theme.write_text(
+        'all(["pre",".nboutput > .output_area",".cell_output > .output"].join())\n//# sourceMappingURL=x.map'
+    )
+    lightened(site)
+    assert theme.read_text() == "all(['none'].join())\n"
+
+
+def test_the_theme_that_is_installed_has_what_is_taken_out() -> None:
+    theme = files("pydata_sphinx_theme") / "theme/pydata_sphinx_theme/static/scripts/pydata-sphinx-theme.js"
+    assert MEASURED.search(theme.read_text(encoding="utf-8"))
 
 
 def test_only_what_the_page_uses_is_loaded_and_it_waits(site: Path) -> None:
