@@ -104,7 +104,8 @@ def test_what_only_a_browser_sees_is_found(plant: Plant, monkeypatch: pytest.Mon
         fetch('https://example.org/beacon').catch(() => 0);
         setTimeout(() => { throw Error('boom') });
       </script>
-      <span class="math">\\(x\\)</span> <p>and $$y$$</p> <div style="width: 350px">wide</div>"""
+      <span class="math">\\(x\\)</span> <p>and $$y$$</p> <p style="height: 9000px"></p>
+      <section style="content-visibility: auto"><div style="width: 350px">wide</div></section>"""
     site = plant(planted)
     found = browser.check_pages(browser.find() or "", site, [site / "index.html"], "attention")
     text = "\n".join(found)
