@@ -1,6 +1,6 @@
 """Mend in the rendered pages what neither configuration nor style reaches: names, roles and header cells.
 
-Each function puts right one thing that axe finds in the theme's or in Sphinx's HTML.
+Each function puts right one thing in the theme's or in Sphinx's HTML that axe finds, or that a reader stumbles over.
 """
 
 from __future__ import annotations

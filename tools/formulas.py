@@ -62,9 +62,10 @@ def set_formulas(site: Path, pages: dict[Path, BeautifulSoup]) -> None:
         sheet = pages[path].new_tag("link", rel="stylesheet", href=os.path.relpath(site / STYLES, path.parent))
         pages[path].head.append(sheet)  # type: ignore[union-attr]
     (site / STYLES).write_text(css, encoding="utf-8")
-    (site / STYLES).parent.joinpath(FONTS).mkdir(exist_ok=True)
+    source, target = _mathjax() / "output" / "chtml" / "fonts" / "woff-v2", (site / STYLES).with_name(FONTS)
+    target.mkdir(exist_ok=True)
     for name in set(re.findall(rf"{FONTS}/([\w.-]+)", css)):
-        shutil.copyfile(_mathjax() / "output" / "chtml" / "fonts" / "woff-v2" / name, site / "_static" / FONTS / name)
+        shutil.copyfile(source / name, target / name)
 
 
 def _formulas(page: BeautifulSoup) -> Iterator[tuple[NavigableString, Formula]]:
