@@ -4,22 +4,21 @@ A record says by which command, from which commit, when, on what device and with
 were made, so that a page which shows them can say so too. It names no machine, no user and no path.
 """
 
-import ast
-import hashlib
-import importlib.util
 import json
 import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 import torch
-import torchvision
+
+from resnest_edu.fingerprint import fingerprint
 
 
 def summarize(values: Sequence[float]) -> dict[str, float]:
@@ -41,83 +40,9 @@ def summarize(values: Sequence[float]) -> dict[str, float]:
     return {"mean": mean(values), "sd": stdev(values), "n": len(values)}
 
 
-def _parts(source: str) -> tuple[str, set[str]]:
-    """A module's code without comments and docstrings, and the modules of this package that it imports."""
-    tree = ast.parse(source)
-    imported: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imported |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            imported |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            texts = [s for s in body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)]
-            node.body = [s for s in body if s not in texts]  # type: ignore[attr-defined]
-    return ast.dump(tree), {name for name in imported if name.split(".")[0] == __package__}
-
-
-def _source(module: str) -> str | None:
-    """The source of a module of this package; None if the name is that of no module."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # its parent is no package
-        return None
-    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else None
-
-
-def modules(module: str) -> dict[str, str]:
-    """The code, without comments and docstrings, of ``module`` and of all that it imports from this package, directly
-    or not, by module name.
-
-    Args:
-        module: dotted name, such as ``resnest_edu.experiments.shapes_seeds``.
-
-    Returns:
-        The modules' syntax trees as text; empty if there is no such module.
-
-    Example:
-        >>> from resnest_edu.results import modules
-        >>> sorted(modules("resnest_edu.squeeze_excitation"))
-        ['resnest_edu.arguments', 'resnest_edu.squeeze_excitation']
-    """
-    found: dict[str, str] = {}
-    waiting = {module}
-    while waiting:
-        name = waiting.pop()
-        source = _source(name)
-        if source is not None:
-            found[name], imported = _parts(source)
-            waiting |= imported - set(found)
-    return found
-
-
-def fingerprint(module: str) -> str:
-    """A hash of the code that decides an experiment's figures: that of ``module`` and of all it imports from this
-    package. Comments and docstrings do not count, so mending them makes no recording stale.
-
-    Args:
-        module: dotted name, such as ``resnest_edu.experiments.shapes_seeds``.
-
-    Raises:
-        ValueError: there is no such module.
-
-    Example:
-        >>> from resnest_edu.results import fingerprint
-        >>> len(fingerprint("resnest_edu.layouts"))
-        16
-        >>> fingerprint("resnest_edu.layouts") == fingerprint("resnest_edu.bottleneck")
-        False
-    """
-    found = modules(module)
-    if not found:
-        raise ValueError(f"module (={module!r}) must be a module of this package")
-    text = "\n".join(f"{name} {found[name]}" for name in sorted(found))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def provenance(device: torch.device) -> dict[str, Any]:
-    """Where figures made now on ``device`` come from.
+    """Where figures made now on ``device`` come from. On another processor, with other instructions or another number
+    of threads, sums are rounded otherwise, and the same seed makes another network.
 
     Args:
         device: where the figures were made.
@@ -126,18 +51,20 @@ def provenance(device: torch.device) -> dict[str, Any]:
         >>> import torch
         >>> from resnest_edu.results import provenance
         >>> sorted(provenance(torch.device("cpu")))
-        ['commit', 'date', 'device', 'driver', 'versions']
+        ['commit', 'date', 'device', 'driver', 'instructions', 'threads', 'versions']
     """
     cuda = device.type == "cuda"
     return {
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
-        "device": torch.cuda.get_device_name(device) if cuda else f"CPU, {os.cpu_count()} cores ({platform.machine()})",
+        "device": torch.cuda.get_device_name(device) if cuda else f"{_processor()}, {os.cpu_count()} cores",
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
         "driver": _driver() if cuda else None,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": version("torchvision"),
             "numpy": np.__version__,
             "cuda": torch.version.cuda if cuda else None,
         },
@@ -153,8 +80,24 @@ def _output(*command: str) -> str | None:
         return None
 
 
+def _processor() -> str:
+    """The processor by its name, or, where the system does not tell, its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
+
+
 def _commit() -> str | None:
-    """The commit of the code, marked where files have been changed since; None outside a git checkout."""
+    """The commit of the code, marked where files have been changed since.
+
+    Only of a repository that tracks this very file: an installed copy may lie inside another project's. Where there is
+    no git, as on a machine that was handed the files, ``RESNEST_EDU_COMMIT`` says it, if anything does.
+    """
+    if _output("git", "ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return os.environ.get("RESNEST_EDU_COMMIT")
     commit = _output("git", "rev-parse", "--short=12", "HEAD")
     if commit and _output("git", "status", "--porcelain", "--untracked-files=no", "--", "."):
         commit += " with changes"
@@ -183,7 +126,7 @@ def origin(*, module: str, command: str, device: torch.device) -> dict[str, Any]
         >>> run = {"module": "resnest_edu.layouts", "command": "python -m …"}
         >>> found = origin(device=torch.device("cpu"), **run)
         >>> list(found)
-        ['command', 'code', 'commit', 'date', 'device', 'driver', 'versions']
+        ['command', 'code', 'commit', 'date', 'device', 'instructions', 'threads', 'driver', 'versions']
     """
     return {"command": command, "code": fingerprint(module), **provenance(device)}
 
@@ -336,8 +279,12 @@ def describe(content: Mapping[str, Any]) -> str:
 
     Example:
         >>> from resnest_edu.results import describe
-        >>> record = {"date": "2026-01-31", "device": "a GPU", "versions": {"torch": "2.11.0"}}
-        >>> describe(record)
-        'Recorded on 2026-01-31 on a GPU with PyTorch 2.11.0.'
+        >>> record = {"date": "2026-01-31", "device": "Some CPU, 2 cores", "versions": {"torch": "2.11.0"}}
+        >>> describe(record | {"instructions": "AVX2", "threads": 1})
+        'Recorded on 2026-01-31 on Some CPU, 2 cores, AVX2, 1 thread a run, with PyTorch 2.11.0.'
     """
-    return f"Recorded on {content['date']} on {content['device']} with PyTorch {content['versions']['torch']}."
+    device = content["device"]
+    if content.get("driver") is None and "instructions" in content:  # on a CPU, and not one of the first records
+        threads = content["threads"]
+        device += f", {content['instructions']}, {threads} thread{'s' if threads != 1 else ''} a run,"
+    return f"Recorded on {content['date']} on {device} with PyTorch {content['versions']['torch']}."

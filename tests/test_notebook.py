@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from resnest_edu import fingerprint
 from resnest_edu.notebook import _without_examples, show_javascript, show_source
-from resnest_edu.results import _parts
 from tools.notebooks import ROOT, toc_notebooks
 
 PACKAGE = ROOT / "resnest_edu"
@@ -134,7 +134,7 @@ def test_text_that_only_mentions_an_example_stays() -> None:
 def test_examples_go_and_the_code_stays(path) -> None:
     source = path.read_text(encoding="utf-8")
     left = _without_examples(source)
-    assert _parts(left) == _parts(source)
+    assert fingerprint._text(ast.parse(left)) == fingerprint._text(ast.parse(source))
     assert ">>>" not in left
 
 

@@ -1,4 +1,5 @@
 import json
+import subprocess
 
 import pytest
 import torch
@@ -15,47 +16,29 @@ def test_summary():
         results.summarize([1.0])
 
 
-@pytest.fixture
-def code(monkeypatch):
-    """A package of three modules whose sources the test may change."""
-    sources = {
-        "resnest_edu.alpha": "from resnest_edu.beta import value\n\ndef run():\n    return value\n",
-        "resnest_edu.beta": "value = 1\n",
-        "resnest_edu.gamma": "value = 2\n",
-    }
-    monkeypatch.setattr(results, "_source", sources.get)
-    return sources
+def git(folder, *arguments):
+    identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def test_fingerprint_follows_imports(code):
-    before = results.fingerprint("resnest_edu.alpha")
-    code["resnest_edu.gamma"] = "value = 3\n"
-    assert results.fingerprint("resnest_edu.alpha") == before  # not imported
-    code["resnest_edu.beta"] = "value = 3\n"
-    assert results.fingerprint("resnest_edu.alpha") != before
-
-
-def test_fingerprint_ignores_comments_and_docstrings_alone(code):
-    before = results.fingerprint("resnest_edu.alpha")
-    code["resnest_edu.alpha"] = (
-        '"""Alpha."""\nfrom resnest_edu.beta import value\n\ndef run():\n    """Run."""\n    return value  # so\n'
-    )
-    assert results.fingerprint("resnest_edu.alpha") == before
-    code["resnest_edu.alpha"] = code["resnest_edu.alpha"].replace("return value", "return -value")
-    assert results.fingerprint("resnest_edu.alpha") != before
-
-
-def test_fingerprint_of_a_real_experiment_covers_what_it_trains():
-    parts = results.modules("resnest_edu.experiments.shapes_seeds")
-    assert {
-        "resnest_edu.experiments.shapes_seeds",
-        "resnest_edu.training.loop",
-        "resnest_edu.split_attention",
-        "resnest_edu.data.silhouettes",
-    } <= set(parts)
-    assert "resnest_edu.figures" not in parts
-    with pytest.raises(ValueError, match=r"module \(='resnest_edu.nothing'\) must be a module"):
-        results.fingerprint("resnest_edu.nothing")
+def test_the_commit_is_that_of_the_repository_that_tracks_the_package(tmp_path, monkeypatch):
+    package = tmp_path / "environment" / "package"
+    package.mkdir(parents=True)
+    (package / "results.py").touch()
+    monkeypatch.setattr(results, "__file__", str(package / "results.py"))
+    monkeypatch.delenv("RESNEST_EDU_COMMIT", raising=False)
+    assert results._commit() is None  # no git
+    monkeypatch.setenv("RESNEST_EDU_COMMIT", "0123456789ab")
+    assert results._commit() == "0123456789ab"
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "another project's")
+    assert results._commit() == "0123456789ab"  # the package lies inside, and is not tracked
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "now it is")
+    commit = results._commit()
+    assert len(commit) == 12 and commit != "0123456789ab"
+    (package / "results.py").write_text("changed = True")
+    assert results._commit() == f"{commit} with changes"
 
 
 def test_record_and_read(tmp_path):
@@ -64,14 +47,18 @@ def test_record_and_read(tmp_path):
     results.record(path, {"answer": 42}, module=module, command="python -m x", device=CPU)
     content = results.read(path)
     assert (content["answer"], content["command"]) == (42, "python -m x")
-    assert content["device"].startswith("CPU")
+    assert content["device"].endswith(" cores") and content["threads"] == torch.get_num_threads()
+    assert content["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert content["versions"]["torch"] == torch.__version__
     assert results.is_recorded(path, module)
     assert not results.is_recorded(path, "resnest_edu.resnest")  # other code
     assert [file.name for file in path.parent.iterdir()] == ["x.json"]
+    content.update(device="Some CPU, 2 cores", instructions="AVX2", threads=1)
     assert results.describe(content) == (
-        f"Recorded on {content['date']} on {content['device']} with PyTorch {torch.__version__}."
+        f"Recorded on {content['date']} on Some CPU, 2 cores, AVX2, 1 thread a run, with PyTorch {torch.__version__}."
     )
+    content.update(device="A GPU", driver="1.2")
+    assert results.describe(content) == f"Recorded on {content['date']} on A GPU with PyTorch {torch.__version__}."
 
 
 @pytest.mark.parametrize(

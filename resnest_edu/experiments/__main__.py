@@ -7,10 +7,12 @@ and a later call goes on where an earlier one ended.
 import argparse
 import importlib
 import math
+import os
 import pkgutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +24,7 @@ from resnest_edu.arguments import require_one_of
 from resnest_edu.experiments import _cifar10
 from resnest_edu.results import is_recorded, origin, read, record, write
 from resnest_edu.training.loop import default_device
+from resnest_edu.training.side_by_side import side_by_side
 
 NAMES = sorted(info.name for info in pkgutil.iter_modules(experiments.__path__) if not info.name.startswith("_"))
 
@@ -38,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="CIFAR-10, for the experiments that train on it: FOLDER/cifar-10-batches-py, or images in "
         "FOLDER/train/CLASS/* and FOLDER/test/CLASS/*",
     )
+    parser.add_argument("--cpu", action="store_true", help="none of those that need a GPU")
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="start nothing new when so many are over (default: no limit)"
     )
@@ -57,10 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    device = default_device()
+    device = torch.device("cpu") if arguments.cpu else default_device()
     try:
         for name in arguments.names or NAMES:
             experiment = importlib.import_module(f"resnest_edu.experiments.{name}")
+            torch.set_num_threads(getattr(experiment, "THREADS", 1))
             path = arguments.out / f"{name}.json"
             needs_data = getattr(experiment, "NEEDS_DATA", False)
             if is_recorded(path, experiment.__name__) and not arguments.force:
@@ -71,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{name}: needs CIFAR-10, skipped; give its folder: --data FOLDER, or make gpu DATA=FOLDER")
             elif time.monotonic() >= deadline:
                 print(f"{name}: the {arguments.minutes:g} minutes are over, skipped")
-            elif hasattr(experiment, "run_pieces"):
+            elif hasattr(experiment, "run_pieces") or hasattr(experiment, "run_seed"):
                 data = arguments.data if needs_data else None
                 _run_pieces(experiment, path, device, data, data_name, deadline, afresh=arguments.force)
             else:
@@ -106,14 +111,20 @@ def _run_pieces(
 ) -> None:
     """Run the pieces that are missing, as far as time allows, and write the record after each."""
     name = _name(experiment)
+    by_seed = hasattr(experiment, "run_seed")
+    all_pieces = [str(seed) for seed in experiment.SEEDS] if by_seed else experiment.PIECES
+    run_pieces = partial(_run_seeds, experiment) if by_seed else experiment.run_pieces
+    if by_seed:
+        device = torch.device("cpu")
     head = origin(**_origin(experiment, device)) | ({} if data is None else {"data": data_name})
+    head |= _earlier(path)
     done = {} if afresh else _pieces_so_far(experiment, path, head)
 
     def missing() -> list[str]:
-        return [piece for piece in experiment.PIECES if piece not in done]
+        return [piece for piece in all_pieces if piece not in done]
 
     def write_all(**summary: Any) -> None:
-        pieces = {piece: done[piece] for piece in experiment.PIECES if piece in done}
+        pieces = {piece: done[piece] for piece in all_pieces if piece in done}
         write(path, {**head, "pieces": pieces, "missing": missing(), **summary})
 
     def names() -> Iterator[str]:
@@ -122,16 +133,38 @@ def _run_pieces(
                 return
             yield piece
 
-    print(f"{name}: running {len(missing())} of {len(experiment.PIECES)} pieces on {device}", flush=True)
-    for piece, figures in experiment.run_pieces(names(), device, data):
+    print(f"{name}: running {len(missing())} of {len(all_pieces)} pieces on {device}", flush=True)
+    for piece, figures in run_pieces(names(), device, data):
         done[piece] = figures
         write_all()
         print(f"{name}: {piece} is recorded, {len(missing())} to go", flush=True)
     if missing():
-        print(f"{name}: time is over, {len(missing())} of {len(experiment.PIECES)} pieces are missing; call again")
+        print(f"{name}: time is over, {len(missing())} of {len(all_pieces)} pieces are missing; call again")
     else:
-        write_all(summary=experiment.summarize({piece: done[piece] for piece in experiment.PIECES}))
+        found = {piece: done[piece] for piece in all_pieces}
+        write_all(summary=experiment.summarize(found) if hasattr(experiment, "summarize") else {})
         print(f"{name}: written to {path}")
+
+
+def _run_seeds(
+    experiment: ModuleType, seeds: Iterator[str], device: torch.device, data: Path | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Call ``run_seed`` for every seed, one on each core."""
+    yield from side_by_side(partial(_run_seed, experiment.__name__), seeds, processes=os.cpu_count() or 1)
+
+
+def _run_seed(module: str, seed: str) -> dict[str, Any]:
+    figures: dict[str, Any] = importlib.import_module(module).run_seed(int(seed))
+    return figures
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    """Recordings of the same experiment from other processors, or by earlier code, that are kept beside the present."""
+    try:
+        content = read(path)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {key: content[key] for key in ("earlier",) if key in content}
 
 
 def _pieces_so_far(experiment: ModuleType, path: Path, head: dict[str, Any]) -> dict[str, Any]:
@@ -143,7 +176,14 @@ def _pieces_so_far(experiment: ModuleType, path: Path, head: dict[str, Any]) -> 
     except ValueError as error:
         print(f"{_name(experiment)}: started anew: {error}")
         return {}
-    same = {"code": "code", "device": "device", "versions": "libraries", "data": "data"}
+    same = {
+        "code": "code",
+        "device": "device",
+        "instructions": "instructions",
+        "threads": "threads",
+        "versions": "libraries",
+        "data": "data",
+    }
     other = [word for key, word in same.items() if content.get(key) != head.get(key)]
     if other:
         print(f"{_name(experiment)}: started anew, for the record is of other {' and '.join(other)}")

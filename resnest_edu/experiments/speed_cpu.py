@@ -4,6 +4,7 @@ Eager, float32, on all cores, for eight images of 128 pixels. The peer runs in b
 one counts.
 """
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from resnest_edu.speed import benchmark
 from resnest_edu.speed.networks import PEER, TASKS, all_cases
 
 NEEDS_CUDA = False
+THREADS = os.cpu_count() or 1
 
 
 def run(device: torch.device) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The same network, ResNeSt-50, by the same recipe: our loop's whole step, with it
 for the metrics, against the shortest step that trains timm's, in each memory format. In turns.
 """
 
+import os
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from resnest_edu.training.loop import Run
 from resnest_edu.training.recipe import Recipe
 
 NEEDS_CUDA = False
+THREADS = os.cpu_count() or 1
 SIZES = {"cpu": (8, 128), "cuda": (128, 224)}
 ROUNDS = 9
 

@@ -6,7 +6,7 @@ import types
 import pytest
 import torch
 
-from resnest_edu import results
+from resnest_edu import fingerprint, results
 from resnest_edu.experiments import __main__ as runner
 from resnest_edu.experiments import _cifar10, shapes_seeds
 from resnest_edu.experiments.__main__ import NAMES, main
@@ -22,6 +22,8 @@ def test_every_experiment_has_what_the_runner_needs():
         if hasattr(experiment, "run_pieces"):
             assert len(experiment.PIECES) == len(set(experiment.PIECES)) > 0
             assert callable(experiment.run_pieces) and callable(experiment.summarize)
+        elif hasattr(experiment, "run_seed"):
+            assert len(experiment.SEEDS) > 1
         else:
             assert callable(experiment.run)
 
@@ -81,7 +83,7 @@ def toy(monkeypatch):
     toy = Toy()
     monkeypatch.setitem(sys.modules, toy.__name__, toy)
     monkeypatch.setattr(runner, "NAMES", ["shapes_seeds", "toy"])
-    monkeypatch.setattr(results, "_source", lambda name: toy.source if name == toy.__name__ else None)
+    monkeypatch.setattr(fingerprint, "_source", lambda name: toy.source if name == toy.__name__ else None)
     return toy
 
 
@@ -183,6 +185,31 @@ def test_a_record_of_something_else_is_started_anew(tmp_path, toy, capsys, chang
     assert toy.ran == [*"1234", *"1234"]
     out = capsys.readouterr().out
     assert "toy: started anew" in out and why.replace("\\", "") in out
+
+
+def test_recordings_from_elsewhere_are_kept(tmp_path, toy):
+    path = tmp_path / "toy.json"
+    main(["toy", "--out", str(tmp_path)])
+    earlier = [{"device": "an abacus", "pieces": squares(1)}]
+    path.write_text(json.dumps({**read(path), "earlier": earlier}))
+    assert main(["toy", "--out", str(tmp_path), "--force"]) == 0
+    assert len(toy.ran) == 8 and read(path)["earlier"] == earlier
+
+
+def test_seeds_make_the_pieces(tmp_path, toy, monkeypatch):
+    monkeypatch.delattr(Toy, "run_pieces")
+    monkeypatch.delattr(Toy, "summarize")
+    monkeypatch.setattr(runner.os, "cpu_count", lambda: 1)  # what the test makes up does not exist in other processes
+    toy.SEEDS = range(3)
+    toy.run_seed = lambda seed: {"threads": torch.get_num_threads(), "square": seed**2}
+    threads = torch.get_num_threads()
+    try:
+        assert main(["toy", "--out", str(tmp_path)]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    pieces, missing, summary = recorded(tmp_path)
+    assert pieces == {str(seed): {"threads": 1, "square": seed**2} for seed in range(3)}
+    assert (missing, summary) == ([], {})
 
 
 def test_the_code_is_that_at_the_beginning(tmp_path, toy):
