@@ -1,36 +1,29 @@
-"""How `make nbval` runs the chapters and compares what they print with what is stored.
+"""How the chapters run, and how what they print is compared with the stored.
 
-Every code cell is run in a fresh kernel, in the notebook's folder, and must neither fail nor print anything
-but its stored output. Not compared are pictures (their bytes depend on fonts and versions) and stderr
-(`python -m tools.notebooks --check` already refuses a stored notebook that has any).
+    pytest --nbval book        run every chapter and compare: `make nbval`
+    pytest --nbval-lax book    run every chapter: what `make book` does first
 
-A cell whose output depends on timing, on training or on the machine carries the tag `nbval-ignore-output` and
-is followed by a cell that asserts what must hold all the same: without it nothing would be checked.
+Every code cell runs in a fresh kernel, in the notebook's folder. What ran is
+kept (`tools/executed.py`): a chapter of which nothing has changed does not run
+again, and its kept outputs are compared. Not compared are pictures, whose bytes
+depend on fonts and versions, and stderr, which no stored notebook has.
+
+A cell whose output depends on timing, on training or on the machine is a
+demonstration. It carries the tag `nbval-ignore-output`, and nothing is asserted
+of it but what holds for any draw on any processor:
 
     {"tags": ["nbval-ignore-output"]}
 
-A figure gets its alternative text and its caption from the cell's metadata; without, the text is a file name:
+A figure gets its alternative text and its caption from the cell's metadata;
+without, the text is a file name:
 
-    {"mystnb": {"image": {"alt": "What one sees"}, "figure": {"name": "fig-gate", "caption": "Why"}}}
+    {"mystnb": {"image": {"alt": "What one sees"},
+                "figure": {"name": "fig-gate", "caption": "Why"}}}
 
-A last line that ends in `;` still prints its value here, so a plotting cell ends in `plt.show()`.
+A last line that ends in `;` still prints its value here, so a plotting cell
+ends in `plt.show()`.
 """
 
-import os
-from pathlib import Path
+from tools.chapters import pytest_collect_file, pytest_configure
 
-import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-NOT_COMPARED = ("stderr", "image/png", "image/jpeg", "image/svg+xml", "image/gif", "application/pdf")
-
-
-def pytest_configure() -> None:
-    # Kernels start in the notebooks' folders; they import the package that lies beside the book.
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-
-
-def pytest_collectstart(collector: pytest.Collector) -> None:
-    if hasattr(collector, "skip_compare"):
-        collector.skip_compare += NOT_COMPARED
+__all__ = ["pytest_collect_file", "pytest_configure"]

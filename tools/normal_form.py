@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import nbformat
@@ -37,7 +36,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     notebook = copy.deepcopy(notebook)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     notebook.metadata = nbformat.from_dict({**notebook.metadata, **METADATA})
-    for key in ("widgets", "toc", "colab", "vscode"):
+    for key in ("widgets", "toc", "colab", "vscode", "key"):
         notebook.metadata.pop(key, None)
     seen: set[str] = set()
     count = 0
@@ -105,15 +104,6 @@ def _text(output: NotebookNode) -> str:
         return str(output.text)
     data: dict[str, Any] = output.get("data", {})
     return "\n".join(str(value) for kind, value in data.items() if kind.startswith("text/"))
-
-
-def unasserted(notebook: NotebookNode, name: str) -> Iterator[str]:
-    """Cells whose output is not compared, and after which nothing is asserted either."""
-    for index, cell in enumerate(notebook.cells):
-        if "nbval-ignore-output" in cell.metadata.get("tags", []):
-            rest = [later.source for later in notebook.cells[index:] if later.cell_type == "code"]
-            if not any(re.search(r"^\s*assert\b|\.assert_", source, re.MULTILINE) for source in rest):
-                yield f"{place(name, notebook.cells, index)} is not compared, and no assertion follows it"
 
 
 def place(name: str, cells: list[NotebookNode], index: int) -> str:

@@ -1,0 +1,96 @@
+"""Run every chapter, and compare it with its stored outputs, as other machines would: `make portability`.
+
+    python -m tools.portability [--torch lowest newest] [--seeds 1 2 ...]
+
+Sums are rounded otherwise with other instructions, another number of threads, another PyTorch; every proof and every
+claim of the book must hold all the same. What ran is kept, so the same command goes on where it was interrupted.
+PyTorch is installed under `_build/portability`, several GB a version. With `--seeds`, every chapter runs on this
+machine as it is, with these seeds for its demonstrations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools.executed import ROOT
+
+FOLDER = ROOT / "_build" / "portability"
+# MKL computes products of matrices, oneDNN convolutions, ATen the rest.
+INSTRUCTIONS = {
+    "baseline": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
+    "AVX2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "native": {},
+}
+THREADS = (1, 2)
+
+
+def lowest() -> list[str]:
+    """The oldest PyTorch and torchvision that the project allows, as pip's requirements."""
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    bounds = [re.match(r"(torch|torchvision)>=([\d.]+)$", one) for one in dependencies]
+    return [f"{bound[1]}=={bound[2]}.*" for bound in bounds if bound]
+
+
+def torch_folder(which: str) -> Path:
+    """Where this PyTorch lies, installed if need be; whatever imports it first finds it there."""
+    folder = FOLDER / f"torch-{which}"
+    done = folder / ".installed"
+    if not done.exists():
+        wanted = lowest() if which == "lowest" else ["torch", "torchvision"]
+        print(f"Installing {' and '.join(wanted)}", flush=True)
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--upgrade"]
+        subprocess.run([*pip, "--target", str(folder), *wanted], check=True)
+        done.touch()
+    return folder
+
+
+def settings(torches: list[str], seeds: list[int]) -> Iterator[tuple[str, int, dict[str, str]]]:
+    """Name, threads and environment of every run."""
+    for seed in seeds:
+        yield f"seed {seed}", 1, {"DEMONSTRATION_SEED": str(seed)}
+    if seeds:
+        return
+    for which in torches:
+        path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(torch_folder(which))])}
+        for threads in THREADS:
+            for name, instructions in INSTRUCTIONS.items():
+                yield f"torch {which}, {name}, {threads} threads", threads, {**path, **instructions}
+
+
+def run(name: str, threads: int, environment: dict[str, str]) -> list[str]:
+    """The cells that fell; the log beside tells why."""
+    processes = max(1, (os.cpu_count() or 1) // threads)
+    command = [sys.executable, "-m", "pytest", "-q", "-n", str(processes), "--dist", "loadfile", "--nbval", "book"]
+    log = FOLDER / f"{name}.log"
+    with log.open("w", encoding="utf-8") as output:
+        variables = {**os.environ, **environment, "OMP_NUM_THREADS": str(threads)}
+        status = subprocess.run(command, cwd=ROOT, env=variables, stdout=output, stderr=subprocess.STDOUT).returncode
+    fell = re.findall(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", log.read_text(encoding="utf-8"), re.MULTILINE)
+    return fell or ([f"pytest ended with status {status}; see {log.relative_to(ROOT)}"] if status else [])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.portability", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--torch", nargs="+", choices=("lowest", "newest"), default=["lowest", "newest"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="SEED")
+    options = parser.parse_args(arguments)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for name, threads, environment in settings(options.torch, options.seeds):
+        fell = run(name, threads, environment)
+        failed += bool(fell)
+        print("\n    ".join([f"  {name}: {'passed' if not fell else f'{len(fell)} fell'}", *fell]), flush=True)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
