@@ -1,10 +1,11 @@
 """Run every chapter, and compare it with its stored outputs, as other machines would: `make portability`.
 
-    python -m tools.portability [--torch lowest newest] [--seeds 1 2 ...]
+    python -m tools.portability [--versions lowest newest] [--seeds 1 2 ...]
 
 Sums are rounded otherwise with other instructions, another number of threads, another PyTorch; every proof and every
 claim of the book must hold all the same. What ran is kept, so the same command goes on where it was interrupted.
-PyTorch is installed under `_build/portability`, several GB a version. With `--seeds`, every chapter runs on this
+The versions are installed under `_build/portability`: the lowest that pyproject.toml allows of every library, and the
+newest PyTorch; several GB each. With `--seeds`, every chapter runs on this
 machine as it is, with these seeds for its demonstrations.
 """
 
@@ -29,39 +30,49 @@ INSTRUCTIONS = {
     "native": {},
 }
 THREADS = (1, 2)
+BUILDERS = (
+    "jupyter",
+    "sphinx",
+    "nodejs",
+    "beautifulsoup4",
+    "tinycss2",
+    "pyyaml",
+)  # they make the site, and run no chapter
 
 
 def lowest() -> list[str]:
-    """The oldest PyTorch and torchvision that the project allows, as pip's requirements."""
-    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    bounds = [re.match(r"(torch|torchvision)>=([\d.]+)$", one) for one in dependencies]
-    return [f"{bound[1]}=={bound[2]}.*" for bound in bounds if bound]
+    """The oldest versions that the project allows of what package and chapters import, as pip's requirements."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    required = [*project["dependencies"], *extras["book"], *extras["transfer"]]
+    bounds = [re.match(r"([\w-]+)>=([\w.]+)", one) for one in required]
+    return [f"{bound[1]}=={bound[2]}" for bound in bounds if bound and not bound[1].startswith(BUILDERS)]
 
 
-def torch_folder(which: str) -> Path:
-    """Where this PyTorch lies, installed if need be; whatever imports it first finds it there."""
-    folder = FOLDER / f"torch-{which}"
+def library(which: str) -> Path:
+    """Where these versions lie, installed if need be; whatever imports them first finds them there."""
+    folder = FOLDER / f"libraries-{which}"
     done = folder / ".installed"
     if not done.exists():
         wanted = lowest() if which == "lowest" else ["torch", "torchvision"]
-        print(f"Installing {' and '.join(wanted)}", flush=True)
+        print(f"Installing {', '.join(wanted)}", flush=True)
         pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--upgrade"]
         subprocess.run([*pip, "--target", str(folder), *wanted], check=True)
         done.touch()
     return folder
 
 
-def settings(torches: list[str], seeds: list[int]) -> Iterator[tuple[str, int, dict[str, str]]]:
+def settings(versions: list[str], seeds: list[int]) -> Iterator[tuple[str, int, dict[str, str]]]:
     """Name, threads and environment of every run."""
     for seed in seeds:
         yield f"seed {seed}", 1, {"DEMONSTRATION_SEED": str(seed)}
     if seeds:
         return
-    for which in torches:
-        path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(torch_folder(which))])}
+    for which in versions:
+        path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(library(which))])}
         for threads in THREADS:
             for name, instructions in INSTRUCTIONS.items():
-                yield f"torch {which}, {name}, {threads} threads", threads, {**path, **instructions}
+                yield f"{which} versions, {name}, {threads} threads", threads, {**path, **instructions}
 
 
 def run(name: str, threads: int, environment: dict[str, str]) -> list[str]:
@@ -80,12 +91,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.portability", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--torch", nargs="+", choices=("lowest", "newest"), default=["lowest", "newest"])
+    parser.add_argument("--versions", nargs="+", choices=("lowest", "newest"), default=["lowest", "newest"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="SEED")
     options = parser.parse_args(arguments)
     FOLDER.mkdir(parents=True, exist_ok=True)
     failed = 0
-    for name, threads, environment in settings(options.torch, options.seeds):
+    for name, threads, environment in settings(options.versions, options.seeds):
         fell = run(name, threads, environment)
         failed += bool(fell)
         print("\n    ".join([f"  {name}: {'passed' if not fell else f'{len(fell)} fell'}", *fell]), flush=True)
