@@ -6,6 +6,7 @@ axe-playwright-python; nothing is fetched.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 
 from playwright.sync_api import Page
@@ -44,7 +45,7 @@ THIN = """() => {
 
 RUN = """async ([tags, also, only]) => {
   const rules = Object.fromEntries(also.map((rule) => [rule, { enabled: true }]));
-  const runOnly = only ? { type: 'rule', values: [only] } : { type: 'tag', values: tags };
+  const runOnly = only ? { type: 'rule', values: only } : { type: 'tag', values: tags };
   const result = await axe.run(document, { runOnly, rules: only ? {} : rules, resultTypes: ['violations'] });
   return result.violations.flatMap(({ id, help, nodes }) =>
     nodes.map(({ target, any }) => {
@@ -61,6 +62,6 @@ def prepare(page: Page) -> None:
     page.evaluate(THIN)
 
 
-def violations(page: Page, only: str | None = None) -> list[str]:
-    """Each element of a prepared page that breaks a rule (`only` one, if named), a line each."""
+def violations(page: Page, only: Sequence[str] | None = None) -> list[str]:
+    """Each element of a prepared page that breaks a rule (one of `only`, if given), a line each."""
     return list(page.evaluate(RUN, [TAGS, ALSO, only]))
