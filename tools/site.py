@@ -7,7 +7,7 @@ given them. Every warning is an error. With `--check`, the site to be checked, i
 replace the reader's.
 
 What Sphinx has read and written is kept under _build/site, so that the next build renders what has changed and no
-more. A build that failed, or was ended, leaves nothing to go on from, since Sphinx tells a warning only once.
+more. A build that failed, or was ended, leaves nothing there, since Sphinx tells a warning only once.
 """
 
 from __future__ import annotations
@@ -75,14 +75,25 @@ def alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def kept(folder: Path, key: str) -> Iterator[None]:
-    """Keep `folder` from one build to the next while both have the same key and none fails."""
-    mark = folder / "key"
-    if not mark.exists() or mark.read_text() != key:
+    """Keep `folder` from one build to the next of the same key; after a failure it is as it was before."""
+    mark, before, copy = folder / "key", folder.with_name(f"{folder.name}-before"), folder.with_name("staging-before")
+    if before.exists():  # the last build was ended in the middle
         shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(exist_ok=True)
-    mark.unlink(missing_ok=True)
-    yield
+        before.rename(folder)
+    if mark.exists() and mark.read_text() == key:
+        shutil.copytree(folder, copy).rename(before)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder)
+        if before.exists():
+            before.rename(folder)
+        raise
     mark.write_text(key)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def base(root: Path) -> str:
@@ -244,8 +255,9 @@ def attempt(root: Path, target: Path, executed: Mapping[str, Path] | None = None
     try:
         page = build(root, target, executed)
     except BuildFailure as failure:
-        kept = "the site published before is as it was" if target.exists() else "nothing was published"
-        print(f"failed\n{failure}\nNot built; {kept}.", file=sys.stderr)
+        published = "the site published before is as it was" if target.exists() else "nothing was published"
+        print("failed", flush=True)
+        print(f"{failure}\nNot built; {published}.", file=sys.stderr)
         return 1
     print(f"{page}  (built in {time.perf_counter() - begin:.0f} s)")
     return 0

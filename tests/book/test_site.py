@@ -127,19 +127,32 @@ def test_one_build_at_a_time_and_the_leftovers_of_an_ended_one_go(
     assert len(asked) == 2 and "waiting" in capsys.readouterr().out
 
 
-def test_what_is_kept_goes_with_another_key_or_a_failure(tmp_path: Path) -> None:
+def test_what_is_kept_goes_with_another_key_and_survives_a_failure(tmp_path: Path) -> None:
     folder = tmp_path / "kept"
+    page = folder / "page"
+
+    def fail(key: str, error: type[BaseException] = ValueError) -> None:
+        with pytest.raises(error), kept(folder, key):
+            page.write_text("broken")
+            raise error
+
+    fail("a")
     with kept(folder, "a"):
-        (folder / "page").touch()
+        assert not page.exists()
+        page.write_text("good")
+    fail("a")
+    fail("a", KeyboardInterrupt)
     with kept(folder, "a"):
-        assert (folder / "page").exists()
+        assert page.read_text() == "good"
     with kept(folder, "b"):
-        assert not (folder / "page").exists()
-        (folder / "page").touch()
-    with pytest.raises(ValueError), kept(folder, "b"):
-        raise ValueError
+        assert not page.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+    # A build that was ended in the middle had no time to clear up.
+    shutil.copytree(folder, tmp_path / "kept-before")
+    page.write_text("half")
     with kept(folder, "b"):
-        assert not (folder / "page").exists()
+        assert not page.exists()
 
 
 def buttons(page: Path) -> list[str]:
