@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bs4 import BeautifulSoup, NavigableString
@@ -33,8 +33,12 @@ class FormulaError(Exception):
     """TeX that MathJax does not understand; the message names the pages."""
 
 
-def set_formulas(site: Path, pages: dict[Path, BeautifulSoup]) -> None:
+def set_formulas(
+    site: Path, pages: dict[Path, BeautifulSoup], others: Iterable[Formula] = ()
+) -> dict[Path, list[Formula]]:
     """Put set formulas in the place of the TeX in `pages`, in memory, and their style and fonts into `site`.
+
+    The style covers `others` too, which are set in pages that are ready. Returned is what each of `pages` holds.
 
     Raises:
         FormulaError: for TeX that cannot be set, with the formula and the pages that hold it.
@@ -45,20 +49,23 @@ def set_formulas(site: Path, pages: dict[Path, BeautifulSoup]) -> None:
             places.setdefault(formula, []).append((path, text))
         for script in page.select("script[src*=mathjax]"):
             script.decompose()
-    if not places:
-        return
-    html, css = _set(list(places))
+    asked = list(dict.fromkeys([*places, *others]))
+    held: dict[Path, list[Formula]] = {path: [] for path in pages}
+    if not asked:
+        return held
+    html, css = _set(asked)
     errors = []
-    for (tex, _), one, where in zip(places, html, places.values(), strict=True):
+    for (formula, where), one in zip(places.items(), html, strict=False):
         if error := ERROR.search(one):
             names = sorted({path.relative_to(site).as_posix() for path, _ in where})
-            errors.append(f"{', '.join(names)}: {error[1]}: {tex}")
+            errors.append(f"{', '.join(names)}: {error[1]}: {formula[0]}")
         tag = BeautifulSoup(one, "html.parser").contents[0]
-        for _, text in where:
+        for path, text in where:
             text.replace_with(copy.copy(tag))
+            held[path].append(formula)
     if errors:
         raise FormulaError("\n".join(errors))
-    for path in {path for where in places.values() for path, _ in where}:
+    for path in filter(held.get, pages):
         sheet = pages[path].new_tag("link", rel="stylesheet", href=os.path.relpath(site / STYLES, path.parent))
         pages[path].head.append(sheet)  # type: ignore[union-attr]
     (site / STYLES).write_text(css, encoding="utf-8")
@@ -66,6 +73,7 @@ def set_formulas(site: Path, pages: dict[Path, BeautifulSoup]) -> None:
     target.mkdir(exist_ok=True)
     for name in set(re.findall(rf"{FONTS}/([\w.-]+)", css)):
         shutil.copyfile(source / name, target / name)
+    return held
 
 
 def _formulas(page: BeautifulSoup) -> Iterator[tuple[NavigableString, Formula]]:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,35 +20,54 @@ parts:
       - file: book/chapter
 """
 
+INDEX = """
+# Sample
+
+{cite:t}`resnest`; {doc}`chapter`.
+
+```{eval-rst}
+.. automodule:: sample_module
+```
+
+```{bibliography}
+```
+"""
+
+
+def write_notebook(root: Path, *sources: str, name: str = "book/chapter.ipynb", tags: tuple[str, ...] = ()) -> Path:
+    """Write a notebook of the given code cells under `root`."""
+    cells = [v4.new_markdown_cell("# A chapter\n\n$$a = b$$ (eq-one)\n\nSee {eq}`eq-one`.", id="title")]
+    cells += [
+        v4.new_code_cell(source, id=f"cell{i}", metadata={"tags": list(tags)} if tags else {})
+        for i, source in enumerate(sources)
+    ]
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dumps(normalise(v4.new_notebook(cells=cells))), encoding="utf-8")
+    return path
+
+
+def write_sample(root: Path) -> Path:
+    """Write a small book with the real one's configuration to `root`."""
+    write_notebook(root, "x = 6 * 7\nx", "print('attention')")
+    (root / "_toc.yml").write_text(TOC, encoding="utf-8")
+    shutil.copy(ROOT / "_config.yml", root / "_config.yml")
+    for folder in ("_static", "_extra"):
+        shutil.copytree(ROOT / "book" / folder, root / "book" / folder)
+    for file in ("references.bib", "search_scorer.js"):
+        shutil.copy(ROOT / "book" / file, root / "book" / file)
+    (root / "book" / "index.md").write_text(INDEX, encoding="utf-8")
+    (root / "sample_module.py").write_text('"""First words."""\n', encoding="utf-8")
+    return root
+
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
     """Write a notebook of the given code cells under `tmp_path`."""
-
-    def write(*sources: str, name: str = "book/chapter.ipynb", tags: tuple[str, ...] = ()) -> Path:
-        cells = [v4.new_markdown_cell("# A chapter\n\n$$a = b$$ (eq-one)\n\nSee {eq}`eq-one`.", id="title")]
-        cells += [
-            v4.new_code_cell(source, id=f"cell{i}", metadata={"tags": list(tags)} if tags else {})
-            for i, source in enumerate(sources)
-        ]
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(dumps(normalise(v4.new_notebook(cells=cells))), encoding="utf-8")
-        return path
-
-    return write
+    return partial(write_notebook, tmp_path)
 
 
 @pytest.fixture
-def sample(tmp_path: Path, write: Callable[..., Path]) -> Path:
+def sample(tmp_path: Path) -> Path:
     """The root of a small book, with the real book's configuration and a chapter that passes."""
-    write("x = 6 * 7\nx", "print('attention')")
-    (tmp_path / "_toc.yml").write_text(TOC, encoding="utf-8")
-    shutil.copy(ROOT / "_config.yml", tmp_path / "_config.yml")
-    for folder in ("_static", "_extra"):
-        shutil.copytree(ROOT / "book" / folder, tmp_path / "book" / folder)
-    for file in ("references.bib", "search_scorer.js"):
-        shutil.copy(ROOT / "book" / file, tmp_path / "book" / file)
-    index = "# Sample\n\n{cite:t}`resnest`; {doc}`chapter`.\n\n```{bibliography}\n```\n"
-    (tmp_path / "book" / "index.md").write_text(index, encoding="utf-8")
-    return tmp_path
+    return write_sample(tmp_path)

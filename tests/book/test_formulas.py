@@ -51,3 +51,11 @@ def test_a_formula_that_cannot_be_set_is_named_with_its_page(tmp_path: Path, tex
         set_formulas(tmp_path, made)
     assert "book/1.html, book/2.html: " in str(raised.value) and tex in str(raised.value)
     assert not (tmp_path / "_static/formulas.css").exists()
+
+
+def test_the_style_covers_the_formulas_of_pages_that_are_ready(tmp_path: Path) -> None:
+    made = pages(tmp_path, r'<p class="math">\(x\)</p>', "")
+    held = set_formulas(tmp_path, made, [(r"\sum", True)])
+    assert list(held.values()) == [[("x", False)], []]
+    css = (tmp_path / "_static/formulas.css").read_text()
+    assert "mjx-c1D465" in css and "mjx-c2211" in css and "mjx-c222B" not in css

@@ -1,77 +1,151 @@
 """Building: the site is published whole or not at all. These tests run Sphinx, on a book of two pages."""
 
-from collections.abc import Callable
+import errno
+import json
+import os
+import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
+from tests.book.conftest import write_sample
 from tools import browser, pdf, site
 from tools.check_site import check_files
-from tools.notebooks import CellFailure
-from tools.site import BuildFailure, build
-
-Write = Callable[..., Path]
+from tools.site import BuildFailure, alone, attempt, build, kept
 
 
-def leftovers(root: Path) -> list[str]:
-    return [path.name for path in (root / "_build").iterdir() if path.name != "html"]
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a small book that was built with an executed notebook in the place of its chapter."""
+    root = write_sample(tmp_path_factory.mktemp("book"))
+    notebook = nbformat.read(root / "book" / "chapter.ipynb", as_version=4)
+    notebook.cells[1].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "42"}, execution_count=1)]
+    nbformat.write(notebook, root / "executed.ipynb")
+    before = (root / "book" / "chapter.ipynb").read_bytes()
+    page = build(root, executed={"book/chapter.ipynb": root / "executed.ipynb"})
+    assert page == root / "_build" / "html" / "index.html"
+    assert (root / "book" / "chapter.ipynb").read_bytes() == before
+    return root
 
 
-def test_book_runs_the_notebooks_and_leaves_the_committed_ones_alone(sample: Path) -> None:
-    before = (sample / "book" / "chapter.ipynb").read_bytes()
-    page = build(sample, run_notebooks=True)
-    assert page == sample / "_build" / "html" / "index.html" and page.exists()
-    assert ">42\n" in (page.parent / "book" / "chapter.html").read_text(encoding="utf-8")
-    assert (page.parent / "_sources" / "book" / "chapter.ipynb").exists()
-    assert (sample / "book" / "chapter.ipynb").read_bytes() == before
-    assert leftovers(sample) == []
-    assert check_files(page.parent) == []
+def read(site: Path, name: str) -> str:
+    return (site / "book" / f"{name}.html").read_text(encoding="utf-8")
 
 
-def test_nothing_broken_is_published(sample: Path, write: Write) -> None:
-    published = sample / "_build" / "html" / "index.html"
-    write("x = 1", "x / 0")
-    with pytest.raises(CellFailure, match=r"book/chapter.ipynb: cell \[2\] \(id cell1\) failed"):
-        build(sample, run_notebooks=True)
-    assert not published.exists()
-
-    published.parent.mkdir(parents=True)
-    published.write_text("the site of yesterday", encoding="utf-8")
-    with pytest.raises(CellFailure):
-        build(sample, run_notebooks=True)
-    assert published.read_text(encoding="utf-8") == "the site of yesterday"
-
-    # A warning is an error, named by the page it is in; and a later good build replaces the old site.
-    write("x = 1")
-    index = sample / "book" / "index.md"
-    good = index.read_text(encoding="utf-8")
-    index.write_text(good + "\n{doc}`nowhere`\n", encoding="utf-8")
-    with pytest.raises(BuildFailure, match=r"^book/index.md:\d+: WARNING: .*nowhere"):
-        build(sample)
-    index.write_text(good + "\n$\\nosuchcommand$\n", encoding="utf-8")
-    with pytest.raises(BuildFailure, match=r"^book/index.html: Undefined control sequence \\nosuchcommand: "):
-        build(sample)
-    assert published.read_text(encoding="utf-8") == "the site of yesterday"
-    index.write_text(good, encoding="utf-8")
-    build(sample)
-    assert "yesterday" not in published.read_text(encoding="utf-8")
-    assert leftovers(sample) == []
+def test_an_executed_notebook_is_rendered_in_the_place_of_the_stored_one(book: Path) -> None:
+    pages = book / "_build" / "html"
+    assert ">42\n" in read(pages, "chapter")
+    source = json.loads((pages / "_sources" / "book" / "chapter.ipynb").read_text(encoding="utf-8"))
+    assert source["cells"][1]["outputs"]
+    assert check_files(pages) == []
+    assert "_modules" not in read(pages, "index") and not (pages / "_modules").exists()
+    assert not list((book / "_build" / "site").glob("staging-*"))
 
 
-def test_a_failing_build_exits_non_zero_and_says_so(
-    sample: Path, write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_changed_is_rendered_and_nothing_broken_is_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write("1 / 0")
-    monkeypatch.setattr(site, "ROOT", sample)
-    assert site.main(["--execute"]) == 1
+    root = write_sample(tmp_path)
+    published, raw = root / "_build" / "html", root / "_build" / "site" / "stored" / "_build" / "html" / "book"
+    index, chapter = root / "book" / "index.md", root / "book" / "chapter.ipynb"
+    published.mkdir(parents=True)
+    (published / "index.html").write_text("the site of yesterday", encoding="utf-8")
+
+    def pages(folder: Path) -> dict[str, bytes]:
+        return {page.relative_to(folder).as_posix(): page.read_bytes() for page in folder.rglob("*.html")}
+
+    def written() -> list[int]:
+        return [(raw / f"{name}.html").stat().st_mtime_ns for name in ("index", "chapter")]
+
+    # What is built replaces what was published; a second build writes nothing that is written already.
+    build(root)
+    first, times = pages(published), written()
+    assert b"yesterday" not in first["index.html"]
+    build(root, root / "_build" / "check")
+    assert pages(root / "_build" / "check") == first and written() == times
+
+    # A docstring is read again; a title shows on the pages that quote it.
+    (root / "sample_module.py").write_text('"""Second words."""\n', encoding="utf-8")
+    chapter.write_text(chapter.read_text(encoding="utf-8").replace("# A chapter", "# Another one"), encoding="utf-8")
+    index.write_text(good := index.read_text(encoding="utf-8") + "\n{eq}`eq-one`\n", encoding="utf-8")
+    build(root)
+    assert "Second words" in read(published, "index") and "Another one" in read(published, "index")
+
+    # A warning is an error, on a page too that did not change but refers to what is gone, and at a second call too.
+    text = chapter.read_text(encoding="utf-8")
+    chapter.write_text(text.replace("eq-one", "eq-two"), encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(BuildFailure, match=r"^book/index.md:\d+: WARNING: .*eq-one"):
+            build(root)
+    chapter.write_text(text, encoding="utf-8")
+    index.write_text(good + "\n$\\nosuchcommand$\n", encoding="utf-8")
+    assert attempt(root, published) == 1
     said = capsys.readouterr().err
-    assert "cell [1] (id cell0) failed" in said and "ZeroDivisionError" in said and "nothing was published" in said
+    assert "book/index.html: Undefined control sequence \\nosuchcommand: " in said and "as it was" in said
+    assert "Second words" in read(published, "index")
 
 
-def test_an_unknown_notebook_is_refused(sample: Path) -> None:
-    with pytest.raises(BuildFailure, match="is no notebook of this book"):
-        build(sample, [sample / "book" / "other.ipynb"], run_notebooks=True)
+def test_an_unknown_notebook_is_refused(book: Path) -> None:
+    with pytest.raises(BuildFailure, match=r"book/other.ipynb: no notebook of this book"):
+        build(book, executed={"book/other.ipynb": book / "executed.ipynb"})
+
+
+def test_a_full_disk_is_told_in_one_line(book: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = read(book / "_build" / "html", "index")
+    monkeypatch.setattr(site, "stage", full)
+    with pytest.raises(BuildFailure, match=r"^no space left on the disk of .*$"):
+        build(book)
+    assert read(book / "_build" / "html", "index") == before
+
+
+def test_one_build_at_a_time_and_the_leftovers_of_an_ended_one_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    (tmp_path / "staging-ended").mkdir()
+    with alone(tmp_path):
+        assert not (tmp_path / "staging-ended").exists()
+        lock = site.fcntl.flock
+        # The second one would wait for the first for ever, in one process.
+        monkeypatch.setattr(
+            site.fcntl, "flock", lambda file, how: asked.append(how) or lock(file, how | site.fcntl.LOCK_NB)
+        )
+        with pytest.raises(BlockingIOError), alone(tmp_path):
+            pass
+    assert len(asked) == 2 and "waiting" in capsys.readouterr().out
+
+
+def test_what_is_kept_goes_with_another_key_and_survives_a_failure(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    page = folder / "page"
+
+    def fail(key: str, error: type[BaseException] = ValueError) -> None:
+        with pytest.raises(error), kept(folder, key):
+            page.write_text("broken")
+            raise error
+
+    fail("a")
+    with kept(folder, "a"):
+        assert not page.exists()
+        page.write_text("good")
+    fail("a")
+    fail("a", KeyboardInterrupt)
+    with kept(folder, "a"):
+        assert page.read_text() == "good"
+    with kept(folder, "b"):
+        assert not page.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+    # A build that was ended in the middle had no time to clear up.
+    shutil.copytree(folder, tmp_path / "kept-before")
+    page.write_text("half")
+    with kept(folder, "b"):
+        assert not page.exists()
 
 
 def buttons(page: Path) -> list[str]:
@@ -79,19 +153,19 @@ def buttons(page: Path) -> list[str]:
     return [str(link["href"]) for link in soup.select(".article-header-buttons a[href]")]
 
 
-def test_buttons_for_the_repository_appear_with_its_address_alone(sample: Path) -> None:
-    build(sample)
-    pages = sample / "_build" / "html" / "book"
+def test_buttons_for_the_repository_appear_with_its_address_alone(book: Path, tmp_path: Path) -> None:
+    pages = book / "_build" / "html" / "book"
     # The one button that needs no address gives the page itself.
     assert buttons(pages / "chapter.html") == ["../_sources/book/chapter.ipynb"]
     assert buttons(pages / "index.html") == ["../_sources/book/index.md"]
     assert (pages / buttons(pages / "chapter.html")[0]).resolve().is_file()
 
-    settings = (sample / "_config.yml").read_text(encoding="utf-8")
+    root = write_sample(tmp_path)
+    settings = (root / "_config.yml").read_text(encoding="utf-8")
     with_address = settings.replace('  url: ""', "  url: https://github.com/owner/name")
-    (sample / "_config.yml").write_text(with_address, encoding="utf-8")
-    build(sample)
-    links = "\n".join(buttons(pages / "chapter.html"))
+    (root / "_config.yml").write_text(with_address, encoding="utf-8")
+    build(root)
+    links = "\n".join(buttons(root / "_build" / "html" / "book" / "chapter.html"))
     for link in (
         "https://github.com/owner/name",
         "https://github.com/owner/name/edit/main/book/chapter.ipynb",
@@ -100,24 +174,23 @@ def test_buttons_for_the_repository_appear_with_its_address_alone(sample: Path) 
         "https://colab.research.google.com/github/owner/name/blob/main/book/chapter.ipynb",
     ):
         assert link in links, link
-    assert check_files(sample / "_build" / "html") == []
+    assert check_files(root / "_build" / "html") == []
 
 
 @pytest.mark.skipif(browser.find() is None, reason="no Chromium")
-def test_the_pdf_holds_every_page_and_its_bookmarks(sample: Path) -> None:
-    build(sample)
-    target = sample / "book.pdf"
-    pdf.print_book(sample / "_build" / "html", target, browser.find() or "")
+def test_the_pdf_holds_every_page_and_its_bookmarks(book: Path, tmp_path: Path) -> None:
+    pages = shutil.copytree(book / "_build" / "html", tmp_path / "html")
+    target = tmp_path / "book.pdf"
+    pdf.print_book(pages, target, browser.find() or "")
     content = target.read_bytes()
     assert content.startswith(b"%PDF-") and b"/StructTreeRoot" in content
     for heading in ("Sample", "A chapter"):
         assert f"/Title ({heading})".encode() in content or heading.encode("utf-16-be") in content, heading
-    assert not (sample / "_build" / "html" / "whole-book.html").exists()
+    assert not (pages / "whole-book.html").exists()
 
 
-def test_links_between_chapters_stay_within_the_merged_page(sample: Path) -> None:
-    build(sample)
-    pages = sample / "_build" / "html"
+def test_links_between_chapters_stay_within_the_merged_page(book: Path) -> None:
+    pages = book / "_build" / "html"
     whole = pdf.merged(pages, pdf.chapters(pages))
     anchors = {str(tag["id"]) for tag in whole.find_all(id=True)}
     links = [str(link["href"]) for link in whole.select("article a[href]") if "//" not in str(link["href"])]
