@@ -1,12 +1,15 @@
-"""A book of two pages, small enough to be built in a test."""
+"""A book of two pages, small enough to be built in a test; a browser for the interactive figures."""
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from nbformat import v4
+from playwright.sync_api import Browser, sync_playwright
 
+from tools.browser import find
 from tools.normal_form import dumps, normalise
 from tools.notebooks import ROOT
 
@@ -18,6 +21,19 @@ parts:
     chapters:
       - file: book/chapter
 """
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window. Where there is none, what needs it is skipped, but in continuous integration fails."""
+    if not (executable := find()):
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium found")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @pytest.fixture
