@@ -11,6 +11,7 @@ import resnest_edu
 from resnest_edu import Backbone, Bottleneck, DropBlock, ResNeSt, Variant
 from resnest_edu.resnest import VARIANTS
 from tests.randomize import randomize_norms
+from tests.refused import assert_refused
 
 # Parameters, state-dict keys, and multiply-adds at 224 pixels in units of 10⁹, of the published networks.
 FAMILY = {
@@ -311,59 +312,44 @@ def test_every_parameter_gets_a_gradient():
     assert without == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("resnest51",), r"name \(='resnest51'\) must be one of resnest11_small, "),
-        (("resnest50", 0), r"num_classes \(=0\) must be an integer of at least 1"),
-        (("resnest50", 10, True), r"num_classes \(=10\) must not go with features_only: a backbone has no last layer"),
-    ],
-)
-def test_create_model_with_bad_arguments(arguments, message):
-    name, *rest = arguments
-    given = dict(zip(("num_classes", "features_only"), rest, strict=False))
-    with pytest.raises(ValueError, match=message):
-        resnest_edu.create_model(name, **given)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_create_model_with_bad_arguments():
+    rows = [
+        ({"name": "resnest51"}, r"name \(='resnest51'\) must be one of resnest11_small, "),
+        ({"num_classes": 0}, r"num_classes \(=0\) must be an integer of at least 1"),
+        (
+            {"num_classes": 10, "features_only": True},
+            r"num_classes \(=10\) must not go with features_only: a backbone has no last layer",
+        ),
         ({"output_stride": 4}, r"output_stride \(=4\) must be 8, 16 or 32"),
         ({"output_stride": "8"}, r"output_stride \(='8'\) must be 8, 16 or 32"),
         ({"dropout": 1}, r"dropout \(=1\) must be below 1"),
         ({"dropblock": 2}, r"dropblock \(=2\) must be a finite number at least 0 and at most 1"),
         ({"stochastic_depth": -0.5}, r"stochastic_depth \(=-0.5\) must be a finite number at least 0"),
-    ],
-)
-def test_create_model_with_bad_options(options, message):
-    with pytest.raises(ValueError, match=message):
-        resnest_edu.create_model("resnest50", **options)
+    ]
+    assert_refused(lambda given: resnest_edu.create_model(**({"name": "resnest50"} | given)), rows)
 
 
-@pytest.mark.parametrize(
-    ("options", "known"),
-    [
-        ({"pretrained": True}, "output_stride, dropout, dropblock, stochastic_depth; load_checkpoint loads weights"),
-        ({"features_only": True, "dropout": 0.5}, "output_stride, dropblock, stochastic_depth; load_checkpoint loads"),
-    ],
-)
-def test_create_model_with_an_unknown_option(options, known):
-    option = list(options)[-1]
-    with pytest.raises(TypeError, match=rf"^option \(='{option}'\) must be one of {known}"):
-        resnest_edu.create_model("resnest50", **options)
+def test_create_model_with_an_unknown_option():
+    rows = [
+        (
+            {"pretrained": True},
+            r"^option \(='pretrained'\) must be one of output_stride, dropout, dropblock, stochastic_depth; "
+            "load_checkpoint loads weights",
+        ),
+        (
+            {"features_only": True, "dropout": 0.5},
+            r"^option \(='dropout'\) must be one of output_stride, dropblock, stochastic_depth; load_checkpoint loads",
+        ),
+    ]
+    assert_refused(lambda given: resnest_edu.create_model("resnest50", **given), rows, TypeError)
 
 
-@pytest.mark.parametrize(
-    ("variant", "message"),
-    [
+def test_bad_variants():
+    rows = [
         (Variant(()), r"blocks \(=\(\)\) and planes \(=.*\) must name the same stages, at least one"),
         (Variant((1, 1), (16,)), r"blocks \(=\(1, 1\)\) and planes \(=\(16,\)\) must name the same stages"),
         (Variant((0,), (16,)), r"blocks \(=\(0,\)\) must be integers of at least 1"),
         (Variant((1,), (16,), stem_stride=3), r"stem_stride \(=3\) must be 1, 2 or 4$"),
         (Variant((1,), (16,), stem_stride=8), r"stem_stride \(=8\) must be 1, 2 or 4$"),
-    ],
-)
-def test_bad_variants(variant, message):
-    with pytest.raises(ValueError, match=message):
-        ResNeSt(variant)
+    ]
+    assert_refused(ResNeSt, rows)
