@@ -54,6 +54,12 @@ TIMM = {
 }
 
 
+def deep_ones_slow(names):
+    """To build the two deepest takes as long as all others together."""
+    deep = ("resnest200", "resnest269")
+    return [pytest.param(name, marks=pytest.mark.slow) if name in deep else name for name in names]
+
+
 def giga_multiply_adds(model, size):
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         model(torch.empty(1, 3, size, size))
@@ -80,7 +86,7 @@ def test_parameters_keys_and_multiply_adds_of_the_books_own(name):
     assert (*found, giga_multiply_adds(model, 32)) == SMALL[name]
 
 
-@pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.parametrize("name", deep_ones_slow(FAMILY))
 def test_parameters_keys_and_multiply_adds(name):
     with torch.device("meta"):
         model = resnest_edu.create_model(name).eval()
@@ -92,7 +98,7 @@ def test_parameters_keys_and_multiply_adds(name):
         assert giga_multiply_adds(model, size) == expected
 
 
-@pytest.mark.parametrize("name", TIMM)
+@pytest.mark.parametrize("name", deep_ones_slow(TIMM))
 def test_equals_timm_both_ways_in_training_and_evaluation(name):
     torch.manual_seed(0)
     theirs = randomize_norms(timm.create_model(TIMM[name]))
@@ -275,7 +281,7 @@ def test_without_options_nothing_is_random_in_training():
     assert torch.equal(model(x), model(x))
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", deep_ones_slow(VARIANTS))
 def test_every_model_has_a_function(name):
     function = getattr(resnest_edu, name)
     with torch.device("meta"):

@@ -17,6 +17,7 @@ from resnest_edu.resnext import (
     to_grouped,
 )
 from tests.differentiate import differentiate
+from tests.pairwise import pairwise
 from tests.randomize import randomize
 from tests.refused import assert_refused
 
@@ -46,9 +47,9 @@ def assert_same_function(block: nn.Module, other: nn.Module, x: torch.Tensor) ->
     assert_equal_states(to_grouped(other_gradients), to_grouped(gradients), **tolerance)
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("out_channels", "stride"), [(6, 1), (10, 1), (6, 2), (10, 2)])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "out_channels", "stride", "training"), pairwise(list(FORMS), (6, 10), (1, 2), (False, True))
+)
 def test_the_three_forms_are_one_function(form, out_channels, stride, training):
     block = randomize(form(6, out_channels, cardinality=3, width=2, stride=stride)).double().train(training)
     x = torch.randn(3, 6, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))

@@ -16,9 +16,7 @@ RADIX_CARDINALITY = [(r, k) for r in (1, 2, 4) for k in (1, 2, 4)]
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), RADIX_CARDINALITY)
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_equals_timm_on_the_same_weights(layout, training, radix, cardinality):
+def test_equals_timm_on_the_same_weights(radix, cardinality):
     torch.manual_seed(10 * radix + cardinality)
     options = {"stride": 2, "dilation": 2}
     ours = RadixMajorSplitAttention(32, 32, radix=radix, cardinality=cardinality, **options)
@@ -27,10 +25,11 @@ def test_equals_timm_on_the_same_weights(layout, training, radix, cardinality):
     ours.load_state_dict(theirs.state_dict(), strict=True)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     x = torch.randn(4, 32, 9, 7)
-    expected = theirs.train(training)(x)
-    if layout is CardinalityMajorSplitAttention:
-        ours, x = to_cardinality_major(ours), cardinality_major_order(x, radix, cardinality)
-    torch.testing.assert_close(ours.train(training)(x), expected, rtol=1e-6, atol=1e-6)
+    other, moved = to_cardinality_major(ours), cardinality_major_order(x, radix, cardinality)
+    for training in (False, True):  # training moves the running statistics, and so comes last
+        expected = theirs.train(training)(x)
+        for block, given in ((ours, x), (other, moved)):
+            torch.testing.assert_close(block.train(training)(given), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), RADIX_CARDINALITY)

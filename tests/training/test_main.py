@@ -57,9 +57,8 @@ def test_an_earlier_run_is_not_overwritten_unasked(colour_folder, tmp_path, caps
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_bad_input_is_one_clear_line(tmp_path, capsys):
+    rows = [
         (["--recipe", "cakes"], f"recipe (='cakes') must be one of {', '.join(__main__.ALL_RECIPES)}"),
         (["--epochs", "-1"], "epochs (=-1) must be an integer of at least 1"),
         (["--batch-size", "1"], "batch_size (=1) must be at least 2 for batch norm to train"),
@@ -78,15 +77,12 @@ def test_an_earlier_run_is_not_overwritten_unasked(colour_folder, tmp_path, caps
         (["--save-minutes", "-1"], "--save-minutes (=-1.0) must be at least 0"),
         (["--sync-bn", "--device", "cpu"], "--sync-bn needs CUDA, not --device (='cpu')"),
         (["--overwrite", "--resume"], "--overwrite must not be given with --resume"),
-    ],
-)
-def test_bad_input_is_one_clear_line(arguments, message, tmp_path, capsys):
-    assert main(["--out", str(tmp_path / "out"), *arguments]) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith("error: ")
-    assert message in printed.err
-    assert printed.err.count("\n") == 1
-    assert not (tmp_path / "out" / "checkpoint.pt").exists()
+    ]
+    for arguments, message in rows:
+        assert main(["--out", str(tmp_path / "out"), *arguments]) == 2, arguments
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"error: {message}") and printed.count("\n") == 1
+        assert not (tmp_path / "out" / "checkpoint.pt").exists()
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path, capsys):
