@@ -16,4 +16,4 @@ def assert_refused(call: Callable[[Any], Any], rows: Iterable[tuple[Any, str]], 
                 wrong.append(f"{argument!r} is refused, but with the words: {refusal}")
         else:
             wrong.append(f"{argument!r} is not refused")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)

@@ -174,8 +174,15 @@ def export_to_onnx(model: nn.Module, example: Tensor, folder) -> object:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("export", [export_by_tracing, export_to_onnx])
-@pytest.mark.parametrize("kind", ["faster", "cascade_mask"])
+@pytest.mark.parametrize(
+    ("kind", "export"),
+    [
+        ("faster", export_to_onnx),
+        ("cascade_mask", export_by_tracing),
+        pytest.param("faster", export_by_tracing, marks=pytest.mark.slow),
+        pytest.param("cascade_mask", export_to_onnx, marks=pytest.mark.slow),
+    ],
+)
 @torch.no_grad()
 def test_a_detector_finds_the_same_outside_of_python(kind, export, tmp_path) -> None:
     model = detector(kind, rpn_nms_thresh=0.2, box_detections_per_img=40)
