@@ -45,10 +45,10 @@ $(STAMP):
 
 book: $(STAMP) ## run every chapter that has changed since it ran here, then build the site from what they printed
 	@$(CHAPTERS) --nbval-lax $(or $(NB),book) || { echo "Not built: a chapter failed. The others are kept; the next call runs this one again." >&2; exit 1; }
-	@$(ALONE) $(PY) -m tools.site --executed
+	@$(PY) -m tools.site --executed
 
 html: $(STAMP) ## build the site from the outputs stored in the notebooks
-	@$(ALONE) $(PY) -m tools.site
+	@$(PY) -m tools.site
 
 pdf: html ## print the whole book to _build/resnest_book.pdf (needs Chromium)
 	@$(PY) -m tools.pdf
@@ -96,7 +96,7 @@ unit: $(STAMP) ## tests of the package and the tools, and the form of the stored
 	@$(PYTEST) --dist worksteal
 
 site-check: $(STAMP) ## links, alt texts, and every page in a browser: errors, formulas, axe, weight, keyboard
-	@$(ALONE) $(PY) -m tools.site --check
+	@$(PY) -m tools.site --check
 	@$(PY) -m tools.check_site _build/check $(SITE_CHECK)
 
 nbval: $(STAMP) ## run the chapters that have changed, and compare all with their stored outputs

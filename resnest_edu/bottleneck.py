@@ -4,7 +4,6 @@ Legend: B batch, C channels, H height, W width. Parameter names are those of the
 """
 
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from resnest_edu.arguments import (
     require_divisible,
@@ -105,6 +104,8 @@ class Bottleneck(nn.Module):
         self.dropblock = DropBlock(dropblock) if dropblock else nn.Identity()
         self.stochastic_depth: nn.Module = nn.Identity()
         if stochastic_depth:
+            from torchvision.ops import StochasticDepth  # here, since to import torchvision takes seconds
+
             self.stochastic_depth = StochasticDepth(stochastic_depth, "row")
         self.downsample: nn.Module = nn.Identity()
         if stride > 1 or in_channels != out_channels:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from resnest_edu import PUBLISHED, PublishedFile, create_model, fetch, list_models, load_checkpoint
 from tests.randomize import randomize
+from tests.refused import assert_refused
 
 State = dict[str, Tensor]
 
@@ -103,9 +104,8 @@ def test_no_file(tmp_path):
             load_checkpoint(small(), path)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
+def test_the_error_says_what_is_wrong(tmp_path):
+    rows = [
         (lambda state: state.pop("conv1.0.weight"), r"it lacks conv1\.0\.weight$"),
         (lambda state: state.update(extra=torch.zeros(1)), r"it has the unknown extra$"),
         (lambda state: state.update(recipe={}), r"of training, which resnest_edu\.training\.load_checkpoint reads$"),
@@ -114,13 +114,14 @@ def test_no_file(tmp_path):
         (lambda state: state.update({"fc.bias": torch.zeros(5).long()}), r"its fc\.bias is torch\.int64 instead of"),
         (lambda state: state["bn1.running_var"].neg_(), r"its bn1\.running_var is a variance and has negative values$"),
         (lambda state: state["fc.bias"].fill_(torch.nan), r"its fc\.bias has values that are not finite$"),
-    ],
-)
-def test_the_error_says_what_is_wrong(change, message, tmp_path):
-    state = small(seed=1).state_dict()
-    change(state)
-    with pytest.raises(ValueError, match=message):
+    ]
+
+    def load(change):
+        state = small(seed=1).state_dict()
+        change(state)
         load_checkpoint(small(), write(state, tmp_path / "weights", "zip"))
+
+    assert_refused(load, rows)
 
 
 class Code:

@@ -66,7 +66,13 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Every way out of Python is tried with the network as it is published; with the others before a release.
+in_every_kind = pytest.mark.parametrize(
+    "kind", [kind if kind == "radix 2" else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
+
+
+@in_every_kind
 def test_torch_export_with_any_batch(kind):
     model = KINDS[kind]()
     program = torch.export.export(model, (photographs(2),), dynamic_shapes=({0: BATCH},))
@@ -82,6 +88,7 @@ def test_torch_export_with_any_size():
     assert_same_logits(program.module()(x), model, x)
 
 
+@pytest.mark.slow
 def test_an_exported_program_is_saved_and_loaded(tmp_path):
     model = network()
     torch.export.save(torch.export.export(model, (photographs(2),)), tmp_path / "model.pt2")
@@ -96,7 +103,7 @@ def onnx_logits(path: Path, x: Tensor, shape: tuple[object, ...] = ("batch", 3, 
     return torch.from_numpy(session.run(None, {argument.name: x.numpy()})[0])
 
 
-@pytest.mark.parametrize("kind", ["radix 2", "cardinality 4, radix 1", "dilated", "rectified"])
+@in_every_kind
 def test_onnx_runtime_with_any_batch(kind, tmp_path):
     model = KINDS[kind]()
     with warnings.catch_warnings():
@@ -117,7 +124,7 @@ def test_onnx_runtime_with_any_size(tmp_path):
     assert_same_logits(onnx_logits(tmp_path / "model.onnx", x, ("batch", 3, "height", "width")), model, x)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@in_every_kind
 def test_torchscript_trace_with_any_batch(kind):
     model = KINDS[kind]()
     with warnings.catch_warnings():
@@ -129,7 +136,7 @@ def test_torchscript_trace_with_any_batch(kind):
     assert_same_logits(traced(x), model, x)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@in_every_kind
 def test_compile_without_a_graph_break(kind):
     torch.compiler.reset()
     model = KINDS[kind]()
@@ -139,6 +146,7 @@ def test_compile_without_a_graph_break(kind):
         assert_same_logits(compiled(x), model, x)
 
 
+@pytest.mark.slow
 def test_compile_in_training_without_a_graph_break():
     torch.compiler.reset()
     model = network(SMALL, dropblock=0.1, stochastic_depth=0.1, dropout=0.1).train()
@@ -147,6 +155,7 @@ def test_compile_in_training_without_a_graph_break():
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="the default backend needs a C++ compiler")
 def test_compile_with_the_default_backend():
     torch.compiler.reset()
@@ -156,6 +165,7 @@ def test_compile_with_the_default_backend():
         assert_same_logits(torch.compile(model, fullgraph=True)(x), model, x)
 
 
+@pytest.mark.slow
 def test_stages_by_name_are_exported_too():
     model = randomize_norms(create_model("resnest14", features_only=True)).eval()
     program = torch.export.export(model, (photographs(2),), dynamic_shapes=({0: BATCH},))

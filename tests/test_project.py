@@ -68,6 +68,15 @@ assert torch.equal(program(x), source(x))
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "weights.pth")], check=True, cwd=ROOT)
 
 
+def test_the_package_imports_nothing_that_takes_seconds_before_it_is_used() -> None:
+    code = """
+import sys, resnest_edu, resnest_edu.data, resnest_edu.speed, resnest_edu.training
+print({"torchvision", "torch._dynamo", "matplotlib"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "set()\n"
+
+
 # The order of the ideas: what a module imports from the package stands further up.
 CHAPTER_ORDER = [
     "arguments",

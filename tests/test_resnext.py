@@ -17,7 +17,9 @@ from resnest_edu.resnext import (
     to_grouped,
 )
 from tests.differentiate import differentiate
+from tests.pairwise import pairwise
 from tests.randomize import randomize
+from tests.refused import assert_refused
 
 MAPS = {
     AggregatedBottleneck: to_aggregated,
@@ -45,9 +47,9 @@ def assert_same_function(block: nn.Module, other: nn.Module, x: torch.Tensor) ->
     assert_equal_states(to_grouped(other_gradients), to_grouped(gradients), **tolerance)
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize(("out_channels", "stride"), [(6, 1), (10, 1), (6, 2), (10, 2)])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "out_channels", "stride", "training"), pairwise(list(FORMS), (6, 10), (1, 2), (False, True))
+)
 def test_the_three_forms_are_one_function(form, out_channels, stride, training):
     block = randomize(form(6, out_channels, cardinality=3, width=2, stride=stride)).double().train(training)
     x = torch.randn(3, 6, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
@@ -227,12 +229,14 @@ def test_paths_that_counted_different_numbers_of_batches_are_refused(form, conve
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", ["in_channels", "out_channels", "cardinality", "width", "stride"])
-@pytest.mark.parametrize("value", [0, 1.5])
-def test_bad_arguments(form, name, value):
-    arguments = {"in_channels": 8, "out_channels": 8} | {name: value}
-    with pytest.raises(ValueError, match=rf"^{name} \(={value}\) must be an integer of at least 1$"):
-        form(arguments.pop("in_channels"), arguments.pop("out_channels"), **arguments)
+def test_bad_arguments(form):
+    names = ["in_channels", "out_channels", "cardinality", "width", "stride"]
+    rows = [
+        ({name: value}, rf"^{name} \(={value}\) must be an integer of at least 1$")
+        for name in names
+        for value in (0, 1.5)
+    ]
+    assert_refused(lambda given: form(**({"in_channels": 8, "out_channels": 8} | given)), rows)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -129,6 +130,11 @@ def kept(path: Path, notebook: NotebookNode | None = None) -> NotebookNode | Non
     except (FileNotFoundError, nbformat.reader.NotJSONError):
         return None
     return ran if ran.metadata.get("key") == key(notebook or nbformat.read(path, as_version=4)) else None
+
+
+def runs(paths: Iterable[Path]) -> dict[str, Path]:
+    """The files of those notebooks that are kept, by name."""
+    return {str(path.relative_to(ROOT)): _place(path) for path in paths if kept(path) is not None}
 
 
 def keep(path: Path, notebook: NotebookNode, key: str) -> None:

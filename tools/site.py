@@ -1,10 +1,9 @@
 """Build the site in a staging folder and publish it whole, or leave the published one as it was.
 
-    python -m tools.site [--check]
+    python -m tools.site [--executed | --check]
 
-The pages show the outputs stored in the notebooks; `build` renders executed notebooks in their place where it is
-given them. Every warning is an error. With `--check`, the site to be checked, in a folder of its own: it does not
-replace the reader's.
+The pages show the outputs stored in the notebooks; with `--executed`, what they printed when they ran here last. Every
+warning is an error. With `--check`, the site to be checked, in a folder of its own: it does not replace the reader's.
 
 What Sphinx has read and written is kept under _build/site, so that the next build renders what has changed and no
 more. A build that failed, or was ended, leaves nothing there, since Sphinx tells a warning only once.
@@ -36,7 +35,8 @@ from tools.accessible import mend
 from tools.check_site import pages as html_pages
 from tools.formulas import FormulaError, set_formulas
 from tools.lighten import ICON_SCRIPT, lighten, pack_images
-from tools.notebooks import ROOT
+from tools.executed import runs
+from tools.notebooks import ROOT, toc_notebooks
 
 ENTRY = """<!DOCTYPE html>
 <html lang="en">
@@ -267,9 +267,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.site", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--check", action="store_true", help="build into _build/check, not _build/html")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--executed", action="store_true", help="show what the notebooks printed when they ran here last")
+    what.add_argument("--check", action="store_true", help="build into _build/check, not _build/html")
     options = parser.parse_args(arguments)
-    return attempt(ROOT, ROOT / "_build" / ("check" if options.check else "html"))
+    executed = runs(toc_notebooks()) if options.executed else None
+    return attempt(ROOT, ROOT / "_build" / ("check" if options.check else "html"), executed)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
-from torchvision.datasets import CIFAR10, ImageFolder
 from tqdm import tqdm
 
 Transform = Callable[[Image.Image], Tensor]
@@ -72,54 +71,10 @@ def load_image(path: str | Path) -> Image.Image:
         raise ValueError(f"cannot read image {path}: {error}") from error
 
 
-def _class_names(folder: Path) -> list[str]:
+def class_names(folder: Path) -> list[str]:
     # Hidden folders (.ipynb_checkpoints) hold no class.
     folders = (entry.name for entry in folder.iterdir() if entry.is_dir())
     return sorted(name for name in folders if not name.startswith("."))
-
-
-class _Folder(ImageFolder):
-    """The images of root/CLASS/*, in the order of the names of classes and files."""
-
-    samples: list[tuple[str, int]]
-    imgs: list[tuple[str, int]]
-    targets: list[int]
-
-    def __init__(self, root: Path, transform: Transform) -> None:
-        super().__init__(root, transform=transform, loader=load_image, allow_empty=True)
-
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        names = _class_names(Path(directory))
-        if not names:
-            raise ValueError(f"root (={directory}) must contain a folder of images for each class")
-        if len(names) < 2:
-            raise ValueError(f"root (={directory}) must contain 2 or more class folders, not only {names[0]}")
-        return names, {name: index for index, name in enumerate(names)}
-
-    def drop_broken(self) -> list[str]:
-        """Keep only files that can be read to their end; gives the others."""
-        samples = self.samples
-        with ThreadPoolExecutor() as pool:
-            whole = list(pool.map(_is_whole, [path for path, _ in samples]))
-        self.samples = self.imgs = [sample for sample, good in zip(samples, whole, strict=True) if good]
-        self.targets = [label for _, label in self.samples]
-        return [path for (path, _), good in zip(samples, whole, strict=True) if not good]
-
-    def check_filled(self, least: int) -> None:
-        """Raise if a class has fewer images than `least`."""
-        for index, name in enumerate(self.classes):
-            found = self.targets.count(index)
-            if found < least:
-                folder = Path(self.root, name)
-                raise ValueError(f"class folder (={folder}) must contain {least} or more images, not {found}")
-
-
-def _is_whole(path: str) -> bool:
-    try:
-        load_image(path)
-    except ValueError:
-        return False
-    return True
 
 
 def _held_out(labels: Sequence[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:
@@ -173,6 +128,8 @@ def open_image_folder(
         >>> splits.classes, len(splits.train), len(splits.test), image.shape
         (('cats', 'dogs'), 18, 2, torch.Size([3, 16, 16]))
     """
+    from resnest_edu.data.class_folder import ClassFolder  # here, since it imports torchvision, which takes seconds
+
     root = Path(root)
     if size < 1:
         raise ValueError(f"size (={size}) must be at least 1")
@@ -186,14 +143,14 @@ def open_image_folder(
         raise ValueError(f"root (={root}) must be a folder")
 
     # A class may be called "train" (beside "ship"); a split of that name has classes of its own.
-    split = (root / "train").is_dir() and bool(_class_names(root / "train"))
+    split = (root / "train").is_dir() and bool(class_names(root / "train"))
     train_transform, test_transform = transforms or [partial(_square, size=size)] * 2
-    folders = [_Folder(root / "train" if split else root, train_transform)]
+    folders = [ClassFolder(root / "train" if split else root, train_transform)]
     if split:
         test_roots = [root / name for name in _HELD_OUT if (root / name).is_dir()]
         if not test_roots:
             raise ValueError(f"root (={root}) must contain one of {', '.join(_HELD_OUT)} beside train")
-        folders.append(_Folder(test_roots[0], test_transform))
+        folders.append(ClassFolder(test_roots[0], test_transform))
         missing, extra = (sorted(set(one.classes) - set(other.classes)) for one, other in (folders, reversed(folders)))
         if missing or extra:
             raise ValueError(
@@ -232,6 +189,8 @@ def cifar10(root: str | Path, *, size: int = 32) -> ImageSplits:
         ...     print(str(error).partition(":")[0])
         root (=no/such/folder) must contain the whole folder cifar-10-batches-py
     """
+    from torchvision.datasets import CIFAR10
+
     if size < 1:
         raise ValueError(f"size (={size}) must be at least 1")
     try:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_one_of
@@ -21,6 +20,12 @@ from resnest_edu.speed.timing import Call
 TASKS = ("training", "inference")
 EXECUTIONS = {"eager": None, "compiled": "default", "graphs": "reduce-overhead"}
 """How a network is executed, and the mode of ``torch.compile`` for it: "graphs" are CUDA graphs of compiled code."""
+
+
+def _torchvision_resnet50() -> nn.Module:
+    from torchvision.models import resnet50  # here, since to import torchvision takes seconds
+
+    return resnet50()
 
 
 def _timm(name: str) -> nn.Module:
@@ -36,7 +41,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     PEER: lambda: _timm("resnest50d"),
     "ours": resnest50,
     "timm resnet50d": lambda: _timm("resnet50d"),
-    "torchvision resnet50": lambda: torchvision.models.resnet50(),
+    "torchvision resnet50": _torchvision_resnet50,
     CHOSEN: resnest50,
 }
 """What is compared, the most important first, for where time runs out the last are left out."""

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from resnest_edu.arguments import require_one_of
+from resnest_edu.arguments import require_one_of, require_positive_int
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.training.checkpoint import NAMES, Checkpoints, require_writable, write_atomically
 from resnest_edu.training.classification import Classification
@@ -35,13 +35,17 @@ from resnest_edu.transfer.learning import Detection, Segmentation
 from resnest_edu.transfer.recipes import TRANSFER_RECIPES, DetectionRecipe, SegmentationRecipe, TransferRecipe
 from resnest_edu.transfer.splits import folder_splits, scene_splits
 
-RESULTS = ("recipe.json", "data.json", "metrics.jsonl", *NAMES)
+RESULTS = ("recipe.json", "data.json", "run.json", "metrics.jsonl", *NAMES)
 ALL_RECIPES: dict[str, BaseRecipe] = {**RECIPES, **TRANSFER_RECIPES}
 TASKS: dict[str, tuple[type[BaseRecipe], Callable[[Any], Task]]] = {
     "classification": (Recipe, Classification),
     "detection": (DetectionRecipe, Detection),
     "segmentation": (SegmentationRecipe, Segmentation),
 }
+MOST_THREADS = 1024
+"""More cores than a processor has; beyond a few thousand threads the system refuses."""
+SMALL_IMAGES = 64
+"""Up to this many pixels one thread trains nearly as fast as two, and, unlike them, on a busy machine too."""
 OVERRIDES = ("model", "image_size", "epochs", "batch_size", "base_rate", "warmup_epochs")
 
 
@@ -50,8 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m resnest_edu.training",
         allow_abbrev=False,
         description="Train a ResNeSt, or a detector or segmenter on it, on the embedded shapes or a folder of images.",
-        epilog="--out receives recipe.json, data.json (which images), metrics.jsonl (one JSON object an epoch), "
-        "checkpoint.pt (the last) with previous.pt (the one before), and best.pt. Ctrl-C saves; --resume goes on.",
+        epilog="--out receives recipe.json, data.json (which images), run.json (how many threads), metrics.jsonl (one "
+        "JSON object an epoch), checkpoint.pt (the last) with previous.pt (the one before), and best.pt. Ctrl-C saves; "
+        "--resume goes on.",
     )
     parser.add_argument(
         "--recipe",
@@ -81,6 +86,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=0, help="of the weights, the data order and the shapes (default: 0)"
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="that compute on the CPU; the last digits depend on it (default: with --resume as before, otherwise 1 for "
+        f"images of up to {SMALL_IMAGES} pixels, and for larger ones as many as there are cores)",
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes that read images (default: 2)")
     parser.add_argument(
         "--compile", action="store_true", help="compile the network, on CUDA into graphs: worth it in long runs"
@@ -110,6 +121,8 @@ def check(arguments: argparse.Namespace, group: Group) -> torch.device:
         raise ValueError("--out (=None) must be a folder for the results")
     if arguments.workers < 0:
         raise ValueError(f"--workers (={arguments.workers}) must be at least 0")
+    if arguments.threads is not None and not 1 <= arguments.threads <= MOST_THREADS:
+        raise ValueError(f"--threads (={arguments.threads}) must be from 1 to {MOST_THREADS}")
     if not 0 <= arguments.seed < 2**64:
         raise ValueError(f"--seed (={arguments.seed}) must be at least 0 and below 2**64")
     if not arguments.save_minutes >= 0:
@@ -157,6 +170,24 @@ def choose_recipe(arguments: argparse.Namespace) -> BaseRecipe:
     return replace(recipe, **overrides)
 
 
+def choose_threads(arguments: argparse.Namespace, recipe: BaseRecipe, device: torch.device) -> int:
+    """How many threads compute: those asked for, those of the run which is resumed, or by the size of the images.
+
+    More than there are cores is allowed, so that a run can go on with the same bits on a smaller machine.
+    """
+    if arguments.threads is not None:
+        return arguments.threads
+    path = arguments.out / "run.json"
+    if arguments.resume and path.exists():
+        try:
+            threads = json.loads(path.read_text(encoding="utf-8"))["threads"]
+            require_positive_int(threads=threads)
+            return threads
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} must say how many threads the run has: remove it, or give --threads") from error
+    return 1 if device.type == "cpu" and recipe.image_size <= SMALL_IMAGES else torch.get_num_threads()
+
+
 def open_data(arguments: argparse.Namespace, recipe: BaseRecipe) -> tuple[Dataset, Dataset, tuple[str, ...]]:
     """Training data, test data, class names.
 
@@ -190,10 +221,18 @@ def about_data(*, when_broken: str = "") -> Iterator[None]:
         raise ValueError(f"--data: {error}{hint}") from error
 
 
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_threads(out: Path) -> None:
+    write_json(out / "run.json", {"threads": torch.get_num_threads()})
+
+
 def write_json_once(path: Path, content: dict[str, Any]) -> None:
     """Write the file unless an earlier part of the run has."""
     if not path.exists():
-        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+        write_json(path, content)
 
 
 def require_same_data(out: Path, found: dict[str, Any]) -> None:
@@ -209,10 +248,11 @@ def require_same_data(out: Path, found: dict[str, Any]) -> None:
 
 
 class AnnouncedCheckpoints(Checkpoints):
-    """Checkpoints that say where a run goes on."""
+    """Checkpoints that say where a run goes on, and note with how many threads once it is known to be the same."""
 
     def restore(self) -> dict[str, Any] | None:
         content = super().restore()
+        write_threads(self.folder)
         if content:
             print(f"going on from {self.last_good} in {self.folder}, after {len(content['history'])} epoch(s)")
         else:
@@ -227,6 +267,7 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         return
     device = check(arguments, group)
     task = TASKS[recipe.task][1](recipe)
+    torch.set_num_threads(choose_threads(arguments, recipe, device))
     transfers = isinstance(recipe, TransferRecipe)
     for option, fits in (("skip_broken", not transfers), ("compile", task.compiles)):
         if getattr(arguments, option) and not fits:
@@ -249,6 +290,8 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
                 (arguments.out / name).unlink(missing_ok=True)
         write_json_once(arguments.out / "recipe.json", asdict(recipe))
         write_json_once(arguments.out / "data.json", which)
+        if not arguments.resume:
+            write_threads(arguments.out)
     group.sum(torch.zeros(1, device=device))  # the others wait here until process 0 has prepared the folder
     require_same_data(arguments.out, which)
     kind = AnnouncedCheckpoints if arguments.resume and group.writes else Checkpoints
@@ -257,9 +300,9 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         parameters = sum(parameter.numel() for parameter in model.parameters())
         others = f" and in {group.size - 1} more process(es)" if group.size > 1 else ""
         print(
-            f"{recipe.model}, {parameters:,} parameters, on {device}{others}: {len(train_data):,} training and "  # type: ignore[arg-type]
-            f"{len(test_data):,} test images of {len(classes)} classes, {recipe.image_size} pixels, {recipe.epochs} "  # type: ignore[arg-type]
-            "epoch(s)"
+            f"{recipe.model}, {parameters:,} parameters, on {device} in {torch.get_num_threads()} thread(s){others}: "
+            f"{which['training']:,} training and {which['test']:,} test images of {len(classes)} classes, "
+            f"{recipe.image_size} pixels, {recipe.epochs} epoch(s)"
         )
 
     def report(metrics: EpochMetrics) -> None:
@@ -296,7 +339,7 @@ def print_warning(message: Warning | str, *place: object, **rest: object) -> Non
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 2 for bad input, a missing library or a failed run, 130 for
     Ctrl-C."""
-    arguments = build_parser().parse_args(argv)
+    arguments, threads = build_parser().parse_args(argv), torch.get_num_threads()
     try:
         with (
             warnings.catch_warnings(),
@@ -312,6 +355,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("RANK", "0") == "0":  # the process that has saved
             print(f"interrupted {where}; the same command with --resume goes on", file=sys.stderr)
         return 130
+    finally:
+        torch.set_num_threads(threads)  # of whoever calls this from Python
     return 0
 
 

@@ -4,16 +4,20 @@ fit in memory, or to one image at a time where they are read from disk.
 Legend: B batch, H height, W width, S side of a square.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode, v2
 
 from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int
 from resnest_edu.training.recipe import Policy, Recipe
+
+if TYPE_CHECKING:  # the functions that use torchvision import it, since that takes seconds
+    from torchvision.transforms import v2
 
 # Statistics of ImageNet's training images, the convention of every published checkpoint.
 MEAN = (0.485, 0.456, 0.406)
@@ -91,6 +95,8 @@ def apply_policy(
         >>> distorted.shape, distorted.dtype, torch.equal(distorted, images)
         (torch.Size([16, 3, 32, 32]), torch.uint8, False)
     """
+    from torchvision.transforms import v2
+
     _require_images(images)
     require_positive_int(group=group)
     distort = _policy(policy, v2.AutoAugmentPolicy.CIFAR10)
@@ -110,6 +116,8 @@ def _require_images(images: Tensor) -> None:
 
 def _policy(policy: Policy, learnt_on: v2.AutoAugmentPolicy) -> list[nn.Module]:
     """The policy's transform in a list, which is empty for ``"none"``."""
+    from torchvision.transforms import InterpolationMode, v2
+
     require_one_of("policy", policy, get_args(Policy))
     # What a rotation or a shear uncovers becomes the mean colour, which the network sees as zero.
     settings: dict[str, Any] = {
@@ -207,6 +215,8 @@ def train_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
         >>> image.shape, image.dtype
         (torch.Size([3, 224, 224]), torch.uint8)
     """
+    from torchvision.transforms import InterpolationMode, v2
+
     size, bicubic = recipe.image_size, InterpolationMode.BICUBIC
     steps: list[Any] = _centre(size)
     if recipe.crop:
@@ -240,6 +250,8 @@ def test_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
         >>> transform(Image.new("RGB", (500, 375))).shape
         torch.Size([3, 224, 224])
     """
+    from torchvision.transforms import v2
+
     return v2.Compose([*_centre(recipe.image_size), v2.PILToTensor()])
 
 
@@ -247,6 +259,8 @@ test_transform.__test__ = False  # type: ignore[attr-defined]  # its name looks 
 
 
 def _centre(size: int) -> list[nn.Module]:
+    from torchvision.transforms import InterpolationMode, v2
+
     fine = size >= 320
     interpolation = InterpolationMode.BICUBIC if fine else InterpolationMode.BILINEAR
     return [v2.Resize(round(size / 0.875), interpolation=interpolation), v2.CenterCrop(size)]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import Dataset, Subset
-from torchvision.datasets import DatasetFolder
 
 from resnest_edu.training.data import TensorImages
 
@@ -40,6 +39,9 @@ def _add(found: Any, data: Dataset) -> None:
     elif isinstance(data, Subset):
         found.update(repr(list(data.indices)).encode())
         _add(found, data.dataset)
-    elif isinstance(data, DatasetFolder):
-        names = [(str(Path(path).relative_to(data.root)), label) for path, label in data.samples]
-        found.update(repr(names).encode())
+    else:
+        from torchvision.datasets import DatasetFolder  # here, since to import torchvision takes seconds
+
+        if isinstance(data, DatasetFolder):
+            names = [(str(Path(path).relative_to(data.root)), label) for path, label in data.samples]
+            found.update(repr(names).encode())

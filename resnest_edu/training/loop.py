@@ -238,6 +238,10 @@ def train(
     bfloat16 autocast, and data in memory is kept on the device. Where the recipe averages the weights, the model ends
     with the average.
 
+    PyTorch's threads stay as they are. Networks as small as those of the book train best with one,
+    ``torch.set_num_threads(1)``, which is what the command line does: two wait for each other wherever something else
+    runs.
+
     With ``checkpoints`` the run goes on from what its folder holds. On the CPU, with the same number of threads, it
     ends with the same bits as if it had never been interrupted; on CUDA so too if
     ``torch.use_deterministic_algorithms`` is on. Ctrl-C then saves before it stops.

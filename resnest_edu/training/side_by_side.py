@@ -36,7 +36,7 @@ def side_by_side(
         function: can be pickled, so it stands at the top of a module; on several processes so can its arguments and
             results.
         arguments: of the calls; may be endless.
-        processes: how many. On the CPU they share the cores.
+        processes: how many. If there are several, each computes with one thread.
 
     Yields:
         An argument and what the function returned for it, in the order in which the calls are finished.
@@ -66,8 +66,8 @@ def _spread(
     # Nothing is ever written into this pipe. Its end, closed on purpose or because this process has died, is the sign
     # for all others to go.
     waiting, held = context.Pipe(duplex=False)
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    executor = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(waiting, threads))
+    compilers = max(1, (os.cpu_count() or 1) // processes)
+    executor = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(waiting, compilers))
     running: dict[Future[Result], Argument] = {}
     try:
         # An executor starts a process when it is given something to do, and watches over those that it had when it was
@@ -94,11 +94,12 @@ def _spread(
         waiting.close()
 
 
-def _start(waiting: Connection, threads: int) -> None:
-    """Prepare a new process: its share of the cores, and an end when the one that started it ends."""
+def _start(waiting: Connection, compilers: int) -> None:
+    """Prepare a new process: one thread, its share of the cores to compile with, and an end with the one that started
+    it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one decides
-    torch.set_num_threads(threads)
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(threads))
+    torch.set_num_threads(1)
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(compilers))
 
     def follow() -> None:
         waiting.poll(None)

@@ -1,13 +1,20 @@
-"""A book of two pages, small enough to be built in a test."""
+"""A book of two pages, small enough to be built in a test; a browser for the interactive figures."""
 
+import os
 import shutil
+<<<<<<< HEAD
 from collections.abc import Callable
 from functools import partial
+=======
+from collections.abc import Callable, Iterator
+>>>>>>> tiers
 from pathlib import Path
 
 import pytest
 from nbformat import v4
+from playwright.sync_api import Browser, sync_playwright
 
+from tools.browser import find
 from tools.normal_form import dumps, normalise
 from tools.notebooks import ROOT
 
@@ -59,6 +66,19 @@ def write_sample(root: Path) -> Path:
     (root / "book" / "index.md").write_text(INDEX, encoding="utf-8")
     (root / "sample_module.py").write_text('"""First words."""\n', encoding="utf-8")
     return root
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window. Where there is none, what needs it is skipped, but in continuous integration fails."""
+    if not (executable := find()):
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium found")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 
-from tests.book.chromium import EXPLORABLES, chromium
+from tests.book.node import EXPLORABLES
 from tools.notebooks import ROOT
 
 NOTEBOOK = ROOT / "book" / "split_attention" / "equivalence.ipynb"
@@ -24,12 +24,6 @@ html[data-theme=dark] {
 body { margin: 16px; background: var(--pst-color-background); }
 """
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

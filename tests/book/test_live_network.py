@@ -1,241 +1,34 @@
-"""The network in the reader's browser computes what PyTorch computes, and its page can be used without a pointer."""
+"""The page of the network in the reader's browser can be used without a pointer, and says what the network finds."""
 
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-import torch.nn.functional as F
-from playwright.sync_api import Browser, Page, sync_playwright
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from playwright.sync_api import Browser, Page
 
-from resnest_edu.browser import NAME, decode_network, decode_scenes, encode_network, read_script
-from resnest_edu.data import SHAPE_CLASSES, draw_scenes
-from resnest_edu.data.plan import pixel_centres
-from resnest_edu.data.silhouettes import Shapes
-from resnest_edu.resnest import ResNeSt, Variant
+from resnest_edu.browser import NAME, decode_network, decode_scenes, read_script
 from resnest_edu.split_attention import record_attention
 from resnest_edu.training.augment import normalize
-from tests.randomize import randomize_norms
-from tools import browser as chromium
+from tests.book.node import EXPLORABLES
 from tools.notebooks import ROOT
-
-FOLDER = ROOT / "book" / "_extra" / "explorables"
-SCRIPTS = ("network_operators.js", "network_resnest.js", "network_scenes.js", "live_network.js")
-CLOSE = {"rtol": 0.0, "atol": 1e-4}
-
-# Runs an operator on a map given as {data, shape} and returns such a map.
-CALL = """([name, x, layer, options]) => {
-  const map = featureMap(...x.shape, Float32Array.from(x.data));
-  const y = layer ? window[name](map, layer, options) : window[name](map, options);
-  return { data: Array.from(y.data), shape: [y.channels, y.height, y.width] };
-}"""
-RUN = """images => images.map((image) => {
-  const { logits, attention } = forward(network, featureMap(...image.shape, Float32Array.from(image.data)));
-  return { logits: Array.from(logits), attention: [...attention.values()].map((a) => Array.from(a)) };
-})"""
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Browser]:
-    executable = chromium.find()
-    if executable is None:
-        assert os.environ.get("CI") != "true", "no Chromium found, and under CI=true the network must be run in one"
-        pytest.skip("no Chromium found")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def bare(driver: Browser) -> Iterator[Page]:
-    """An empty page with the functions, without the figure."""
-    page = driver.new_page()
-    for name in SCRIPTS[:3]:
-        page.add_script_tag(path=FOLDER / name)
-    yield page
-    page.close()
-
-
-def as_map(tensor: Tensor) -> dict[str, Any]:
-    return {"data": tensor.flatten().tolist(), "shape": list(tensor.shape)}
-
-
-def as_tensor(value: dict[str, Any]) -> Tensor:
-    return torch.tensor(value["data"]).view(value["shape"])
-
-
-def call(page: Page, name: str, x: Tensor, options: dict[str, Any], layer: nn.Conv2d | None = None) -> Tensor:
-    given = layer and {
-        "weight": layer.weight.flatten().tolist(),
-        "bias": None if layer.bias is None else layer.bias.tolist(),
-        "out": layer.out_channels,
-        "kernel": layer.kernel_size[0],
-    }
-    return as_tensor(page.evaluate(CALL, [name, as_map(x), given, options]))
-
-
-@pytest.mark.parametrize("size", [(7, 7), (8, 5), (3, 9), (1, 1)])
-@pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "groups"),
-    [(1, 1, 0, 1), (3, 1, 1, 1), (3, 2, 1, 2), (3, 1, 1, 4), (5, 3, 2, 2), (1, 2, 0, 4)],
-)
-@torch.no_grad()
-def test_the_convolution_is_pytorchs(
-    bare: Page, size: tuple[int, int], kernel: int, stride: int, padding: int, groups: int
-) -> None:
-    torch.manual_seed(0)
-    for bias in (True, False):
-        layer = nn.Conv2d(4, 8, kernel, stride, padding, groups=groups, bias=bias)
-        x = torch.randn(4, *size)
-        options = {"stride": stride, "padding": padding, "groups": groups}
-        torch.testing.assert_close(call(bare, "convolve", x, options, layer), layer(x))
-
-
-@pytest.mark.parametrize("size", [(7, 7), (8, 5), (3, 9), (4, 4), (2, 2)])
-def test_the_pools_are_pytorchs(bare: Page, size: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    x = torch.randn(3, *size)
-    for kernel, stride, padding in ((3, 2, 1), (2, 2, 0), (2, 2, 1), (3, 1, 1), (2, 3, 1), (1, 1, 0)):
-        plain = {"kernel": kernel, "stride": stride, "padding": padding}
-        expected = F.max_pool2d(x, kernel, stride, padding)
-        torch.testing.assert_close(call(bare, "maxPool", x, plain), expected)
-        for ceil in (False, True):
-            for counts in (False, True):
-                options = plain | {"ceil": ceil, "countPadding": counts}
-                expected = F.avg_pool2d(x, kernel, stride, padding, ceil, counts)
-                torch.testing.assert_close(call(bare, "averagePool", x, options), expected)
-
-
-def test_mean_relu_and_sum_are_pytorchs(bare: Page) -> None:
-    torch.manual_seed(0)
-    x = torch.randn(3, 5, 4)
-    torch.testing.assert_close(call(bare, "globalMean", x, {}), x.mean(dim=(1, 2), keepdim=True))
-    torch.testing.assert_close(call(bare, "relu", x, {}), x.relu())
-    given = as_map(x)
-    doubled = bare.evaluate(
-        "(x) => Array.from(add(featureMap(...x.shape, [...x.data]), featureMap(...x.shape, x.data)).data)", given
-    )
-    torch.testing.assert_close(torch.tensor(doubled).view_as(x), 2 * x)
-
-
-def test_softmax_and_sigmoid_survive_large_numbers(bare: Page) -> None:
-    values = torch.tensor([1000.0, 999.0, -1000.0, 0.5])
-    found = bare.evaluate("(v) => [softmax(v), v.map(sigmoid)]", values.tolist())
-    torch.testing.assert_close(torch.tensor(found), torch.stack([values.softmax(0), values.sigmoid()]))
-
-
-@torch.no_grad()
-def test_folding_is_pytorchs(bare: Page) -> None:
-    torch.manual_seed(0)
-    for bias in (True, False):
-        conv, norm = nn.Conv2d(4, 6, 3, groups=2, bias=bias).eval(), randomize_norms(nn.BatchNorm2d(6)).eval()
-        expected = fuse_conv_bn_eval(conv, norm)
-        folded = bare.evaluate(
-            "([weight, bias, out, norm]) => { const f = fold({weight, bias, out}, norm);"
-            " return [Array.from(f.weight), Array.from(f.bias)]; }",
-            [
-                conv.weight.flatten().tolist(),
-                conv.bias.tolist() if bias else None,
-                conv.out_channels,
-                {name: t.tolist() for name, t in norm.state_dict().items()},
-            ],
-        )
-        torch.testing.assert_close(torch.tensor(folded[0]).view_as(conv.weight), expected.weight)
-        torch.testing.assert_close(torch.tensor(folded[1]), expected.bias)
-
-
-def compare(page: Page, content: dict[str, Any], images: Tensor) -> float:
-    """Run the browser's network and PyTorch's, unfolded; the greatest difference."""
-    page.evaluate("(content) => { window.network = loadNetwork(content); }", content)
-    model = decode_network(content)
-    attention = record_attention(model, images)
-    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
-    with torch.no_grad():
-        logits = model(images)
-    greatest = 0.0
-    for i, found in enumerate(page.evaluate(RUN, [as_map(image) for image in images])):
-        pairs = [(found["logits"], logits[i])]
-        pairs += list(zip(found["attention"], [a[i].flatten() for a in attention.values()], strict=True))
-        for ours, theirs in pairs:
-            torch.testing.assert_close(torch.tensor(ours), theirs, **CLOSE)
-            greatest = max(greatest, (torch.tensor(ours) - theirs).abs().max().item())
-    return greatest
-
-
-def test_the_committed_network_is_pytorchs(bare: Page) -> None:
-    content = read_script(FOLDER / NAME)
-    torch.manual_seed(0)
-    scenes = normalize(decode_scenes(content["scenes"]).images)
-    others = normalize(torch.from_numpy(draw_scenes(2**39, 24).images))
-    black, white = (normalize(torch.full((1, 3, 32, 32), byte, dtype=torch.uint8)) for byte in (0, 255))
-    assert compare(bare, content, torch.cat([scenes, others, black, white, torch.randn(24, 3, 32, 32)])) < 1e-4
-
-
-@pytest.mark.parametrize(
-    "variant",
-    [
-        Variant((1, 2), planes=(8, 16), stem_width=4, radix=1),
-        Variant((2, 1, 1), planes=(8, 16, 16), stem_width=4, radix=2, cardinality=2, stem_stride=2, pool_first=True),
-        Variant((1, 1), planes=(16, 16), stem_width=4, radix=3, cardinality=4, base_width=48, stem_stride=1),
-        Variant((1, 1), planes=(8, 8), stem_width=4, radix=1, cardinality=2, stem_stride=4),
-    ],
-)
-def test_any_variant_is_pytorchs(bare: Page, variant: Variant) -> None:
-    torch.manual_seed(0)
-    model = randomize_norms(ResNeSt(variant, 5))
-    content = encode_network(model, variant, "abcde")
-    for side in (32, 27):  # an odd side leaves windows that hang over the edge
-        compare(bare, content, torch.randn(2, 3, side, side))
-
-
-def test_a_broken_file_is_refused(bare: Page) -> None:
-    content = read_script(FOLDER / NAME)
-    content["data"] = content["data"][: len(content["data"]) // 8 * 4]
-    with pytest.raises(Exception, match="not whole"):
-        bare.evaluate("(content) => { loadNetwork(content); }", content)
-
-
-def test_pixels_are_normalized_as_in_training(bare: Page) -> None:
-    content, image = read_script(FOLDER / NAME), draw_scenes(0, 1).images
-    given = [image.flatten().tolist(), content["mean"], content["std"]]
-    found = bare.evaluate("([p, m, s]) => Array.from(normalize(p, m, s).data)", given)
-    torch.testing.assert_close(torch.tensor(found).view(1, 3, 32, 32), normalize(torch.from_numpy(image)))
-
-
-def test_the_outlines_are_those_of_the_training_scenes(bare: Page) -> None:
-    assert bare.evaluate("Object.keys(OUTLINES)") == list(SHAPE_CLASSES)
-    places = 2.4 * pixel_centres(12) - 1.2
-    u, v = (torch.from_numpy(places).expand(8, 12, 12) for _ in range(2))
-    v = v.mT
-    expected = Shapes(torch.arange(8).numpy()).depth(u.numpy(), v.numpy())
-    found = bare.evaluate(
-        "(p) => Object.values(OUTLINES).map((f) => p.map((v) => p.map((u) => Math.min(f(u, v), disk(u, v)))))",
-        places.tolist(),
-    )
-    torch.testing.assert_close(torch.tensor(found), torch.from_numpy(expected), rtol=0, atol=1e-5)
 
 
 @pytest.fixture
-def figure(driver: Browser, tmp_path: Path) -> Iterator[Page]:
+def figure(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     """The page's own figure, opened from a disk, on a phone; what it asks for is noted in ``figure.asked``."""
     cells = json.loads((ROOT / "book" / "training" / "in_the_browser.ipynb").read_text(encoding="utf-8"))["cells"]
     (source,) = ("".join(cell["source"]) for cell in cells if cell["id"] == "question")
     html = source[source.index("<link") : source.rindex("</script>") + len("</script>")]
-    shutil.copytree(FOLDER, tmp_path / "explorables")
+    shutil.copytree(EXPLORABLES, tmp_path / "explorables")
     (tmp_path / "book" / "training").mkdir(parents=True)
     path = tmp_path / "book" / "training" / "page.html"
     head = '<!DOCTYPE html><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>x</title>'
     path.write_text(f'{head}<body style="margin: 8px">{html}</body>', encoding="utf-8")
-    page = driver.new_page(viewport={"width": 320, "height": 700})
+    page = browser.new_page(viewport={"width": 320, "height": 700})
     page.set_default_timeout(20_000)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -267,7 +60,7 @@ def test_nothing_is_loaded_until_the_reader_asks_and_nothing_from_elsewhere(figu
 
 def test_the_button_says_how_much_it_loads(figure: Page) -> None:
     said = int(re.search(r"\((\d+)\skB\)", figure.locator(".live-load").inner_text()).group(1))  # type: ignore[union-attr]
-    assert said == round((FOLDER / NAME).stat().st_size / 1000)
+    assert said == round((EXPLORABLES / NAME).stat().st_size / 1000)
 
 
 def test_keys_change_the_picture_the_prediction_and_the_attention(figure: Page) -> None:
@@ -358,7 +151,7 @@ def test_a_button_leads_from_one_wrong_scene_to_the_next(figure: Page) -> None:
 
 def test_what_the_strips_print_is_the_mean_weight_and_its_distance_from_usual(figure: Page) -> None:
     load(figure)
-    content = read_script(FOLDER / NAME)
+    content = read_script(EXPLORABLES / NAME)
     network, scenes = decode_network(content), normalize(decode_scenes(content["scenes"]).images)
     figure.get_by_role("radio", name="a test scene").check()
     sentence(figure)
@@ -444,20 +237,3 @@ def test_what_cannot_be_loaded_is_said_in_words_and_can_be_tried_again(figure: P
     figure.evaluate("(a) => { document.querySelector('.live-network').dataset.weights = a; }", weights)
     figure.get_by_role("button", name="Try again").click()
     figure.locator(".live-bars").wait_for()
-
-
-def test_in_its_element_the_network_is_right(figure: Page) -> None:
-    load(figure)
-    wrong = figure.evaluate("""() => {
-      const network = loadNetwork(LIVE_NETWORK), wrong = [];
-      for (const shape of Object.keys(OUTLINES)) for (const diameter of [0.6, 0.75]) for (const turn of [0, 40]) {
-        for (const ground of Object.keys(GROUNDS)) {
-          const scene = { shape, diameter, turn, ground, x: 0.5, y: 0.45, colours: "violet on pale yellow" };
-          const { logits } = forward(network, network.normalize(drawScene(32, scene)));
-          const said = LIVE_NETWORK.classes[logits.indexOf(Math.max(...logits))];
-          if (said !== shape) wrong.push(`${shape}: ${said}`);
-        }
-      }
-      return wrong;
-    }""")
-    assert len(wrong) <= 4, wrong  # of 128

@@ -1,7 +1,6 @@
 """The fast bottleneck is the reference, executed otherwise."""
 
 import copy
-import itertools
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from resnest_edu.speed.fast import _average_by_convolution
 from resnest_edu.speed.timing import Timing
 from resnest_edu.split_attention import RadixMajorSplitAttention, record_attention
 from tests.differentiate import differentiate
+from tests.pairwise import pairwise
 from tests.randomize import randomize, randomize_norms
 
 
@@ -30,15 +30,16 @@ def assert_equal_states(one: nn.Module, other: nn.Module) -> None:
         )
 
 
+NAMES = ("radix", "cardinality", "pool_first", "stride", "training")
 OPTIONS = [
-    {"radix": radix, "cardinality": cardinality, "pool_first": pool_first, "stride": stride}
-    for radix, cardinality, pool_first, stride in itertools.product((1, 2, 3), (1, 2), (False, True), (1, 2))
+    dict(zip(NAMES, row, strict=True)) for row in pairwise((1, 2, 3), (1, 2), (False, True), (1, 2), (False, True))
 ]
+OPTIONS += [{"dilation": 2, "always_pool": True, "training": training} for training in (False, True)]
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("options", [*OPTIONS, {"dilation": 2, "always_pool": True}])
-def test_output_gradients_and_statistics_are_the_references(options, training):
+@pytest.mark.parametrize("options", OPTIONS)
+def test_output_gradients_and_statistics_are_the_references(options):
+    training = options.pop("training")
     reference = randomize(Bottleneck(24, 48, **options)).double().train(training)
     fast = accelerate(copy.deepcopy(reference))
     assert type(fast) is (PerSplitBottleneck if options.get("radix") != 1 else Bottleneck)
@@ -53,7 +54,7 @@ def test_output_gradients_and_statistics_are_the_references(options, training):
         close(fast(x), reference(x))
 
 
-@pytest.mark.parametrize("name", ["resnest14", "resnest11_small"])
+@pytest.mark.parametrize("name", ["resnest11_small", pytest.param("resnest14", marks=pytest.mark.slow)])
 def test_a_network_trains_as_the_reference_does(name):
     torch.manual_seed(0)
     reference = randomize_norms(resnest_edu.create_model(name, 5)).double()
@@ -191,6 +192,7 @@ def test_measuring_changes_nothing_but_the_execution(training):
     assert model.training == training and not images.requires_grad
 
 
+@pytest.mark.slow
 def test_it_compiles_and_exports():
     torch.compiler.reset()
     model = accelerate(randomize_norms(resnest_edu.create_model("resnest11_small", 5)))

@@ -19,6 +19,7 @@ import resnest_edu
 from resnest_edu.speed import accelerate, attend, kernels, kernels_apply, pool_splits, weigh_splits
 from resnest_edu.speed.kernels import programs
 from tests.differentiate import differentiate
+from tests.pairwise import pairwise
 from tests.randomize import randomize_norms
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,9 @@ CUDA = torch.cuda.is_available()
 DEVICE = "cuda" if CUDA else "cpu"
 KERNELS = programs is not None and (CUDA or programs.INTERPRETED)
 
-with_kernels = pytest.mark.skipif(not KERNELS, reason="neither CUDA nor Triton's interpreter")
+# What is skipped here runs in a process of its own, if there is Triton.
+NO_KERNELS = "no Triton" if programs is None else "they run in Triton's interpreter, in a process of its own"
+with_kernels = pytest.mark.skipif(not KERNELS, reason=NO_KERNELS)
 in_both = pytest.mark.parametrize("with_kernels", [False, pytest.param(True, marks=with_kernels)])
 # A GPU rounds to the nearest number, the interpreter cuts off.
 BFLOAT16_ROUNDING = 2**-8 if CUDA else 2**-7
@@ -41,9 +44,11 @@ def run(*command: str, **environment: str) -> str:
 
 
 @pytest.mark.skipif(KERNELS or programs is None, reason="the kernels run here")
-def test_the_kernels_in_the_interpreter():
-    output = run("-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", __file__, TRITON_INTERPRET="1")
-    assert output.count("SKIPPED") == 3, output  # this test, the one without kernels, and the one for large tensors
+@pytest.mark.parametrize("tier", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_the_kernels_in_the_interpreter(tier):
+    output = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", tier, __file__, TRITON_INTERPRET="1")
+    # In the first tier this test, the one without kernels, and the one for large tensors; in the second this one.
+    assert f"{3 if tier == 'not slow' else 1} skipped" in output, output
 
 
 def test_without_triton():
@@ -100,10 +105,15 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
 SIZES = [(2, 1, 7, 5), (3, 3, 5, 7), (1, 32, 9, 5), (2, 64, 7, 7), (2, 65, 5, 5), (1, 96, 3, 7), (2, 32, 1, 1)]
 
 
+def thinned(radices: list[int], sizes: list[tuple[int, ...]], cuts: list[str]) -> pytest.MarkDecorator:
+    """All pairs; in the first tier one radix that is a power of two and one that is not."""
+    rows = pairwise(radices, sizes, cuts)
+    rows = [pytest.param(*row, marks=[pytest.mark.slow] if row[0] in (1, 4) else []) for row in rows]
+    return pytest.mark.parametrize(("radix", "size", "cut"), rows, indirect=["cut"])
+
+
 @with_kernels
-@pytest.mark.parametrize("radix", [1, 2, 3, 4])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("cut", ["many strips", "one strip"], indirect=True)
+@thinned([1, 2, 3, 4], SIZES, ["many strips", "one strip"])
 def test_results_and_gradients_in_float32(radix, size, cut):
     splits = made(radix, *size, torch.float32)
     assert kernels_apply(splits)
@@ -129,8 +139,7 @@ def test_results_and_gradients_in_float32(radix, size, cut):
 
 
 @with_kernels
-@pytest.mark.parametrize("radix", [1, 2, 3, 4])
-@pytest.mark.parametrize("size", [(3, 3, 5, 7), (2, 65, 5, 5), (2, 32, 1, 1)])
+@thinned([1, 2, 3, 4], [(3, 3, 5, 7), (2, 65, 5, 5), (2, 32, 1, 1)], ["as it comes", "many strips", "one strip"])
 def test_the_whole_tail_in_float32(radix, size, cut):
     splits = made(radix, *size, torch.float32)
     exact = doubled(splits)
@@ -154,11 +163,17 @@ def test_the_whole_tail_in_float32(radix, size, cut):
 
 
 @with_kernels
-@pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, BFLOAT16_ROUNDING), (torch.float16, 2**-11)])
-@pytest.mark.parametrize("weights_dtype", [torch.float32, None])
-@pytest.mark.parametrize("size", [(3, 3, 5, 7), (2, 65, 15, 17), (1, 96, 3, 7)])
-def test_lower_precision_is_rounded_once(dtype, rounding, weights_dtype, size):
+@pytest.mark.parametrize(
+    ("dtype", "weights_dtype", "size"),
+    [
+        *pairwise([torch.bfloat16, torch.float16], [torch.float32, None], [(3, 3, 5, 7), (1, 96, 3, 7)]),
+        pytest.param(torch.bfloat16, None, (2, 65, 15, 17), marks=pytest.mark.slow),
+        pytest.param(torch.float16, torch.float32, (2, 65, 15, 17), marks=pytest.mark.slow),
+    ],
+)
+def test_lower_precision_is_rounded_once(dtype, weights_dtype, size):
     """Each result is the exact one in its own dtype: what is between is float32."""
+    rounding = BFLOAT16_ROUNDING if dtype == torch.bfloat16 else 2**-11
     radix, weights_dtype = 3, weights_dtype or dtype
     splits = made(radix, *size, dtype)
     exact = doubled(splits)
@@ -387,7 +402,7 @@ def test_it_compiles(with_kernels):
 
 
 @with_kernels
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_an_accelerated_network_is_the_reference(training):
     torch.manual_seed(0)
     reference = randomize_norms(resnest_edu.create_model("resnest11_small", 5)).train(training).to(DEVICE)

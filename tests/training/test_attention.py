@@ -8,6 +8,7 @@ from resnest_edu import CardinalityMajorSplitAttention, create_model
 from resnest_edu.speed.fast import PerSplitBottleneck, accelerate
 from resnest_edu.split_attention import RadixMajorSplitAttention, record_attention
 from resnest_edu.training.attention import REPLACEMENTS, distance_from_uniform, others, replaced_attention, settle
+from tests.pairwise import pairwise
 from tests.randomize import randomize
 
 LAYERS = ["0", "1"]
@@ -39,9 +40,7 @@ def by_hand(model: nn.Module, x: Tensor, how: str, layers: list[str]) -> Tensor:
     return x
 
 
-@pytest.mark.parametrize("layers", [None, ["1"], ["0"]])
-@pytest.mark.parametrize("radix", [2, 4])
-@pytest.mark.parametrize("how", REPLACEMENTS)
+@pytest.mark.parametrize(("how", "radix", "layers"), pairwise(list(REPLACEMENTS), (2, 4), (None, ("1",), ("0",))))
 def test_the_splits_are_weighed_by_the_replacement_and_afterwards_by_the_attention(how, radix, layers):
     model, x = network(radix), pictures()
     before = model(x)

@@ -85,7 +85,7 @@ def seconds(tmp_path_factory) -> float:
     return time.monotonic() - started
 
 
-@pytest.mark.parametrize("group", range(5))
+@pytest.mark.parametrize("group", [0, *(pytest.param(group, marks=pytest.mark.slow) for group in range(1, 5))])
 def test_fifty_runs_killed_at_random_moments_end_with_the_same_bits(group, tmp_path, seconds, undisturbed):
     """Ten here, in each of five groups. A run that was over before its moment came does not count."""
     generator = random.Random(group)

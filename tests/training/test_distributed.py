@@ -1,3 +1,4 @@
+import itertools
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def start(*arguments: str, processes: int = 2, restarts: int = 0) -> subprocess.
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",
-            "GLOO_SOCKET_IFNAME": "lo",
+            "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
             "PYTHONPATH": str(ROOT),
             NO_SHARED_STORE: "1",
         },
@@ -46,9 +47,8 @@ def test_alone_there_is_nothing_to_share():
     assert [Group(1, 3).share(torch.arange(8)).tolist(), Group(1, 3).writes] == [[1, 4, 7], False]
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_a_share_is_as_large_as_it_says(size):
-    for count in range(12):
+def test_a_share_is_as_large_as_it_says():
+    for size, count in itertools.product((1, 2, 3, 5), range(12)):
         groups = [Group(rank, size) for rank in range(size)]
         shares = [group.share_of(count) for group in groups]
         assert shares == [len(group.share(torch.arange(count))) for group in groups]
@@ -84,6 +84,7 @@ def test_two_processes_have_the_gradients_of_one(tmp_path):
     torch.testing.assert_close(torch.tensor(both["losses"]), torch.tensor(alone["losses"]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_lost_worker_does_not_change_the_result(colour_folder, tmp_path):
     weights, lines = [], []
     for name, restarts in (("undisturbed", 0), ("disturbed", 1)):
@@ -105,13 +106,14 @@ def test_a_lost_worker_does_not_change_the_result(colour_folder, tmp_path):
     assert lines == [5, 5]
 
 
-@pytest.mark.parametrize("arguments", [["--batch-size", "2"]])
-def test_an_error_in_every_process_ends_them_all(colour_folder, tmp_path, arguments):
-    done = start("train", "-", "--data", str(colour_folder), "--out", str(tmp_path / "out"), *arguments)
+@pytest.mark.slow
+def test_an_error_in_every_process_ends_them_all(colour_folder, tmp_path):
+    done = start("train", "-", "--data", str(colour_folder), "--out", str(tmp_path / "out"), "--batch-size", "2")
     assert done.returncode != 0
     assert "batch_size (=2) must be at least 4, two for each of 2 processes" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_earlier_run_is_overwritten_by_several_processes(colour_folder, tmp_path):
     arguments = ["--data", str(colour_folder), "--out", str(tmp_path / "out"), "--device", "cpu", "--overwrite"]
     arguments += ["--warmup-epochs", "0", "--batch-size", "8", "--workers", "1"]

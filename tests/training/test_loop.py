@@ -291,6 +291,7 @@ def test_ctrl_c_saves_between_two_steps_and_the_run_goes_on(tmp_path):
     assert [m.train_loss for m in again] == [m.train_loss for m in history]
 
 
+@pytest.mark.slow
 def test_compiling_ahead_leaves_weights_and_statistics_alone():
     model = tiny_model().train()
     before = weights(model)
@@ -301,6 +302,7 @@ def test_compiling_ahead_leaves_weights_and_statistics_alone():
     torch.testing.assert_close(compiled(inputs), tiny_model().train()(inputs), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_compiled_run_agrees_with_an_eager_one():
     recipe, models = replace(TINY, batch_size=12), [tiny_model(), tiny_model()]
     for model, compiled in zip(models, (False, True), strict=True):

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import signal
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,16 @@ from tests.transfer.annotated_folders import edit_coco, write_coco, write_voc
 from tests.transfer.tiny_recipes import DETECTION, SEGMENTATION
 
 QUICK = ["--epochs", "1", "--warmup-epochs", "0", "--batch-size", "8"]
+
+
+@contextmanager
+def threads_of_this_process(number: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_run_on_an_image_folder(colour_folder, tmp_path, capsys):
@@ -46,9 +57,8 @@ def test_an_earlier_run_is_not_overwritten_unasked(colour_folder, tmp_path, caps
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_bad_input_is_one_clear_line(tmp_path, capsys):
+    rows = [
         (["--recipe", "cakes"], f"recipe (='cakes') must be one of {', '.join(__main__.ALL_RECIPES)}"),
         (["--epochs", "-1"], "epochs (=-1) must be an integer of at least 1"),
         (["--batch-size", "1"], "batch_size (=1) must be at least 2 for batch norm to train"),
@@ -58,21 +68,21 @@ def test_an_earlier_run_is_not_overwritten_unasked(colour_folder, tmp_path, caps
         (["--image-size", "4"], "size (=4) must be at least 8"),
         (["--seed", "-1"], "--seed (=-1) must be at least 0 and below 2**64"),
         (["--workers", "-1"], "--workers (=-1) must be at least 0"),
+        (["--threads", "0"], "--threads (=0) must be from 1 to 1024"),
+        (["--threads", "-1"], "--threads (=-1) must be from 1 to 1024"),
+        (["--threads", "99999999999"], "--threads (=99999999999) must be from 1 to 1024"),
         (["--device", "toaster"], "--device (='toaster') must be a device of this machine"),
         (["--data", "no/such/folder"], "--data: root (=no/such/folder) must exist"),
         (["--recipe", "imagenet-resnest50"], "--data (=None) must be a folder of images for a recipe that crops"),
         (["--save-minutes", "-1"], "--save-minutes (=-1.0) must be at least 0"),
         (["--sync-bn", "--device", "cpu"], "--sync-bn needs CUDA, not --device (='cpu')"),
         (["--overwrite", "--resume"], "--overwrite must not be given with --resume"),
-    ],
-)
-def test_bad_input_is_one_clear_line(arguments, message, tmp_path, capsys):
-    assert main(["--out", str(tmp_path / "out"), *arguments]) == 2
-    printed = capsys.readouterr()
-    assert printed.err.startswith("error: ")
-    assert message in printed.err
-    assert printed.err.count("\n") == 1
-    assert not (tmp_path / "out" / "checkpoint.pt").exists()
+    ]
+    for arguments, message in rows:
+        assert main(["--out", str(tmp_path / "out"), *arguments]) == 2, arguments
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"error: {message}") and printed.count("\n") == 1
+        assert not (tmp_path / "out" / "checkpoint.pt").exists()
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path, capsys):
@@ -131,6 +141,50 @@ def test_an_interrupted_run_goes_on_by_the_same_command(colour_folder, tmp_path,
     for one, two in zip(*(model.state_dict().values() for model in models), strict=True):
         assert one.equal(two)
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_small_images_are_trained_by_one_thread_unless_asked(colour_folder, tmp_path, capsys, monkeypatch):
+    trained = []
+
+    def look(*arguments, **more):
+        trained.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    def threads(*arguments: str, out: str = "out") -> int:
+        assert main(["--data", str(colour_folder), "--out", str(tmp_path / out), "--device", "cpu", *arguments]) == 130
+        assert torch.get_num_threads() == before  # of whoever calls
+        assert f"on cpu in {trained[-1]} thread(s): 22 training" in capsys.readouterr().out
+        return trained[-1]
+
+    monkeypatch.setattr(__main__, "train", look)
+    before = 3
+    with threads_of_this_process(before):
+        assert threads() == 1
+        assert threads("--image-size", "65", out="large") == before
+        assert threads("--threads", "2", out="asked") == 2
+        assert json.loads((tmp_path / "asked" / "run.json").read_text()) == {"threads": 2}
+        assert threads("--resume", out="asked") == 2  # as before: the last digits depend on it
+        assert threads("--resume") == 1
+        assert threads("--overwrite", out="asked") == 1
+
+
+def test_a_run_goes_on_with_its_threads_unless_others_are_given(colour_folder, tmp_path, capsys):
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path), "--device", "cpu", "--resume", *QUICK]
+    note = tmp_path / "run.json"
+    assert main([*arguments, "--threads", "2"]) == 0
+    assert main([*arguments, "--threads", "3", "--base-rate", "7"]) == 2  # refused: another run
+    assert json.loads(note.read_text()) == {"threads": 2}
+    assert main([*arguments, "--threads", "3"]) == 0
+    assert json.loads(note.read_text()) == {"threads": 3}
+    for damaged in ("{", "[]", "{}", '{"threads": 1.5}', '{"threads": 0}'):
+        note.write_text(damaged)
+        capsys.readouterr()
+        assert main(arguments) == 2
+        message = f"error: {note} must say how many threads the run has: remove it, or give --threads\n"
+        assert capsys.readouterr().err == message
+    note.unlink()  # as in a run that is older than the file
+    assert main(arguments) == 0
+    assert json.loads(note.read_text()) == {"threads": 1}
 
 
 def test_a_run_is_not_resumed_on_other_images(colour_folder, tmp_path, capsys):

@@ -51,8 +51,7 @@ def test_all_is_what_pytorch_does():
     torch.testing.assert_close(ours, F.cross_entropy(logits, labels, label_smoothing=0.3))
 
 
-@pytest.mark.parametrize("classes", [2, 3, 10, 1000])
-@pytest.mark.parametrize("epsilon", [0, 0.1, 0.5])
+@pytest.mark.parametrize(("classes", "epsilon"), [(2, 0.5), (3, 0.1), (10, 0), (1000, 0.1)])
 def test_equivalent_epsilon_turns_others_into_all(classes, epsilon):
     labels = torch.arange(classes)[:3]
     torch.testing.assert_close(
@@ -66,10 +65,9 @@ def test_equivalent_epsilon_turns_others_into_all(classes, epsilon):
     )
 
 
-@pytest.mark.parametrize("classes", range(2, 2000, 37))
-def test_equivalent_epsilon_is_never_beyond_one(classes):
-    assert equivalent_epsilon((classes - 1) / classes, classes) <= 1
-    assert equivalent_epsilon((classes - 1) / classes, classes) == pytest.approx(1)
+def test_equivalent_epsilon_is_never_beyond_one():
+    found = [equivalent_epsilon((classes - 1) / classes, classes) for classes in range(2, 2000)]
+    assert found == pytest.approx([1] * len(found)) and max(found) <= 1
 
 
 def test_smooth_names_what_is_wrong():

@@ -15,7 +15,7 @@ from resnest_edu.training.side_by_side import side_by_side
 
 ROOT = Path(__file__).resolve().parents[2]
 # `eval` can be pickled, so a call is written as an expression.
-SLOW = "__import__('time').sleep(200)"
+SLOW = "__import__('time').sleep(600)"  # whoever waits for it has not ended it
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def test_results_come_as_they_are_finished(monkeypatch):
     results = list(side_by_side(eval, calls, processes=2))
     assert [argument for argument, _ in results][-1] == calls[0]
     found = dict(results)
-    assert [found[call] for call in calls[:3]] == [1, 2, (3, "3")]  # two processes share seven cores
+    assert [found[call] for call in calls[:3]] == [1, 2, (1, "3")]  # two processes share seven cores to compile
     assert found[calls[3]] != os.getpid()
 
 
@@ -52,7 +52,7 @@ def test_an_argument_is_taken_when_a_process_is_free_for_it(processes):
         assert len(taken) <= finished + processes - 1
     start = time.monotonic()
     results.close()  # whoever takes no more results ends all
-    assert time.monotonic() - start < 100
+    assert time.monotonic() - start < 500
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -64,7 +64,7 @@ def test_an_error_has_its_traceback_and_ends_the_others(processes):
         list(results)
     if processes == 2:
         assert 'File "<string>", line 1' in str(caught.value.__cause__)
-    assert time.monotonic() - start < 100
+    assert time.monotonic() - start < 500
 
 
 def test_a_killed_process_ends_the_others():
@@ -72,9 +72,18 @@ def test_a_killed_process_ends_the_others():
     kill = "__import__('os').kill(__import__('os').getpid(), 9)"
     with pytest.raises(RuntimeError, match=r"a process was killed, perhaps .*, while these ran: .*getpid"):
         list(side_by_side(eval, [kill, SLOW], processes=2))
-    assert time.monotonic() - start < 100
+    assert time.monotonic() - start < 500
 
 
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_one_that_is_interrupted_or_killed(end, tmp_path):
     marks = [tmp_path / "working", tmp_path / "idle"]
@@ -89,7 +98,7 @@ def test_no_process_outlives_one_that_is_interrupted_or_killed(end, tmp_path):
     parent = subprocess.Popen(
         [sys.executable, str(script), *calls], env=environment, start_new_session=True, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not all(mark.exists() and mark.read_text() for mark in marks):
         assert time.monotonic() < deadline and parent.poll() is None
         time.sleep(0.05)
@@ -98,16 +107,14 @@ def test_no_process_outlives_one_that_is_interrupted_or_killed(end, tmp_path):
         os.killpg(parent.pid, end)  # as a terminal does
     else:
         parent.kill()
-    errors = parent.communicate(timeout=60)[1].decode()
+    errors = parent.communicate(timeout=300)[1].decode()
     assert parent.returncode != 0
     if end == signal.SIGINT:
         assert errors.count("KeyboardInterrupt") == 1 and "Process" not in errors
-    deadline = time.monotonic() + 20
-    while any(Path(f"/proc/{mark.read_text()}").exists() for mark in marks) and time.monotonic() < deadline:
+    deadline, processes = time.monotonic() + 300, [int(mark.read_text()) for mark in marks]
+    while any(map(is_running, processes)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    for mark in marks:
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(mark.read_text()), 0)
+    assert not any(map(is_running, processes))
 
 
 def test_there_must_be_a_process():

@@ -160,9 +160,8 @@ def first(field: str, value: object) -> Callable[[Path], None]:
     return edited(lambda content: content["annotations"][0].update({field: value}))
 
 
-@pytest.mark.parametrize(
-    ("spoil", "fault"),
-    [
+def test_every_fault_is_named(written: Path, tmp_path: Path) -> None:
+    rows = [
         (first("category_id", 4), "annotation 1 of {file}: category_id (=4) must be in the file"),
         (first("image_id", 4), "annotation 1 of {file}: image_id (=4) must be in the file"),
         (first("bbox", [1, 2, 3]), "annotation 1 of {file}: bbox (=[1, 2, 3]) must be four finite numbers"),
@@ -191,13 +190,13 @@ def first(field: str, value: object) -> Callable[[Path], None]:
             edited(lambda content: content["categories"][0].update(name="sphere")),
             "categories of the test in {root} (=('disk'",
         ),
-    ],
-)
-def test_every_fault_is_named(root: Path, spoil: Callable[[Path], None], fault: str) -> None:
-    spoil(root)
-    expected = fault.format(file=coco_file(root), image=root / "train2017" / "0000.png", root=root)
-    with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
-        open_detection_folder(root, masks=True).train[0]
+    ]
+    for number, (spoil, fault) in enumerate(rows):
+        root = shutil.copytree(written, tmp_path / str(number))
+        spoil(root)
+        expected = fault.format(file=coco_file(root), image=root / "train2017" / "0000.png", root=root)
+        with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
+            open_detection_folder(root, masks=True).train[0]
 
 
 def test_an_image_of_another_size_than_stated_is_named_for_maps_too(root: Path) -> None:

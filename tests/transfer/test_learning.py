@@ -275,7 +275,9 @@ def run(
 RUNS = {**RECIPES, "cascade of masks": replace(DETECTION, detector="cascade_mask", dropblock=0.1, ema=0.9)}
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [name if name in RECIPES else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
+)
 def test_an_interrupted_run_ends_with_the_same_bits(name: str, tmp_path: Path) -> None:
     recipe = RUNS[name]
     # Where the images are not drawn in this process, their seeds do not become the network's by chance.

@@ -278,6 +278,7 @@ def test_faulty_maps_are_refused() -> None:
             SegmentationScore(count)
 
 
+@pytest.mark.slow
 def test_two_processes_score_as_one_and_in_silence(tmp_path: Path) -> None:
     store = str(tmp_path / "store")
     script = str(ROOT / "tests" / "transfer" / "score_in_turns.py")

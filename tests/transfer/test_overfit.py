@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from resnest_edu.data import SceneConfig
@@ -15,6 +16,8 @@ from resnest_edu.transfer import (
     SegmentationScenes,
     StageBackbone,
 )
+
+pytestmark = pytest.mark.slow
 
 
 class AtTheEnd:

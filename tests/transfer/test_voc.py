@@ -114,9 +114,8 @@ def overwrite(name: str, text: str) -> Callable[[Path], object]:
 ONE = "<annotation><object><name>star</name><bndbox>{}</bndbox></object></annotation>"
 
 
-@pytest.mark.parametrize(
-    ("spoil", "fault"),
-    [
+def test_every_fault_of_a_detection_folder_is_named(written: Path, tmp_path: Path) -> None:
+    rows = [
         (overwrite(f"Annotations/{FIRST}.xml", "<annotation>"), "cannot read annotation {xml}: ParseError"),
         (overwrite(f"Annotations/{FIRST}.xml", "<annotation/>"), "cannot read annotation {xml}: KeyError"),
         (overwrite(f"Annotations/{FIRST}.xml", "<html/>"), "cannot read annotation {xml}: KeyError"),
@@ -147,36 +146,33 @@ ONE = "<annotation><object><name>star</name><bndbox>{}</bndbox></object></annota
             ],
             "annotations of {folder} must contain at least one object",
         ),
-    ],
-)
-def test_every_fault_of_a_detection_folder_is_named(folder: Path, spoil: Callable[[Path], object], fault: str) -> None:
-    spoil(folder)
-    xml, image = folder / "Annotations" / f"{FIRST}.xml", folder / "JPEGImages" / f"{FIRST}.png"
-    with pytest.raises(ValueError, match=f"^{re.escape(fault.format(folder=folder, xml=xml, image=image))}"):
-        open_detection_folder(folder).train[0]
+    ]
+    for number, (spoil, fault) in enumerate(rows):
+        folder = shutil.copytree(written, tmp_path / str(number))
+        spoil(folder)
+        xml, image = folder / "Annotations" / f"{FIRST}.xml", folder / "JPEGImages" / f"{FIRST}.png"
+        with pytest.raises(ValueError, match=f"^{re.escape(fault.format(folder=folder, xml=xml, image=image))}"):
+            open_detection_folder(folder).train[0]
 
 
 def save_map(mode: str, size: tuple[int, int], value: int) -> Callable[[Path], object]:
     return lambda folder: Image.new(mode, size, value).save(folder / "SegmentationClass" / f"{FIRST}.png")
 
 
-@pytest.mark.parametrize(
-    ("spoil", "fault"),
-    [
+def test_every_fault_of_a_segmentation_folder_is_named(written: Path, tmp_path: Path) -> None:
+    rows = [
         (save_map("L", (96, 95), 0), "{map}: map (=(torch.int64, (95, 96))) must be torch.int64 of shape (96, 96)"),
         (save_map("L", (96, 96), 21), "{map}: map (=21) must be from 0 to 20, or 255"),
         (save_map("RGB", (96, 96), 0), "mode of {map} (=RGB) must be P or L"),
         (lambda folder: (folder / "SegmentationClass" / f"{FIRST}.png").unlink(), "cannot read map {map}"),
         (lambda folder: shutil.rmtree(folder / "ImageSets" / "Segmentation"), "VOC folder {folder} must contain Image"),
-    ],
-)
-def test_every_fault_of_a_segmentation_folder_is_named(
-    folder: Path, spoil: Callable[[Path], object], fault: str
-) -> None:
-    spoil(folder)
-    expected = fault.format(folder=folder, map=folder / "SegmentationClass" / f"{FIRST}.png")
-    with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
-        open_segmentation_folder(folder).train[0]
+    ]
+    for number, (spoil, fault) in enumerate(rows):
+        folder = shutil.copytree(written, tmp_path / str(number))
+        spoil(folder)
+        expected = fault.format(folder=folder, map=folder / "SegmentationClass" / f"{FIRST}.png")
+        with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
+            open_segmentation_folder(folder).train[0]
 
 
 def test_masks_are_refused_with_a_reason(written: Path) -> None:
