@@ -33,9 +33,9 @@ from bs4 import BeautifulSoup
 
 from tools.accessible import mend
 from tools.check_site import pages as html_pages
+from tools.executed import runs
 from tools.formulas import FormulaError, set_formulas
 from tools.lighten import ICON_SCRIPT, lighten, pack_images
-from tools.executed import runs
 from tools.notebooks import ROOT, toc_notebooks
 
 ENTRY = """<!DOCTYPE html>

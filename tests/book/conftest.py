@@ -2,19 +2,15 @@
 
 import os
 import shutil
-<<<<<<< HEAD
-from collections.abc import Callable
-from functools import partial
-=======
 from collections.abc import Callable, Iterator
->>>>>>> tiers
+from functools import partial
 from pathlib import Path
 
 import pytest
 from nbformat import v4
 from playwright.sync_api import Browser, sync_playwright
 
-from tools.browser import find
+from tools.browser import find, trouble
 from tools.normal_form import dumps, normalise
 from tools.notebooks import ROOT
 
@@ -71,10 +67,10 @@ def write_sample(root: Path) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium without a window. Where there is none, what needs it is skipped, but in continuous integration fails."""
-    if not (executable := find()):
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium found")
+    if reason := trouble():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no Chromium ({reason})")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=find(), args=["--no-sandbox"])
         try:
             yield browser
         finally:
