@@ -7,7 +7,6 @@ and a later call goes on where an earlier one ended.
 import argparse
 import importlib
 import math
-import os
 import pkgutil
 import sys
 import time
@@ -22,9 +21,9 @@ import torch
 from resnest_edu import experiments
 from resnest_edu.arguments import require_one_of
 from resnest_edu.experiments import _cifar10
+from resnest_edu.experiments._seeds import run_seeds
 from resnest_edu.results import is_recorded, origin, read, record, write
 from resnest_edu.training.loop import default_device
-from resnest_edu.training.side_by_side import side_by_side
 
 NAMES = sorted(info.name for info in pkgutil.iter_modules(experiments.__path__) if not info.name.startswith("_"))
 
@@ -113,7 +112,7 @@ def _run_pieces(
     name = _name(experiment)
     by_seed = hasattr(experiment, "run_seed")
     all_pieces = [str(seed) for seed in experiment.SEEDS] if by_seed else experiment.PIECES
-    run_pieces = partial(_run_seeds, experiment) if by_seed else experiment.run_pieces
+    run_pieces = partial(run_seeds, experiment.__name__) if by_seed else experiment.run_pieces
     if by_seed:
         device = torch.device("cpu")
     head = origin(**_origin(experiment, device)) | ({} if data is None else {"data": data_name})
@@ -144,18 +143,6 @@ def _run_pieces(
         found = {piece: done[piece] for piece in all_pieces}
         write_all(summary=experiment.summarize(found) if hasattr(experiment, "summarize") else {})
         print(f"{name}: written to {path}")
-
-
-def _run_seeds(
-    experiment: ModuleType, seeds: Iterator[str], device: torch.device, data: Path | None
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Call ``run_seed`` for every seed, one on each core."""
-    yield from side_by_side(partial(_run_seed, experiment.__name__), seeds, processes=os.cpu_count() or 1)
-
-
-def _run_seed(module: str, seed: str) -> dict[str, Any]:
-    figures: dict[str, Any] = importlib.import_module(module).run_seed(int(seed))
-    return figures
 
 
 def _earlier(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 
 from resnest_edu import fingerprint, results
 from resnest_edu.experiments import __main__ as runner
-from resnest_edu.experiments import _cifar10, shapes_seeds
+from resnest_edu.experiments import _cifar10, _seeds, shapes_seeds
 from resnest_edu.experiments.__main__ import NAMES, main
 from resnest_edu.results import read
 
@@ -199,7 +199,7 @@ def test_recordings_from_elsewhere_are_kept(tmp_path, toy):
 def test_seeds_make_the_pieces(tmp_path, toy, monkeypatch):
     monkeypatch.delattr(Toy, "run_pieces")
     monkeypatch.delattr(Toy, "summarize")
-    monkeypatch.setattr(runner.os, "cpu_count", lambda: 1)  # what the test makes up does not exist in other processes
+    monkeypatch.setattr(_seeds.os, "cpu_count", lambda: 1)  # what the test makes up does not exist in other processes
     toy.SEEDS = range(3)
     toy.run_seed = lambda seed: {"threads": torch.get_num_threads(), "square": seed**2}
     threads = torch.get_num_threads()
