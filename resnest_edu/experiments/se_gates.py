@@ -16,7 +16,7 @@ from resnest_edu import SqueezeExcitation
 from resnest_edu.training.miniature import figure_and_ground, fit, overlap
 
 NEEDS_CUDA = False
-SEEDS = range(20)
+SEEDS = range(12)
 PEAKS = (0.1, 0.2, 0.4, 0.8)  # of the learning rate
 TRAIN, TEST = 1280, 500  # scenes
 
