@@ -15,7 +15,7 @@ class Shapes(Recipe):
 
     Command: ``python -m resnest_edu.training --recipe shapes --out runs/shapes``.
     Cost: under a minute on two CPU cores.
-    Expected: about 99 % test accuracy; five seeds, with time and spread, stand in ``book/results/shapes_seeds.json``.
+    Expected: about 99 % test accuracy; ten seeds stand in ``book/results/shapes_seeds.json``.
 
     Example:
         >>> from resnest_edu.training.recipes import Shapes

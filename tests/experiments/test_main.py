@@ -8,13 +8,17 @@ import torch
 
 from resnest_edu import fingerprint, results
 from resnest_edu.experiments import __main__ as runner
+<<<<<<< HEAD
 from resnest_edu.experiments import _cifar10, _seeds, shapes_seeds
+=======
+from resnest_edu.experiments import _cifar10, speed_cpu
+>>>>>>> ch_recipe
 from resnest_edu.experiments.__main__ import NAMES, main
 from resnest_edu.results import read
 
 
 def test_every_experiment_has_what_the_runner_needs():
-    assert "shapes_seeds" in NAMES
+    assert "speed_cpu" in NAMES
     for name in NAMES:
         experiment = importlib.import_module(f"resnest_edu.experiments.{name}")
         assert experiment.__doc__
@@ -31,26 +35,26 @@ def test_every_experiment_has_what_the_runner_needs():
 @pytest.fixture
 def stub(monkeypatch):
     runs = []
-    monkeypatch.setattr(shapes_seeds, "run", lambda device: runs.append(device.type) or {"figure": len(runs)})
+    monkeypatch.setattr(speed_cpu, "run", lambda device: runs.append(device.type) or {"figure": len(runs)})
     return runs
 
 
 def test_what_is_recorded_for_the_same_code_is_skipped(tmp_path, stub, capsys):
-    arguments = ["shapes_seeds", "--out", str(tmp_path)]
+    arguments = ["speed_cpu", "--out", str(tmp_path)]
     assert main(arguments) == 0
     assert main(arguments) == 0
     assert len(stub) == 1
-    assert "shapes_seeds: recorded for this code, skipped" in capsys.readouterr().out
+    assert "speed_cpu: recorded for this code, skipped" in capsys.readouterr().out
     assert main([*arguments, "--force"]) == 0
-    assert read(tmp_path / "shapes_seeds.json")["figure"] == 2
+    assert read(tmp_path / "speed_cpu.json")["figure"] == 2
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_what_needs_a_gpu_is_skipped_without_one(tmp_path, stub, monkeypatch, capsys):
-    monkeypatch.setattr(shapes_seeds, "NEEDS_CUDA", True)
-    assert main(["shapes_seeds", "--out", str(tmp_path)]) == 0
+    monkeypatch.setattr(speed_cpu, "NEEDS_CUDA", True)
+    assert main(["speed_cpu", "--out", str(tmp_path)]) == 0
     assert stub == []
-    assert "shapes_seeds: needs CUDA, skipped" in capsys.readouterr().out
+    assert "speed_cpu: needs CUDA, skipped" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
@@ -82,7 +86,7 @@ class Toy(types.ModuleType):
 def toy(monkeypatch):
     toy = Toy()
     monkeypatch.setitem(sys.modules, toy.__name__, toy)
-    monkeypatch.setattr(runner, "NAMES", ["shapes_seeds", "toy"])
+    monkeypatch.setattr(runner, "NAMES", ["speed_cpu", "toy"])
     monkeypatch.setattr(fingerprint, "_source", lambda name: toy.source if name == toy.__name__ else None)
     return toy
 
@@ -226,10 +230,10 @@ def test_nothing_new_is_started_when_the_minutes_are_over(tmp_path, toy, stub, m
     assert main(["toy", "--out", str(tmp_path), "--minutes", "1.5"]) == 0
     assert recorded(tmp_path) == (squares(1, 2), ["3", "4"], None)
     assert "toy: time is over, 2 of 4 pieces are missing; call again" in capsys.readouterr().out
-    monkeypatch.setattr(runner, "NAMES", ["toy", "shapes_seeds"])
+    monkeypatch.setattr(runner, "NAMES", ["toy", "speed_cpu"])
     assert main(["--out", str(tmp_path), "--minutes", "0.1"]) == 0
     assert recorded(tmp_path) == (squares(1, 2, 3), ["4"], None)
-    assert "shapes_seeds: the 0.1 minutes are over, skipped" in capsys.readouterr().out
+    assert "speed_cpu: the 0.1 minutes are over, skipped" in capsys.readouterr().out
     assert stub == []
 
 
