@@ -8,11 +8,7 @@ import torch
 
 from resnest_edu import fingerprint, results
 from resnest_edu.experiments import __main__ as runner
-<<<<<<< HEAD
-from resnest_edu.experiments import _cifar10, _seeds, shapes_seeds
-=======
-from resnest_edu.experiments import _cifar10, speed_cpu
->>>>>>> ch_recipe
+from resnest_edu.experiments import _cifar10, _seeds, speed_cpu
 from resnest_edu.experiments.__main__ import NAMES, main
 from resnest_edu.results import read
 
