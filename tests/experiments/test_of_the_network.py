@@ -107,3 +107,11 @@ def test_a_stranger_depends_on_the_image():
     model = flipped_bits.stranger("resnest11_small", 8)
     first, second = flipped_bits.logits(model, torch.randn(2, 3, 32, 32))
     assert flipped_bits.relative_error(first, second) > 0.1
+
+
+def test_flipped_numbers_are_set_right_again(monkeypatch):
+    model = flipped_bits.stranger("resnest11_small", 8)
+    before = copy.deepcopy(model.state_dict())
+    monkeypatch.setattr(flipped_bits, "stranger", lambda name, classes, seed: model)
+    flipped_bits.errors_by_bit(0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
