@@ -11,7 +11,7 @@ from resnest_edu import RadixMajorSplitAttention
 from resnest_edu.experiments._one_block import CHANNELS, overlap_on_new_scenes, trained
 
 NEEDS_CUDA = False
-SEEDS = range(40)
+SEEDS = range(30)
 SETTINGS = {
     "R = 1, K = 1": (1, 1),
     "R = 2, K = 1": (2, 1),
