@@ -15,7 +15,7 @@ from resnest_edu import Bottleneck, to_cardinality_major, to_radix_major
 from resnest_edu.training.miniature import figure_and_ground, fit
 
 NEEDS_CUDA = False
-SEEDS = range(30)
+SEEDS = range(20)
 IMAGES, BATCH, EPOCHS = 240, 16, 2
 
 scenes = cache(figure_and_ground)
