@@ -25,7 +25,7 @@ CHAPTERS := $(ALONE) $(PYTEST) --dist loadfile
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help install book html pdf notebooks serve lab train record gpu test test-all lint types unit site-check nbval \
-  portability mutants clean
+  portability mutants afresh clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,7 +82,7 @@ test-all: PYTEST += -m ""
 test-all: SITE_CHECK := --all
 test-all: afresh test mutants ## everything, from nothing: before a release
 
-afresh:
+afresh: ## forget what ran and what was built, so that the next call makes all of it anew
 	@rm -rf _build/executed _build/site _build/check
 
 lint: $(STAMP) ## style of the code (ruff)

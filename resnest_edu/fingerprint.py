@@ -111,12 +111,14 @@ def _imported(tree: ast.AST) -> Iterator[str]:
 
 
 def _has_effect(statement: ast.stmt) -> bool:
-    """Whether it is none of an import, a text that stands by itself, and ``__all__`` and its like."""
+    """Whether it is none of an import, a text that stands by itself, ``__all__`` and its like."""
     match statement:
         case ast.Import() | ast.ImportFrom() | ast.Expr(ast.Constant()):
             return False
         case ast.Assign([ast.Name(name)]):
             return not name.startswith("__")
+        case ast.If(body=body, orelse=orelse):  # such as what is imported for types alone
+            return any(map(_has_effect, [*body, *orelse]))
     return True
 
 

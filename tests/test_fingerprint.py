@@ -62,6 +62,7 @@ def test_what_may_change_a_figure_counts(code, module, old, new):
         ("resnest_edu.alpha", "    if", '    """Run."""\n    # so\n    if'),
         ("resnest_edu.alpha", "must be at least 0", "may not be negative"),
         ("resnest_edu.alpha", "import helper", "import helper, other"),
+        ("resnest_edu.alpha", "\ndef run", "\nif TYPE_CHECKING:\n    from torch import Tensor\n\ndef run"),
         ("resnest_edu.beta", "return -x", "return 2 * x"),  # not used
         ("resnest_edu.beta", "STEP = 1\n", "__all__ = ['helper']\nSTEP = 1\n"),
     ],

@@ -91,6 +91,7 @@ CHAPTER_ORDER = [
     "resnest",
     "contenders",
     "checkpoints",
+    "fingerprint",
     "results",
     "statistics",
     "data",
