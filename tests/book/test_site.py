@@ -49,7 +49,10 @@ def test_what_changed_is_rendered_and_nothing_broken_is_published(
 ) -> None:
     root = write_sample(tmp_path)
     published, raw = root / "_build" / "html", root / "_build" / "site" / "stored" / "_build" / "html" / "book"
-    index, chapter = root / "book" / "index.md", root / "book" / "chapter.ipynb"
+    index, chapter, other = (root / "book" / name for name in ("index.md", "chapter.ipynb", "other.md"))
+    other.write_text("# Other\n\n{eq}`eq-one`\n", encoding="utf-8")
+    with (root / "_toc.yml").open("a", encoding="utf-8") as contents:
+        contents.write("      - file: book/other\n")
     published.mkdir(parents=True)
     (published / "index.html").write_text("the site of yesterday", encoding="utf-8")
 
@@ -57,7 +60,7 @@ def test_what_changed_is_rendered_and_nothing_broken_is_published(
         return {page.relative_to(folder).as_posix(): page.read_bytes() for page in folder.rglob("*.html")}
 
     def written() -> list[int]:
-        return [(raw / f"{name}.html").stat().st_mtime_ns for name in ("index", "chapter")]
+        return [(raw / f"{name}.html").stat().st_mtime_ns for name in ("index", "chapter", "other")]
 
     # What is built replaces what was published; a second build writes nothing that is written already.
     build(root)
@@ -66,21 +69,20 @@ def test_what_changed_is_rendered_and_nothing_broken_is_published(
     build(root, root / "_build" / "check")
     assert pages(root / "_build" / "check") == first and written() == times
 
-    # A docstring is read again; a title shows on the pages that quote it.
+    # A docstring is read again; a title shows in the sidebar of a page that did not change.
     (root / "sample_module.py").write_text('"""Second words."""\n', encoding="utf-8")
     chapter.write_text(chapter.read_text(encoding="utf-8").replace("# A chapter", "# Another one"), encoding="utf-8")
-    index.write_text(good := index.read_text(encoding="utf-8") + "\n{eq}`eq-one`\n", encoding="utf-8")
     build(root)
-    assert "Second words" in read(published, "index") and "Another one" in read(published, "index")
+    assert "Second words" in read(published, "index") and "Another one" in read(published, "other")
 
     # A warning is an error, on a page too that did not change but refers to what is gone, and at a second call too.
     text = chapter.read_text(encoding="utf-8")
     chapter.write_text(text.replace("eq-one", "eq-two"), encoding="utf-8")
     for _ in range(2):
-        with pytest.raises(BuildFailure, match=r"^book/index.md:\d+: WARNING: .*eq-one"):
+        with pytest.raises(BuildFailure, match=r"^book/other.md:\d+: WARNING: .*eq-one"):
             build(root)
     chapter.write_text(text, encoding="utf-8")
-    index.write_text(good + "\n$\\nosuchcommand$\n", encoding="utf-8")
+    index.write_text(index.read_text(encoding="utf-8") + "\n$\\nosuchcommand$\n", encoding="utf-8")
     assert attempt(root, published) == 1
     said = capsys.readouterr().err
     assert "book/index.html: Undefined control sequence \\nosuchcommand: " in said and "as it was" in said
