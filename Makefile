@@ -24,8 +24,7 @@ CHAPTERS := $(ALONE) $(PYTEST) --dist loadfile
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install book html pdf notebooks serve lab train record gpu test test-all lint types unit site-check nbval \
-  portability mutants afresh clean
+.PHONY: help install book html pdf notebooks serve lab train record gpu test test-all lint types unit site-check nbval portability mutants afresh clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
