@@ -8,6 +8,7 @@ what a kernel really loaded and opened with the key, so that no influence hides 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -123,18 +124,29 @@ def _place(path: Path) -> Path:
 
 
 def kept(path: Path, notebook: NotebookNode | None = None) -> NotebookNode | None:
-    """The notebook at `path` as it ran here, if it has not changed since, nor anything it depends on. `notebook` is
-    what it holds now, if that is not what the file holds."""
+    """The notebook at `path` with what it printed when it ran here, if its code has not changed since, nor anything it
+    depends on. `notebook` is what it holds now, if that is not what the file holds."""
+    notebook = notebook or nbformat.read(path, as_version=4)
     try:
         ran = nbformat.read(_place(path), as_version=4)
     except (FileNotFoundError, nbformat.reader.NotJSONError):
         return None
-    return ran if ran.metadata.get("key") == key(notebook or nbformat.read(path, as_version=4)) else None
+    if ran.metadata.get("key") != key(notebook):
+        return None
+    notebook = copy.deepcopy(notebook)  # its texts may be others by now
+    for cell, before in zip(_code(notebook), _code(ran), strict=True):
+        cell.outputs, cell.execution_count = before.outputs, before.execution_count
+    return notebook
 
 
 def runs(paths: Iterable[Path]) -> dict[str, Path]:
-    """The files of those notebooks that are kept, by name."""
-    return {str(path.relative_to(ROOT)): _place(path) for path in paths if kept(path) is not None}
+    """Files of those notebooks that are kept, as they are now, by name."""
+    found = {}
+    for path in paths:
+        if (notebook := kept(path)) is not None:
+            keep(path, notebook, key(notebook))
+            found[str(path.relative_to(ROOT))] = _place(path)
+    return found
 
 
 def keep(path: Path, notebook: NotebookNode, key: str) -> None:

@@ -48,7 +48,11 @@ def test_what_ran_is_stored_in_normal_form(write: Write) -> None:
     assert "key" not in read(path).metadata
     before = path.read_bytes()
     assert store(path) == [] and path.read_bytes() == before  # storing outputs makes no run stale
+    path.write_text(path.read_text(encoding="utf-8").replace("A chapter", "Another"), encoding="utf-8")
+    rendered = executed.runs([path])["book/chapter.ipynb"]
+    assert store(path) == [] and all("Another" in read(file).cells[0].source for file in (path, rendered))
     path.write_text(path.read_text(encoding="utf-8").replace("1 + 1", "1 + 2"), encoding="utf-8")
+    assert executed.runs([path]) == {}
     assert "has not run since" in store(path)[0]
 
 

@@ -52,9 +52,8 @@ def test_a_run_says_what_it_found_and_what_it_cost(tiny_cifar10):
     assert figures["test_accuracy"] == figures["epochs"][-1]["test_accuracy"]
     assert 20 * figures["test_accuracy"] == pytest.approx(round(20 * figures["test_accuracy"]))
     assert figures["seconds"] == pytest.approx(sum(epoch["seconds"] for epoch in figures["epochs"]))
-    # Two epochs of thirty images; their seconds but for the measurement.
-    assert 0.2 * figures["seconds"] < 60 / figures["images_per_second"] < figures["seconds"]
-    assert 0 < figures["preparation_seconds"] < 30
+    assert 60 / figures["images_per_second"] < figures["seconds"]  # two epochs of thirty images, without measuring
+    assert figures["preparation_seconds"] > 0
 
 
 def losses(figures):
@@ -110,6 +109,7 @@ def test_on_cuda_all_but_those_that_must_be_alone_run_side_by_side(tiny_cifar10,
     assert asked == [(["a", "b"], 8), (["c", "d"], 1), (["e"], 8)]
 
 
+@pytest.mark.slow
 def test_a_job_runs_in_another_process(tiny_cifar10):
     function = partial(run_job, file=_runs._decoded(tiny_cifar10), device=CPU)
     ((_, there),) = side_by_side(function, [job("a")], processes=2)
