@@ -1,5 +1,7 @@
 """The networks of the recipe ``shapes``, with attention and without: what several experiments begin with."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
@@ -24,12 +26,8 @@ def trained(kind: str, seed: int, data: tuple[TensorImages, TensorImages], devic
     One that averages does so only while :func:`replaced_attention` lasts, so whoever uses it has to see to that.
     """
     model = build(seed)
-    options = {"seed": seed, "device": device, "progress": False}
-    if kind == "attention":
-        train(model, *data, RECIPES["shapes"], **options)
-    else:
-        with replaced_attention(model, "uniform"):
-            train(model, *data, RECIPES["shapes"], **options)
+    with replaced_attention(model, "uniform") if kind == "averaging" else nullcontext():
+        train(model, *data, RECIPES["shapes"], seed=seed, device=device, progress=False)
     return model.eval()
 
 
