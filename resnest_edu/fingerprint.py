@@ -6,13 +6,11 @@ the words of errors, in which module a definition stands, and definitions that t
 
 import ast
 import hashlib
-import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 PACKAGE = __name__.partition(".")[0]
 _IRRELEVANT = ("ctx", "kind", "type_comment")  # of a node: derived from the rest, or without effect
-Definitions = dict[str, list[ast.stmt]]
 
 
 def fingerprint(module: str) -> str:
@@ -35,70 +33,72 @@ def fingerprint(module: str) -> str:
         >>> fingerprint("resnest_edu.layouts") == fingerprint("resnest_edu.bottleneck")
         False
     """
-    text = "\n".join(sorted(_text(statement) for statement in reached(module)))
+    source = _source(module)
+    if source is None:
+        raise ValueError(f"module (={module!r}) must be a module of this package")
+    text = "\n".join(sorted(_text(statement) for _, statement in reached(source, module)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def modules(roots: set[str]) -> dict[str, str]:
-    """The source of these modules of this package and of all that they import from it, directly or not, by name."""
+def modules(source: str) -> dict[str, str]:
+    """The sources of the modules of this package that a program imports, directly or not, by name."""
     found: dict[str, str] = {}
-    waiting = set(roots)
+    waiting = set(_imported(ast.parse(source)))
     while waiting:
         name = waiting.pop()
-        source = _source(name)
-        if source is not None:
-            found[name] = source
-            waiting |= set(_imported(ast.parse(source))) | {name.rpartition(".")[0]}
+        text = _source(name)
+        if text is not None:
+            found[name] = text
+            waiting |= {*_imported(ast.parse(text)), name.rpartition(".")[0]}
             waiting -= set(found)
     return found
 
 
-def reached(module: str) -> list[ast.stmt]:
-    """The statements that :func:`fingerprint` counts.
+def reached(source: str, name: str = "") -> list[tuple[str, ast.stmt]]:
+    """All statements of a program that have an effect, and what they use of this package, directly or not, each with
+    the name of its module.
 
-    Raises:
-        ValueError: there is no such module.
+    Args:
+        source: of the program.
+        name: of the program, if it is a module.
     """
-    sources = modules({module})
-    if module not in sources:
-        raise ValueError(f"module (={module!r}) must be a module of this package")
-    trees = {name: ast.parse(source) for name, source in sources.items()}
-    definitions: Definitions = {}
-    found: list[ast.stmt] = []
-    for name, tree in trees.items():
+    trees = {module: ast.parse(text) for module, text in {**modules(source), name: source}.items()}
+    definitions: dict[str, list[tuple[str, ast.stmt]]] = {}
+    found: list[tuple[str, ast.stmt]] = []
+    for module, tree in trees.items():
         for statement in filter(_has_effect, tree.body):
             names = _defined(statement)
-            if name == module or not names:
-                found.append(statement)
+            if module == name or not names:
+                found.append((module, statement))
             for defined in names:
-                definitions.setdefault(defined, []).append(statement)
-    renamed = {
-        alias.asname: alias.name
+                definitions.setdefault(defined, []).append((module, statement))
+    imports = {
+        alias.asname or alias.name.partition(".")[0]: alias.name
         for tree in trees.values()
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
+        if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
-        if alias.asname
     }
-    seen = {id(statement) for statement in found}
-    for statement in found:  # which grows meanwhile
-        for used in _used(statement):
-            for definition in definitions.get(renamed.get(used, used), []):
-                if id(definition) not in seen:
-                    seen.add(id(definition))
+    seen = {id(statement) for _, statement in found}
+    for _, statement in found:  # which grows meanwhile
+        for used in _used(statement, imports):
+            for definition in definitions.get(used, []):
+                if id(definition[1]) not in seen:
+                    seen.add(id(definition[1]))
                     found.append(definition)
     return found
 
 
 def _source(module: str) -> str | None:
     """The source of a module of this package; None if the name is that of no module."""
-    if module.partition(".")[0] != PACKAGE:
+    package, *parts = module.split(".")
+    if package != PACKAGE:
         return None
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # its parent is no package
-        return None
-    return Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else None
+    path = Path(__file__).parent.joinpath(*parts)
+    for file in (path / "__init__.py", path.with_suffix(".py")):
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+    return None
 
 
 def _imported(tree: ast.AST) -> Iterator[str]:
@@ -126,12 +126,19 @@ def _defined(statement: ast.stmt) -> set[str]:
     return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
-def _used(statement: ast.stmt) -> Iterator[str]:
+def _used(statement: ast.stmt, imports: Mapping[str, str]) -> Iterator[str]:
+    """Names, those of imports as they were before ``as``, and attributes of what is imported: those of other objects
+    are no definitions of a module."""
     for node in ast.walk(statement):
         if isinstance(node, ast.Name):
             yield node.id
+            yield imports.get(node.id, node.id)
         elif isinstance(node, ast.Attribute):
-            yield node.attr
+            value = node.value
+            while isinstance(value, ast.Attribute):
+                value = value.value
+            if isinstance(value, ast.Name) and value.id in imports:
+                yield node.attr
 
 
 def _text(node: object) -> str:

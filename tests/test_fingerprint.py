@@ -114,7 +114,8 @@ def g(x, /, y: "str" = None, *, z) -> None:
 
 
 def test_of_a_real_experiment():
-    names = {getattr(one, "name", "") for one in fingerprints.reached("resnest_edu.experiments.shapes_seeds")}
+    source = fingerprints._source("resnest_edu.experiments.shapes_seeds")
+    names = {getattr(statement, "name", "") for _, statement in fingerprints.reached(source)}
     assert {"run", "train", "RadixMajorSplitAttention", "draw_scenes"} <= names
     assert not {"BookFigure", "SqueezeExcitation", "show_source"} & names
     with pytest.raises(ValueError, match=r"module \(='resnest_edu.nothing'\) must be a module"):

@@ -7,7 +7,8 @@ of these three:
 ``SEEDS`` and ``run_seed(seed)``, which returns plain values: everything that is compared, from one seed, so that the
 comparison is paired. Seeds run on the CPU, one on each core. ``summarize``, as below, if there is anything to add.
 
-``run(device)`` returns plain values: every seed's figures and their summary.
+``run(device)`` returns plain values: every seed's figures and their summary. What it returns under ``files``, bytes by
+name, is written beside the record, which names their SHA-256.
 
 ``PIECES``, ``run_pieces(names, device, data)`` and ``summarize(results)`` make up an experiment of many independent
 runs, such as "SK, seed 3". ``names`` is an iterator over what is to be run, in the order of ``PIECES``; taking a name

@@ -5,6 +5,7 @@ and a later call goes on where an earlier one ended.
 """
 
 import argparse
+import hashlib
 import importlib
 import math
 import os
@@ -23,6 +24,7 @@ from resnest_edu import experiments
 from resnest_edu.arguments import require_one_of
 from resnest_edu.experiments import _cifar10
 from resnest_edu.results import is_recorded, origin, read, record, write
+from resnest_edu.training.checkpoint import write_atomically
 from resnest_edu.training.loop import default_device
 from resnest_edu.training.side_by_side import side_by_side
 
@@ -81,12 +83,23 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _run_pieces(experiment, path, device, data, data_name, deadline, afresh=arguments.force)
             else:
                 print(f"{name}: running on {device}", flush=True)
-                record(path, experiment.run(device), **_origin(experiment, device))
+                figures = _with_files(experiment.run(device), arguments.out)
+                record(path, figures, **_origin(experiment, device))
                 print(f"{name}: written to {path}")
     except KeyboardInterrupt:
         print("interrupted; what was recorded is kept, and the same command goes on", file=sys.stderr)
         return 130
     return 0
+
+
+def _with_files(figures: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write the files that belong to a record; it names their SHA-256 in the place of their content."""
+    files = figures.get("files", {})
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        write_atomically(folder / name, content)
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return figures | ({"files": hashes} if files else {})
 
 
 def _origin(experiment: ModuleType, device: torch.device) -> dict[str, Any]:
