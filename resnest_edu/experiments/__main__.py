@@ -164,7 +164,7 @@ def _earlier(path: Path) -> dict[str, Any]:
         content = read(path)
     except (FileNotFoundError, ValueError):
         return {}
-    return {key: content[key] for key in ("earlier",) if key in content}
+    return {"earlier": content["earlier"]} if "earlier" in content else {}
 
 
 def _pieces_so_far(experiment: ModuleType, path: Path, head: dict[str, Any]) -> dict[str, Any]:
