@@ -3,11 +3,12 @@
 The public names, in the order of the book's chapters.
 """
 
-from resnest_edu.bottleneck import Bottleneck
-from resnest_edu.checkpoints import PUBLISHED, PublishedFile, fetch, load_checkpoint
-from resnest_edu.layouts import to_cardinality_major, to_radix_major
-from resnest_edu.regularization import DropBlock, RectifiedConv2d, rectify
-from resnest_edu.resnest import (
+from resnest_edu.blocks.selective_kernel import SelectiveKernel
+from resnest_edu.blocks.squeeze_excitation import SqueezeExcitation
+from resnest_edu.network.bottleneck import Bottleneck
+from resnest_edu.network.layouts import to_cardinality_major, to_radix_major
+from resnest_edu.network.regularization import DropBlock, RectifiedConv2d, rectify
+from resnest_edu.network.resnest import (
     Backbone,
     ResNeSt,
     Variant,
@@ -30,9 +31,8 @@ from resnest_edu.resnest import (
     resnest200,
     resnest269,
 )
-from resnest_edu.selective_kernel import SelectiveKernel
+from resnest_edu.network.weights import PUBLISHED, PublishedFile, fetch, load_checkpoint
 from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention
-from resnest_edu.squeeze_excitation import SqueezeExcitation
 
 __version__ = "0.1.0"
 

@@ -4,6 +4,7 @@ Every message has one form: the argument's name, its value, the constraint. Wher
 own words are made to fit.
 """
 
+import importlib
 import math
 from collections.abc import Iterable
 
@@ -49,3 +50,12 @@ def first_line(error: Exception) -> str:
     """What an error from a library says, short enough to go into one of ours."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+def require_extra(*modules: str) -> None:
+    """Raise ImportError, saying what to install, unless all of the modules can be imported."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ImportError(f"this needs {module}: pip install 'resnest-edu[transfer]'") from error

@@ -56,7 +56,7 @@ others += " torchmetrics pycocotools"
 for name in others.split():
     sys.modules[name] = None
 import resnest_edu, resnest_edu.data, resnest_edu.speed.benchmark, resnest_edu.transfer
-import resnest_edu.training.__main__, resnest_edu.experiments.__main__
+import resnest_edu.cli, resnest_edu.book.experiments.__main__
 import torch
 source, model = (resnest_edu.resnest14(5).eval() for _ in range(2))
 torch.save(source.state_dict(), sys.argv[1])
@@ -77,47 +77,39 @@ print({"torchvision", "torch._dynamo", "matplotlib"} & set(sys.modules))
     assert done.stdout == "set()\n"
 
 
-# The order of the ideas: what a module imports from the package stands further up.
-CHAPTER_ORDER = [
+# The order of the ideas: what a module imports from the package stands in its own part or further up.
+PARTS = [
     "arguments",
-    "settings",
-    "squeeze_excitation",
-    "resnext",
-    "selective_kernel",
+    "provenance",
+    "layer_settings",
+    "blocks",
     "split_attention",
-    "regularization",
-    "bottleneck",
-    "layouts",
-    "resnest",
-    "contenders",
-    "checkpoints",
-    "fingerprint",
-    "results",
-    "statistics",
+    "network",
     "data",
     "speed",
     "training",
-    "folding",
-    "browser",
     "transfer",
+    "cli",
+    "book",
     "experiments",
-    "figures",
-    "notebook",
 ]
 
 
-def test_imports_point_to_earlier_chapters_only() -> None:
+def test_imports_point_to_earlier_parts_only() -> None:
     package = ROOT / "resnest_edu"
     found = set()
     for path in package.rglob("*.py"):
-        name = path.relative_to(package).with_suffix("").parts[0]
-        if name == "__init__":
+        part = path.relative_to(package).with_suffix("").parts[0]
+        if part == "__init__":
             continue
-        found.add(name)
-        if path.name == "__main__.py":  # a command line stands above all chapters
-            continue
+        found.add(part)
         text = path.read_text(encoding="utf-8")
-        imported = set(re.findall(r"^\s*(?:from|import) resnest_edu\.(\w+)", text, re.MULTILINE)) - {name}
-        later = {other for other in imported if CHAPTER_ORDER.index(other) > CHAPTER_ORDER.index(name)}
+        imported = set(re.findall(r"^\s*(?:from|import) resnest_edu\.(\w+)", text, re.MULTILINE))
+        later = {other for other in imported if PARTS.index(other) > PARTS.index(part)}
         assert not later, f"{path.relative_to(ROOT)} imports {', '.join(later)}"
-    assert found == set(CHAPTER_ORDER)
+    assert found == set(PARTS)
+
+
+def test_no_two_modules_have_one_name_nor_that_of_a_standard_one() -> None:
+    names = [path.stem for path in (ROOT / "resnest_edu").rglob("*.py") if not path.stem.startswith("__")]
+    assert [name for name in names if names.count(name) > 1 or name in sys.stdlib_module_names] == []

@@ -10,7 +10,7 @@ from torchvision.transforms import v2
 
 from resnest_edu import Bottleneck, RadixMajorSplitAttention, create_model, load_checkpoint
 from resnest_edu.training import folder_data, get_recipe, train
-from resnest_edu.training.augment import normalize
+from resnest_edu.training.augmentation import normalize
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from resnest_edu.fingerprint import modules, reached
+from resnest_edu.book.fingerprint import modules, reached
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ("book/results", "book/_extra")

@@ -1,7 +1,7 @@
 """Images to learn from: scenes of shapes drawn on the spot, folders of real images, CIFAR-10."""
 
 from resnest_edu.data.images import ImageSplits, cifar10, decode, open_image_folder
-from resnest_edu.data.shapes import (
+from resnest_edu.data.shapes.scenes import (
     SHAPE_CLASSES,
     TEST_START,
     SceneConfig,

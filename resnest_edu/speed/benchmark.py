@@ -6,6 +6,7 @@ backward, stochastic gradient descent with momentum) or of inference, without th
 
 import argparse
 import gc
+import json
 import math
 import os
 import shutil
@@ -18,10 +19,10 @@ from typing import Any
 
 import torch
 
-from resnest_edu.results import record
-from resnest_edu.speed.fast import PerSplitBottleneck
-from resnest_edu.speed.networks import CHOSEN, OURS, PEER, TASKS, Case, all_cases, build, make_step
-from resnest_edu.speed.targets import judge_networks
+from resnest_edu.provenance import provenance
+from resnest_edu.speed.benchmark_networks import CHOSEN, OURS, PEER, TASKS, Case, all_cases, build, make_step
+from resnest_edu.speed.goals import judge_networks
+from resnest_edu.speed.per_split import PerSplitBottleneck
 from resnest_edu.speed.timing import Call, Timing, by_kind, fast_convolutions, interleave, kernel_seconds, kind_of, wait
 
 # Rounds, and steps in a row; fewer on the CPU, where a step takes long.
@@ -205,7 +206,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Without the file: a record names no path.
         command = f"python -m resnest_edu.speed.benchmark --device {kind} --batch {batch} --size {size}"
         command += " --quick" if arguments.quick else ""
-        record(arguments.out, results, module="resnest_edu.speed.benchmark", command=command, device=device)
+        content = {"command": command, **provenance(device), **results}
+        arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from resnest_edu.training.augment import apply_policy, flip_and_shift, normalize
-from resnest_edu.training.data import Plan, training_batches
+from resnest_edu.training.augmentation import apply_policy, flip_and_shift, normalize
+from resnest_edu.training.batches import Plan, training_batches
 from resnest_edu.training.distributed import Group
-from resnest_edu.training.measure import evaluate
+from resnest_edu.training.evaluation import evaluate
 from resnest_edu.training.mixing import cutmix, equivalent_epsilon, mixup
 from resnest_edu.training.recipe import Recipe
 from resnest_edu.training.task import EpochMetrics, Task, half_precision

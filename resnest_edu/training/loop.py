@@ -15,16 +15,16 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from resnest_edu.regularization import DropBlock
+from resnest_edu.network.regularization import DropBlock
 from resnest_edu.speed import accelerate
-from resnest_edu.training.augment import normalize
+from resnest_edu.training.augmentation import normalize
 from resnest_edu.training.average import MovingAverage
-from resnest_edu.training.checkpoint import Checkpoints
+from resnest_edu.training.batches import Plan, TensorImages, seed_of
 from resnest_edu.training.classification import Classification
-from resnest_edu.training.data import Plan, TensorImages, seed_of
 from resnest_edu.training.distributed import ALONE, Group
 from resnest_edu.training.interruption import Interruption
 from resnest_edu.training.recipe import BaseRecipe, Recipe, parameter_groups
+from resnest_edu.training.run_state import Checkpoints
 from resnest_edu.training.schedule import learning_rate, ramp
 from resnest_edu.training.task import EpochMetrics, Task, half_precision
 

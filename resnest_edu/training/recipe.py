@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int, require_probability
-from resnest_edu.resnest import VARIANTS, ResNeSt, create_model
+from resnest_edu.network.resnest import VARIANTS, ResNeSt, create_model
 
 Smoothing = Literal["all", "others"]
 MixPer = Literal["batch", "example"]

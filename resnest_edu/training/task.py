@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from resnest_edu.training.data import Plan
+from resnest_edu.training.batches import Plan
 from resnest_edu.training.distributed import Group
 
 

@@ -16,9 +16,9 @@ from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from resnest_edu.arguments import require_one_of, require_positive_int
-from resnest_edu.checkpoints import HEAD, load_checkpoint
-from resnest_edu.resnest import Backbone, Trunk, create_model
-from resnest_edu.training.checkpoint import load_checkpoint as load_run
+from resnest_edu.network.resnest import Backbone, Trunk, create_model
+from resnest_edu.network.weights import HEAD, load_checkpoint
+from resnest_edu.training.run_state import load_checkpoint as load_run
 
 Norm = Literal["trained", "frozen", "synchronized"]
 

@@ -16,10 +16,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from resnest_edu.arguments import first_line
+from resnest_edu.arguments import first_line, require_extra
 from resnest_edu.data.images import load_image
-from resnest_edu.transfer.extra import require_extra
-from resnest_edu.transfer.targets import IGNORED, Target, check_map, check_target
+from resnest_edu.transfer.annotations import IGNORED, Target, check_map, check_target
 
 Annotation = dict[str, Any]
 

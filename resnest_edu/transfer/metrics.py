@@ -13,10 +13,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from resnest_edu.arguments import require_one_of, require_positive_int
+from resnest_edu.arguments import require_extra, require_one_of, require_positive_int
 from resnest_edu.training.distributed import ALONE, Group
-from resnest_edu.transfer.extra import require_extra
-from resnest_edu.transfer.targets import IGNORED, Target
+from resnest_edu.transfer.annotations import IGNORED, Target
 
 _KINDS = {"box": "bbox", "mask": "segm"}
 _FIGURES = {"map": "map", "map50": "map_50", "map75": "map_75"} | {

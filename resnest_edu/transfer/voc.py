@@ -23,7 +23,7 @@ from torchvision.datasets import VOCDetection
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from resnest_edu.data.images import load_image
-from resnest_edu.transfer.targets import Target, check_map, check_target
+from resnest_edu.transfer.annotations import Target, check_map, check_target
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat import NotebookNode, v4
 
-from resnest_edu import fingerprint
+from resnest_edu.book import fingerprint
 from tools import executed
 from tools.notebooks import ROOT
 

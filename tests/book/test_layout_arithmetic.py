@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor
 
 from resnest_edu import CardinalityMajorSplitAttention, RadixMajorSplitAttention, to_radix_major
-from resnest_edu.layouts import cardinality_major_order, radix_major_order
+from resnest_edu.network.layouts import cardinality_major_order, radix_major_order
 from resnest_edu.split_attention import SplitAttention
 from tests.book.node import Node, node
 from tests.randomize import randomize
@@ -33,7 +33,7 @@ def script() -> Iterator[Node]:
 def narrow() -> Iterator[None]:
     """A hidden layer of 12 channels, which every K divides, in place of 32 or more: so that blocks may be small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("resnest_edu.split_attention.attention_width", lambda *_: 12)
+        patch.setattr("resnest_edu.split_attention.hyperparameters.attention_width", lambda *_: 12)
         yield
 
 

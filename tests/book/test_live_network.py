@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from resnest_edu.browser import NAME, decode_network, decode_scenes, read_script
+from resnest_edu.book.web_export import NAME, decode_network, decode_scenes, read_script
 from resnest_edu.split_attention import record_attention
-from resnest_edu.training.augment import normalize
+from resnest_edu.training.augmentation import normalize
 from tests.book.node import EXPLORABLES
 from tools.notebooks import ROOT
 

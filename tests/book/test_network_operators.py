@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from resnest_edu.browser import NAME, decode_network, decode_scenes, encode_network, read_script
+from resnest_edu.book.web_export import NAME, decode_network, decode_scenes, encode_network, read_script
 from resnest_edu.data import SHAPE_CLASSES, draw_scenes
-from resnest_edu.data.plan import pixel_centres
-from resnest_edu.data.silhouettes import Shapes
-from resnest_edu.resnest import ResNeSt, Variant
+from resnest_edu.data.shapes.outlines import Shapes
+from resnest_edu.data.shapes.scene_layout import pixel_centres
+from resnest_edu.network.resnest import ResNeSt, Variant
 from resnest_edu.split_attention import record_attention
-from resnest_edu.training.augment import normalize
+from resnest_edu.training.augmentation import normalize
 from tests.book.node import EXPLORABLES, Node, node
 from tests.randomize import randomize_norms
 

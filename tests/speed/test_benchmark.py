@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from resnest_edu import resnest11_small
-from resnest_edu.results import read
+from resnest_edu.book.records import read
 from resnest_edu.speed import accelerate, benchmark
 from resnest_edu.speed.benchmark import EFFORT, compare, describe, environment, executions, main, run
-from resnest_edu.speed.networks import CHOSEN, NETWORKS, OURS, PEER, SMALL_NETWORKS, Case
+from resnest_edu.speed.benchmark_networks import CHOSEN, NETWORKS, OURS, PEER, SMALL_NETWORKS, Case
 from resnest_edu.speed.timing import Timing
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from resnest_edu.resnest import ResNeSt, Variant
+from resnest_edu.network.resnest import ResNeSt, Variant
 from resnest_edu.training import RECIPES, Checkpoints, TensorImages, train
 
 CLASSES = ("a", "b")

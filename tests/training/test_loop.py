@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from resnest_edu.regularization import DropBlock
-from resnest_edu.resnest import ResNeSt, Variant
+from resnest_edu.network.regularization import DropBlock
+from resnest_edu.network.resnest import ResNeSt, Variant
 from resnest_edu.training import RECIPES, Checkpoints, TensorImages, evaluate, train
+from resnest_edu.training.batches import Plan
 from resnest_edu.training.classification import Classification, prepare, smoothed_loss
-from resnest_edu.training.data import Plan
 from resnest_edu.training.loop import Run, build_optimizer, compile_ahead
 from resnest_edu.training.mixing import smooth
 

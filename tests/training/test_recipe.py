@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 import resnest_edu
-from resnest_edu.regularization import DropBlock
+from resnest_edu.network.regularization import DropBlock
 from resnest_edu.training import RECIPES, BaseRecipe, Recipe, get_recipe
 from resnest_edu.training.recipe import parameter_groups
 from tests.refused import assert_refused

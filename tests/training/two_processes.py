@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from resnest_edu.training import __main__, train
+from resnest_edu import cli as __main__
+from resnest_edu.training import train
 from resnest_edu.training.distributed import process_group
 from resnest_edu.training.loop import Run
 from tests.training.small_runs import RECIPE, images, small_model, values

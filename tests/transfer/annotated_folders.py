@@ -10,7 +10,7 @@ from pycocotools import mask as rle
 
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.transfer import DetectionScenes, SegmentationScenes
-from resnest_edu.transfer.scenes import Split
+from resnest_edu.transfer.annotated_scenes import Split
 
 SPLITS: tuple[tuple[str, Split, int], ...] = (("train", "train", 4), ("val", "test", 3))
 CATEGORY_IDS = [3 + 7 * label for label in range(len(SHAPE_CLASSES))]  # with gaps, as COCO's

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from resnest_edu.data import SceneConfig
-from resnest_edu.resnest import Backbone, Variant
+from resnest_edu.network.resnest import Backbone, Variant
 from resnest_edu.training import train
 from resnest_edu.transfer import (
     TRANSFER_RECIPES,

@@ -1,0 +1,304 @@
+"""The ResNeXt bottleneck in its three equivalent forms, the maps between their weights, and the law of constant cost.
+
+Legend: B batch, K cardinality (paths; the paper writes C), d width (channels of one path), H and W height and width.
+"""
+
+import math
+import re
+from collections import OrderedDict
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from resnest_edu.arguments import require_positive_int
+from resnest_edu.layer_settings import copy_settings
+
+
+class ResNeXtBottleneck(nn.Module):
+    """What the three forms of the bottleneck have in common: arguments and shortcut.
+
+    The shortcut is the identity where input and output have the same shape, else a
+    1×1 convolution with batch norm. No convolution has a bias.
+
+    Shape: (B, in_channels, H, W) -> (B, out_channels, H', W'), H' = ceil(H / stride).
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        cardinality: K, the number of paths.
+        width: d, the channels of one path.
+        stride: stride of the 3×3 convolutions and of the shortcut.
+
+    Raises:
+        ValueError: an argument is not a positive integer.
+
+    Example:
+        >>> from resnest_edu.blocks.resnext import GroupedBottleneck, ResNeXtBottleneck
+        >>> block = GroupedBottleneck(64, 256)
+        >>> isinstance(block, ResNeXtBottleneck), block.cardinality, block.width
+        (True, 32, 4)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        cardinality: int = 32,
+        width: int = 4,
+        stride: int = 1,
+    ) -> None:
+        super().__init__()
+        self.arguments = {"in_channels": in_channels, "out_channels": out_channels}
+        self.arguments |= {"cardinality": cardinality, "width": width}
+        self.arguments |= {"stride": stride}
+        require_positive_int(**self.arguments)
+        self.cardinality, self.width, self.stride = cardinality, width, stride
+
+    def shortcut(self, in_channels: int, out_channels: int) -> nn.Module:
+        if in_channels == out_channels and self.stride == 1:
+            return nn.Identity()
+        projection = nn.Conv2d(in_channels, out_channels, 1, self.stride, bias=False)
+        return nn.Sequential(projection, nn.BatchNorm2d(out_channels))
+
+
+def narrow_path(in_channels: int, width: int, stride: int) -> nn.Sequential:
+    """How a path begins: 1×1 to d channels and 3×3, each with batch norm and ReLU.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.blocks.resnext import narrow_path
+        >>> path = narrow_path(in_channels=64, width=4, stride=2)
+        >>> path(torch.randn(1, 64, 9, 9)).shape
+        torch.Size([1, 4, 5, 5])
+    """
+    layers = OrderedDict(
+        conv1=nn.Conv2d(in_channels, width, 1, bias=False),
+        bn1=nn.BatchNorm2d(width),
+        relu1=nn.ReLU(),
+        conv2=nn.Conv2d(width, width, 3, stride, padding=1, bias=False),
+        bn2=nn.BatchNorm2d(width),
+        relu2=nn.ReLU(),
+    )
+    return nn.Sequential(layers)
+
+
+class AggregatedBottleneck(ResNeXtBottleneck):
+    """The bottleneck as a sum of K paths (Xie et al., arXiv:1611.05431, 3a).
+
+    Each path is 1×1, 3×3, 1×1. Batch norm is applied to their sum, not to each.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.blocks.resnext import AggregatedBottleneck
+        >>> block = AggregatedBottleneck(64, 256, cardinality=8, width=4, stride=2)
+        >>> block(torch.randn(2, 64, 9, 9)).shape
+        torch.Size([2, 256, 5, 5])
+        >>> len(block.paths)
+        8
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, **options: int) -> None:
+        super().__init__(in_channels, out_channels, **options)
+        self.paths = nn.ModuleList()
+        for _ in range(self.cardinality):
+            path = narrow_path(in_channels, self.width, self.stride)
+            conv3 = nn.Conv2d(self.width, out_channels, 1, bias=False)
+            path.add_module("conv3", conv3)
+            self.paths.append(path)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.downsample = self.shortcut(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        aggregated = sum(path(x) for path in self.paths)
+        return (self.bn3(aggregated) + self.downsample(x)).relu()
+
+
+class EarlyConcatenationBottleneck(ResNeXtBottleneck):
+    """The bottleneck with early concatenation (Xie et al., arXiv:1611.05431, 3b).
+
+    Each of K paths is 1×1, 3×3; a single 1×1 follows on their concatenation.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.blocks.resnext import EarlyConcatenationBottleneck
+        >>> block = EarlyConcatenationBottleneck(64, 256, cardinality=8, width=4)
+        >>> block(torch.randn(2, 64, 9, 9)).shape
+        torch.Size([2, 256, 9, 9])
+        >>> len(block.paths), block.conv3.weight.shape
+        (8, torch.Size([256, 32, 1, 1]))
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, **options: int) -> None:
+        super().__init__(in_channels, out_channels, **options)
+        self.paths = nn.ModuleList()
+        for _ in range(self.cardinality):
+            self.paths.append(narrow_path(in_channels, self.width, self.stride))
+        inner = self.cardinality * self.width
+        self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.downsample = self.shortcut(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        concatenated = torch.cat([path(x) for path in self.paths], dim=1)
+        return (self.bn3(self.conv3(concatenated)) + self.downsample(x)).relu()
+
+
+class GroupedBottleneck(ResNeXtBottleneck):
+    """The bottleneck as grouped convolution (Xie et al., arXiv:1611.05431, 3c).
+
+    1×1, 3×3 in K groups, 1×1. The parameters have the names, order and shapes of
+    torchvision's bottleneck, whose weights load strictly.
+
+    Example:
+        >>> from torchvision.models.resnet import Bottleneck
+        >>> from resnest_edu.blocks.resnext import GroupedBottleneck
+        >>> theirs = Bottleneck(256, 64, groups=32, base_width=4)
+        >>> ours = GroupedBottleneck(256, 256, cardinality=32, width=4)
+        >>> ours.load_state_dict(theirs.state_dict())
+        <All keys matched successfully>
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, **options: int) -> None:
+        super().__init__(in_channels, out_channels, **options)
+        groups = self.cardinality
+        inner = groups * self.width
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(
+            inner,
+            inner,
+            3,
+            stride=self.stride,
+            padding=1,
+            groups=groups,
+            bias=False,
+        )
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.downsample = self.shortcut(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.bn1(self.conv1(x)).relu()  # b (k d) h w
+        branch = self.bn2(self.conv2(branch)).relu()
+        return (self.bn3(self.conv3(branch)) + self.downsample(x)).relu()
+
+
+_Form = TypeVar("_Form", bound=ResNeXtBottleneck)
+# The axis (k d) of each tensor: the last convolution has it on its input side, all else on its output side.
+_PATH_AXIS = {"conv3.weight": 1}
+
+
+def _without_path(name: str) -> str:
+    return re.sub(r"^paths\.\d+\.", "", name)
+
+
+def _join(name: str, tensors: list[Tensor]) -> Tensor:
+    if tensors[0].ndim:
+        return torch.cat(tensors, dim=_PATH_AXIS.get(name, 0))
+    if not tensors[0].is_meta and len({count.item() for count in tensors}) > 1:
+        counts = ", ".join(str(count.item()) for count in tensors)
+        raise ValueError(f"{name} (={counts}) must be the same in every path")
+    return tensors[0]
+
+
+def _convert(block: ResNeXtBottleneck, form: type[_Form]) -> _Form:
+    forms = (AggregatedBottleneck, EarlyConcatenationBottleneck, GroupedBottleneck)
+    if type(block) not in forms:
+        names = ", ".join(known.__name__ for known in forms)
+        raise TypeError(f"block (a {type(block).__name__}) must be one of {names}")
+    parts: dict[str, list[Tensor]] = {}  # by the grouped form's name, path by path
+    for name, tensor in block.state_dict().items():
+        parts.setdefault(_without_path(name), []).append(tensor)
+    joined = {name: _join(name, tensors) for name, tensors in parts.items()}
+    with torch.device("meta"):  # without data, so that no random number is drawn
+        converted = form(**block.arguments)
+    state = {}
+    for name in converted.state_dict():
+        path = re.match(r"paths\.(\d+)\.(.+)", name)
+        tensor = joined[path[2] if path else name]
+        if path and tensor.ndim:
+            parts_of = tensor.split(block.width, _PATH_AXIS.get(path[2], 0))
+            tensor = parts_of[int(path[1])]
+        state[name] = tensor.clone()  # so that the two blocks share no memory
+    converted.load_state_dict(state, assign=True)
+    converted.train(block.training)
+    sources = {_without_path(name): layer for name, layer in block.named_modules()}
+    for name, layer in converted.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+            copy_settings(sources[_without_path(name)], layer)
+    return converted
+
+
+def to_aggregated(block: ResNeXtBottleneck) -> AggregatedBottleneck:
+    """A new :class:`AggregatedBottleneck` that computes the function of ``block``, which may have any of the forms.
+
+    Weights, running statistics and counters are copied bit by bit, with their dtype and device. Modes, what is frozen
+    and the constants of batch norm travel too; of paths that differ in these, the last decides.
+
+    Args:
+        block: what to convert; it stays as it is.
+
+    Raises:
+        TypeError: ``block`` is none of the three forms.
+        ValueError: the counters of batches in its paths differ.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.blocks.resnext import GroupedBottleneck, to_aggregated
+        >>> block = GroupedBottleneck(64, 64, cardinality=4, width=8)
+        >>> x = torch.randn(2, 64, 8, 8)
+        >>> torch.allclose(to_aggregated(block)(x), block(x), atol=1e-5)
+        True
+    """
+    return _convert(block, AggregatedBottleneck)
+
+
+def to_early_concatenation(block: ResNeXtBottleneck) -> EarlyConcatenationBottleneck:
+    """``block`` as a new :class:`EarlyConcatenationBottleneck`; see :func:`to_aggregated`.
+
+    Example:
+        >>> from resnest_edu.blocks.resnext import GroupedBottleneck, to_early_concatenation
+        >>> block = GroupedBottleneck(64, 64, cardinality=4, width=8)
+        >>> len(to_early_concatenation(block).paths)
+        4
+    """
+    return _convert(block, EarlyConcatenationBottleneck)
+
+
+def to_grouped(block: ResNeXtBottleneck) -> GroupedBottleneck:
+    """``block`` as a new :class:`GroupedBottleneck`; see :func:`to_aggregated`.
+
+    Example:
+        >>> from resnest_edu.blocks.resnext import AggregatedBottleneck, to_grouped
+        >>> block = AggregatedBottleneck(64, 64, cardinality=4, width=8)
+        >>> conv = to_grouped(block).conv2
+        >>> conv.groups, tuple(conv.weight.shape)
+        (4, (32, 8, 3, 3))
+    """
+    return _convert(block, GroupedBottleneck)
+
+
+def equal_cost_width(channels: int, cardinality: int, weights: int) -> int:
+    """The width d, rounded, at least 1, of K paths on ``channels`` channels that have about ``weights`` weights.
+
+    Solves K · (channels · d + 9 · d² + d · channels) = weights (arXiv:1611.05431, section 3.2 and table 2).
+
+    Args:
+        channels: channels of the block's input and output.
+        cardinality: K, the number of paths.
+        weights: how many weights all paths may have together.
+
+    Raises:
+        ValueError: an argument is not a positive integer.
+
+    Example:
+        >>> from resnest_edu.blocks.resnext import equal_cost_width
+        >>> of_resnet = 256 * 64 + 9 * 64**2 + 64 * 256  # one path, 64 channels wide
+        >>> [equal_cost_width(256, paths, of_resnet) for paths in (1, 2, 4, 8, 32)]
+        [64, 40, 24, 14, 4]
+    """
+    require_positive_int(channels=channels, cardinality=cardinality, weights=weights)
+    return max(1, round((math.sqrt(channels**2 + 9 * weights / cardinality) - channels) / 9))

@@ -1,0 +1,1 @@
+"""What the notebooks use and nothing else: figures, records and the experiments behind them. No public interface."""

@@ -1,0 +1,619 @@
+"""Charts: numbers, with their spread."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+import numpy as np
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from resnest_edu.book.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, BookFigure, new_figure
+from resnest_edu.book.intervals import mean_interval
+
+
+def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigure:
+    """One row a group: every run a dot, the mean a bar, the standard deviation a band.
+
+    Args:
+        groups: name -> one number a run, two runs or more.
+        label: of the horizontal axis.
+
+    Example:
+        >>> from resnest_edu.book.figures import mean_and_spread
+        >>> runs = {"ResNet": [91.2, 91.6], "ResNeSt": [92.9, 93.1]}
+        >>> mean_and_spread(runs, label="accuracy (%)")
+        <BookFigure size 910x221 with 1 Axes>
+    """
+    figure = new_figure(7, 0.7 + 0.5 * len(groups))
+    axes = figure.add_subplot()
+    for row, (values, color) in enumerate(zip(groups.values(), cycle((GREY, BLUE, ORANGE, GREEN, PINK)), strict=False)):
+        runs = np.asarray(values, dtype=float)
+        mean, deviation = runs.mean(), runs.std(ddof=1)
+        axes.fill_betweenx([row - 0.3, row + 0.3], mean - deviation, mean + deviation, color=color, alpha=0.18, lw=0)
+        axes.plot([mean, mean], [row - 0.3, row + 0.3], color=color, linewidth=2)
+        apart = np.linspace(-0.18, 0.18, len(runs))  # so that equal runs do not hide one another
+        axes.plot(runs, row + apart, "o", color=color, markersize=5, alpha=0.8)
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def mean_and_interval(groups: Mapping[str, ArrayLike], *, label: str, line: float | None = None) -> BookFigure:
+    """One row a group, in the order given: every run a dot, the mean a diamond on its 95 % interval.
+
+    Args:
+        groups: name -> one number a run, two runs or more.
+        label: of the horizontal axis.
+        line: where to draw a dotted upright, such as zero under differences, or the mean of what all are compared with.
+
+    Example:
+        >>> from resnest_edu.book.figures import mean_and_interval
+        >>> mean_and_interval({"ResNeSt": [1.2, 0.9, 1.4]}, label="gain (%)", line=0)
+        <BookFigure size 910x158.6 with 1 Axes>
+    """
+    figure = new_figure(7, 0.8 + 0.42 * len(groups))
+    axes = figure.add_subplot()
+    if line is not None:
+        axes.axvline(line, color=GREY, linewidth=1, linestyle=":", zorder=0)
+    for row, (values, color) in enumerate(zip(groups.values(), cycle((GREY, BLUE, ORANGE, GREEN, PINK)), strict=False)):
+        runs = np.asarray(values, dtype=float).tolist()
+        interval = mean_interval(runs)
+        axes.plot([interval.low, interval.high], [row, row], color="black", linewidth=2, solid_capstyle="butt")
+        axes.plot([interval.mean], [row], "D", color="black", markersize=6, zorder=3)
+        apart = np.linspace(-0.2, 0.2, len(runs))  # so that equal runs do not hide one another
+        axes.plot(runs, row + apart, "o", color=color, markersize=5, alpha=0.75)
+    axes.set_yticks(range(len(groups)), list(groups))
+    axes.set_ylim(len(groups) - 0.5, -0.5)  # the first on top
+    axes.set_xlabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def cost_and_quality(
+    groups: Mapping[str, tuple[float, ArrayLike]], *, cost_label: str, quality_label: str
+) -> BookFigure:
+    """One mark a group: what it costs to the right, the mean of its runs upwards, with the 95 % interval as a line.
+
+    Args:
+        groups: name -> cost, and one number a run.
+        cost_label: of the horizontal axis.
+        quality_label: of the vertical axis.
+
+    Example:
+        >>> from resnest_edu.book.figures import cost_and_quality
+        >>> runs = {"ResNet": (1.0, [91.2, 91.6]), "ResNeSt": (1.4, [92.9, 93.1])}
+        >>> cost_and_quality(runs, cost_label="ms a step", quality_label="accuracy (%)")
+        <BookFigure size 910x442 with 1 Axes>
+    """
+    figure = new_figure(7, 3.4)
+    axes = figure.add_subplot()
+    looks = zip(cycle((GREY, BLUE, ORANGE, GREEN, PINK)), cycle("osD^vPX"), strict=False)
+    for (name, (cost, values)), (color, marker) in zip(groups.items(), looks, strict=False):
+        interval = mean_interval(np.asarray(values, dtype=float).tolist())
+        axes.plot([cost, cost], [interval.low, interval.high], color=color, linewidth=1.5, alpha=0.7)
+        axes.plot([cost], [interval.mean], marker, color=color, markersize=8, linestyle="", label=name)
+    axes.set(xlabel=cost_label, ylabel=quality_label)
+    axes.margins(x=0.08)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
+
+
+def lines_with_band(
+    x: ArrayLike,
+    panels: Mapping[str, Mapping[str, ArrayLike]],
+    *,
+    x_label: str,
+    y_label: str,
+    deviations: float = 1.0,
+) -> BookFigure:
+    """A panel a layer, in it a line a group: the mean of its runs, a band around it, every run a thin line.
+
+    Args:
+        x: where the runs were measured, shape (N,); integers are all ticks.
+        panels: panel name -> group name -> runs, shape (runs, N).
+        x_label: of every panel.
+        y_label: of all panels together; they share the scale.
+        deviations: how many standard deviations of the runs the band reaches either way.
+
+    Example:
+        >>> from resnest_edu.book.figures import lines_with_band
+        >>> runs = {"split 1": [[0.1, 0.4], [0.2, 0.3]], "split 2": [[0.0, 0.1], [0.1, 0.1]]}
+        >>> panels = {"layer 1": runs, "layer 2": runs}
+        >>> lines_with_band([1, 2], panels, x_label="epoch", y_label="change")
+        <BookFigure size 728x377 with 2 Axes>
+    """
+    figure = new_figure(2.8 * len(panels), 2.9)
+    first = None
+    for i, (panel, groups) in enumerate(panels.items()):
+        axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
+        axes.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
+        for (name, values), color, style in zip(groups.items(), (BLUE, ORANGE, GREEN), ("-", "--", "-."), strict=False):
+            runs = np.asarray(values, dtype=float)
+            mean, reach = runs.mean(0), deviations * runs.std(0, ddof=1)
+            axes.fill_between(x, mean - reach, mean + reach, color=color, alpha=0.18, lw=0)
+            axes.plot(x, runs.T, color=color, linewidth=0.6, alpha=0.5)
+            axes.plot(x, mean, color=color, linewidth=2, linestyle=style, label=name)
+        axes.set(title=panel, xlabel=x_label)
+        if np.issubdtype(np.asarray(x).dtype, np.integer):
+            axes.set_xticks(x)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        if i == 0:
+            axes.set_ylabel(y_label)
+            axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def curve(x: ArrayLike, y: ArrayLike, x_label: str, y_label: str) -> BookFigure:
+    """One line.
+
+    Args:
+        x: numbers, shape (N,).
+        y: likewise.
+        x_label: of the horizontal axis.
+        y_label: of the vertical axis.
+
+    Example:
+        >>> from resnest_edu.book.figures import curve
+        >>> curve([0, 1, 2], [0, 1, 4], "x", "x²")
+        <BookFigure size 780x338 with 1 Axes>
+    """
+    figure = new_figure(6, 2.6)
+    axes = figure.add_subplot()
+    axes.plot(x, y, color=BLUE)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def lines(x: ArrayLike, ys: Mapping[str, ArrayLike], x_label: str, y_label: str) -> BookFigure:
+    """Several lines over the same x, each with its name.
+
+    Args:
+        x: numbers, shape (N,).
+        ys: name -> numbers, shape (N,).
+        x_label: of the horizontal axis.
+        y_label: of the vertical axis.
+
+    Example:
+        >>> from resnest_edu.book.figures import lines
+        >>> lines([0, 1, 2], {"square": [0, 1, 4], "cube": [0, 1, 8]}, "x", "power")
+        <BookFigure size 780x364 with 1 Axes>
+    """
+    figure = new_figure(6, 2.8)
+    axes = figure.add_subplot()
+    styles = cycle(("-", "--", "-.", ":"))
+    for (name, y), color, style in zip(ys.items(), cycle((BLUE, ORANGE, GREEN, PINK, GREY)), styles, strict=False):
+        axes.plot(x, y, color=color, linestyle=style, label=name)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.legend(frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def bars_side_by_side(
+    panels: Mapping[str, Mapping[str, ArrayLike]], names: Sequence[str], *, label: str, numbers: str = ""
+) -> BookFigure:
+    """Bars in groups: a panel a title, in it a group a name, in that a bar a series.
+
+    Args:
+        panels: title -> series -> one value a name.
+        names: what the values are of; a panel with fewer values has the first names.
+        label: of the vertical axis, which all panels share.
+        numbers: a format, such as ``".2f"``, in which every bar bears its value.
+
+    Example:
+        >>> from resnest_edu.book.figures import bars_side_by_side
+        >>> panels = {"layer 1": {"before": [0.5, 0.5], "after": [0.8, 0.2]}}
+        >>> bars_side_by_side(panels, ["split 1", "split 2"], label="attention")
+        <BookFigure size 377x338 with 1 Axes>
+    """
+    figure = new_figure(2.9 * len(panels), 2.6)
+    first = None
+    for i, (title, series) in enumerate(panels.items()):
+        axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
+        width = 0.8 / len(series)
+        for j, ((name, values), color) in enumerate(zip(series.items(), cycle((BLUE, ORANGE, GREEN)), strict=False)):
+            places = np.arange(len(np.asarray(values))) + (j - (len(series) - 1) / 2) * width
+            bars = axes.bar(places, np.asarray(values), width, color=color, alpha=0.75, label=name)
+            if numbers:
+                axes.bar_label(bars, [format(float(v), numbers) for v in np.asarray(values)], fontsize=8, padding=1)
+        count = max(len(np.asarray(values)) for values in series.values())
+        axes.set(title=title, xticks=range(count), xticklabels=names[:count])
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.margins(y=0.12)
+        if i == 0:
+            axes.set_ylabel(label)
+            axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def runs_by_setting(settings: Mapping[str, Mapping[str, ArrayLike]], *, x_label: str, y_label: str) -> BookFigure:
+    """Several ways of doing something, each under several settings: a dot a run, a bar a mean, a colour a way.
+
+    Args:
+        settings: setting -> way -> its runs; the same ways in every setting.
+        x_label: what the settings are.
+        y_label: what was measured.
+
+    Example:
+        >>> from resnest_edu.book.figures import runs_by_setting
+        >>> short = {"plain": [88, 89], "mixup": [87, 88]}
+        >>> long = {"plain": [93, 94], "mixup": [95, 95]}
+        >>> settings = {"5 epochs": short, "50 epochs": long}
+        >>> runs_by_setting(settings, x_label="training", y_label="accuracy (%)")
+        <BookFigure size 936x429 with 1 Axes>
+    """
+    figure = new_figure(7.2, 3.3)
+    axes = figure.add_subplot()
+    for i, ways in enumerate(settings.values()):
+        width = 0.8 / len(ways)
+        styles = zip(cycle((GREY, ORANGE, GREEN, BLUE, PINK)), cycle("sDo^v"), strict=False)
+        for j, ((name, values), (color, marker)) in enumerate(zip(ways.items(), styles, strict=False)):
+            runs = np.asarray(values, dtype=float)
+            place = i + (j - (len(ways) - 1) / 2) * width
+            ends = [place - 0.42 * width, place + 0.42 * width]
+            axes.plot(ends, [runs.mean()] * 2, color=color, linewidth=2.5)
+            apart = place + np.linspace(-0.2, 0.2, len(runs)) * width
+            axes.plot(apart, runs, marker, color=color, markersize=5, alpha=0.7, label=name if i == 0 else None)
+        if i:
+            axes.axvline(i - 0.5, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set_xticks(range(len(settings)), list(settings))
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def paths(tracks: Mapping[str, ArrayLike], curvature: Sequence[float]) -> BookFigure:
+    """Ways through the plane, over the contours of the bowl (c1 x² + c2 y²) / 2 whose bottom is the origin.
+
+    Args:
+        tracks: name -> points in their order, shape (N, 2); the last is marked.
+        curvature: c1 and c2.
+
+    Example:
+        >>> from resnest_edu.book.figures import paths
+        >>> paths({"descent": [[1, 1], [0.5, 0.1], [0.2, 0]]}, curvature=(1, 4))
+        <BookFigure size 832x507 with 1 Axes>
+    """
+    figure = new_figure(6.4, 3.9)
+    axes = figure.add_subplot()
+    points = np.concatenate([np.asarray(track) for track in tracks.values()])
+    (left, bottom), (right, top) = points.min(0) - 0.15, points.max(0) + 0.15
+    x, y = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
+    heights = (curvature[0] * x**2 + curvature[1] * y**2) / 2
+    axes.contour(x, y, heights, levels=heights.max() * np.array([0.005, 0.03, 0.1, 0.3, 0.6]), colors="#C3CAD2")
+    axes.plot(0, 0, "+", color="black", markersize=10, label="the minimum")
+    for (name, track), color, width in zip(tracks.items(), (ORANGE, BLUE, GREEN), (0.8, 2, 2), strict=False):
+        across, along = np.asarray(track).T
+        axes.plot(across, along, color=color, linewidth=width, alpha=0.85, label=name)
+        axes.plot(across[-1], along[-1], "o", color=color, markersize=6)
+    axes.set(xlabel="first weight", ylabel="second weight")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def training_curves(history: Sequence) -> BookFigure:
+    """Loss and accuracy of every epoch, from the list of :class:`resnest_edu.training.EpochMetrics`.
+
+    Args:
+        history: what :func:`resnest_edu.training.train` reports of every epoch.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from resnest_edu.book.figures import training_curves
+        >>> losses = {"train_loss": 2.1, "test_loss": 1.9}
+        >>> accuracies = {"train_accuracy": 0.3, "test_accuracy": 0.4}
+        >>> training_curves([SimpleNamespace(epoch=1, **losses, **accuracies)])
+        <BookFigure size 1040x377 with 2 Axes>
+    """
+    epochs = [metrics.epoch for metrics in history]
+    figure = new_figure(8, 2.9)
+    panels = [("loss", "loss (nats)", 1), ("accuracy", "accuracy (%)", 100)]
+    for i, (quantity, label, scale) in enumerate(panels):
+        axes = figure.add_subplot(1, 2, i + 1)
+        for split, color, marker in (("train", ORANGE, "s"), ("test", BLUE, "o")):
+            values = [scale * getattr(metrics, f"{split}_{quantity}") for metrics in history]
+            axes.plot(epochs, values, marker=marker, color=color, label=split)
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.set_xticks(epochs)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    return figure
+
+
+def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> BookFigure:
+    """How often each class (rows) was taken for each class (columns). Shape: (classes, classes) of counts.
+
+    Args:
+        counts: numbers of images, shape (classes, classes).
+        classes: their names.
+
+    Example:
+        >>> from resnest_edu.book.figures import confusion_matrix
+        >>> confusion_matrix([[9, 1], [2, 8]], ["circle", "square"])
+        <BookFigure size 676x598 with 1 Axes>
+    """
+    counts = np.asarray(counts)
+    shares = counts / counts.sum(1, keepdims=True)
+    figure = new_figure(5.2, 4.6)
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(counts.shape):
+        if counts[row, column]:
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=9)
+    axes.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="true")
+    return figure
+
+
+def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> BookFigure:
+    """The first split's weight in every channel, sorted: a panel a layer, a line an image.
+
+    Args:
+        attention: layer name -> image name -> weights of the first split, shape (C,).
+
+    Example:
+        >>> from resnest_edu.book.figures import attention_over_splits
+        >>> images = {"a circle": [0.4, 0.6], "a square": [0.1, 0.9]}
+        >>> attention_over_splits({"layer 1": images})
+        <BookFigure size 351x351 with 1 Axes>
+    """
+    figure = new_figure(2.7 * len(attention), 2.7)
+    first = None
+    for i, (layer, images) in enumerate(attention.items()):
+        axes = first = figure.add_subplot(1, len(attention), i + 1, sharey=first)
+        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+        for (name, weights), color in zip(images.items(), (ORANGE, BLUE, GREEN, PINK), strict=False):
+            weights = np.sort(np.asarray(weights))
+            axes.plot((np.arange(len(weights)) + 0.5) / len(weights), weights, color=color, label=name)
+        axes.set(title=layer, xlabel="channels, sorted (share)", ylim=(-0.02, 1.02))
+        axes.spines[["top", "right"]].set_visible(False)
+        if i == 0:
+            axes.set_ylabel("attention on the first split")
+            axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return figure
+
+
+def changes_by_class(panels: Mapping[str, ArrayLike], classes: Sequence[str], *, label: str) -> BookFigure:
+    """Values of either sign, classes in rows and channels in columns, a panel a name, all on one scale around white.
+
+    Args:
+        panels: title -> values, shape (classes, C).
+        classes: the names of the rows.
+        label: of the scale.
+
+    Example:
+        >>> from resnest_edu.book.figures import changes_by_class
+        >>> changes = [[0.1, -0.2, 0.0], [0.0, 0.3, -0.1]]
+        >>> changes_by_class({"layer 1": changes}, ["circle", "square"], label="change")
+        <BookFigure size 1040x325 with 2 Axes>
+    """
+    arrays = {title: np.asarray(values, dtype=float) for title, values in panels.items()}
+    most = max(np.abs(values).max() for values in arrays.values())
+    figure = new_figure(8, 0.5 + 2 * len(arrays))
+    axes_of = figure.subplots(len(arrays), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (title, values) in zip(axes_of, arrays.items(), strict=True):
+        picture = axes.imshow(values, cmap="PuOr_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
+        axes.set_title(title, fontsize=10)
+        axes.set_yticks(range(len(classes)), classes, fontsize=8)
+        axes.set_xticks([])
+    axes_of[-1].set_xlabel("channel")
+    figure.colorbar(picture, ax=list(axes_of), label=label, shrink=0.85)
+    return figure
+
+
+def shares(panels: Mapping[str, ArrayLike]) -> BookFigure:
+    """Stacked bars: how the splits (first axis) share every channel (second axis), a panel a name.
+
+    Args:
+        panels: title -> weights, shape (R, C); each column sums to one.
+
+    Example:
+        >>> from resnest_edu.book.figures import shares
+        >>> shares({"layer 1": [[0.2, 0.7, 0.5], [0.8, 0.3, 0.5]]})
+        <BookFigure size 442x338 with 1 Axes>
+    """
+    figure = new_figure(3.4 * len(panels), 2.6)
+    first = None
+    for i, (title, weights) in enumerate(panels.items()):
+        axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
+        bottom = np.zeros(np.shape(weights)[1])
+        for split, color in zip(np.asarray(weights), (BLUE, ORANGE, GREEN, PINK), strict=False):
+            axes.bar(np.arange(len(split)) + 1, split, bottom=bottom, color=color, alpha=0.75)
+            bottom += split
+        axes.set(title=title, xlabel="channel", ylim=(0, 1))
+        axes.spines[["top", "right"]].set_visible(False)
+        if i == 0:
+            axes.set_ylabel("attention")
+    handles = [Patch(color=color, alpha=0.75) for color in (BLUE, ORANGE, GREEN, PINK)[: len(np.asarray(weights))]]
+    figure.legend(handles, [f"split {r + 1}" for r in range(len(handles))], loc="outside right upper", frameon=False)
+    return figure
+
+
+def changes_by_channel(
+    changes: Mapping[str, ArrayLike], groups: Sequence[str], *, label: str, start: int = 1
+) -> BookFigure:
+    """How far each channel moved: a panel a case, a stem with a dot a channel, a colour a group of channels.
+
+    Args:
+        changes: case -> how far every channel moved, shape (C,).
+        groups: names of the groups that share the channels equally, in their order.
+        label: of the vertical axis.
+        start: the number of the first channel.
+
+    Example:
+        >>> from resnest_edu.book.figures import changes_by_channel
+        >>> changes = {"radix-major": [0, 0, 1, 1], "cardinality-major": [0, 1, 0, 1]}
+        >>> changes_by_channel(changes, ["first split", "second split"], label="change")
+        <BookFigure size 780x351 with 2 Axes>
+    """
+    figure = new_figure(3 * len(changes), 2.7)
+    first = None
+    for i, (case, values) in enumerate(changes.items()):
+        axes = first = figure.add_subplot(1, len(changes), i + 1, sharey=first)
+        channels = np.arange(len(np.asarray(values))) + start
+        parts = zip(groups, np.split(channels, len(groups)), np.split(np.asarray(values), len(groups)), strict=True)
+        for (name, places, heights), color in zip(parts, (ORANGE, BLUE, GREEN, PINK), strict=False):
+            axes.vlines(places, 0, heights, color=color, linewidth=2)
+            axes.plot(places, heights, "o", color=color, markersize=6, label=name, clip_on=False, zorder=3)
+        axes.set(title=case, xlabel="channel", ylim=(0, 1.08 * max(np.asarray(v).max() for v in changes.values())))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        if i == 0:
+            axes.set_ylabel(label)
+            axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def errors_by_bit(errors: Mapping[int, ArrayLike], *, label: str, limit: float = 1e3) -> BookFigure:
+    """What flipping one bit of a 32-bit float does: a dot a flip, a black bar for the median, a colour a part.
+
+    Errors of zero lie on a line of their own below the logarithmic scale; those above the limit, and those that are
+    no number, on one above it.
+
+    Args:
+        errors: number of the bit, 0 to 31 -> the error of every flip.
+        label: of the vertical axis.
+        limit: the largest error that is told from larger ones.
+
+    Example:
+        >>> from resnest_edu.book.figures import errors_by_bit
+        >>> errors_by_bit({0: [0.0, 1e-7], 23: [0.1, 0.5], 30: [1e30]}, label="error")
+        <BookFigure size 1040x442 with 1 Axes>
+    """
+    raw = {bit: np.nan_to_num(np.asarray(values, dtype=float), nan=np.inf) for bit, values in errors.items()}
+    everything = np.concatenate(list(raw.values()))
+    low, high = everything[everything > 0].min() / 30, limit * 30
+    heights = {bit: np.where(values == 0, low, np.where(values > limit, high, values)) for bit, values in raw.items()}
+    figure = new_figure(8, 3.4)
+    axes = figure.add_subplot()
+    for name, bits, color in (
+        ("mantissa", range(23), BLUE),
+        ("exponent", range(23, 31), ORANGE),
+        ("sign", [31], GREEN),
+    ):
+        axes.axvspan(bits[0] - 0.5, bits[-1] + 0.5, color=color, alpha=0.08, lw=0)
+        axes.text((bits[0] + bits[-1]) / 2, high * 60, name, color=color, ha="center", va="bottom")
+        for bit in sorted(heights.keys() & set(bits)):
+            axes.plot(np.full(len(heights[bit]), bit), heights[bit], "o", color=color, markersize=3.5, alpha=0.5)
+            middle = np.median(heights[bit])
+            axes.plot([bit - 0.35, bit + 0.35], [middle, middle], color="black", linewidth=1.6)
+    axes.set_yscale("log")
+    axes.set_ylim(low / 10, high * 30)
+    for height, text in ((low, "exactly 0"), (high, f"above {limit:,.0f}")):
+        axes.axhline(height, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        axes.annotate(text, (1.005, height), xycoords=("axes fraction", "data"), fontsize=8, color=GREY, va="center")
+    axes.set(xlabel="bit that was flipped", ylabel=label, xlim=(-0.8, 31.8), xticks=[0, 5, 10, 15, 20, 23, 27, 30])
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def quartile_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], *, label: str, columns: int = 2) -> BookFigure:
+    """How long each of several things took: a panel a case, in it a row a thing.
+
+    A bar reaches from zero to the median, a black line from the lower to the upper quartile.
+
+    Args:
+        panels: title -> name of a row -> lower quartile, median, upper quartile.
+        label: of the horizontal axes; every panel has its own scale.
+        columns: panels side by side.
+
+    Example:
+        >>> from resnest_edu.book.figures import quartile_bars
+        >>> steps = {"reference": (9.8, 10.0, 10.3), "fast": (5.9, 6.0, 6.2)}
+        >>> quartile_bars({"training": steps}, label="ms", columns=1)
+        <BookFigure size 507x175.5 with 1 Axes>
+    """
+    rows = -(-len(panels) // columns)
+    most = max(len(bars) for bars in panels.values())
+    figure = new_figure(3.9 * columns, rows * (0.75 + 0.3 * most))
+    for i, (title, bars) in enumerate(panels.items()):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        colors = cycle((GREY, BLUE, ORANGE, GREEN, PINK))
+        for row, ((low, median, high), color) in enumerate(zip(bars.values(), colors, strict=False)):
+            axes.barh(row, median, color=color, alpha=0.45, height=0.7)
+            axes.plot([low, high], [row, row], color="black", linewidth=2, solid_capstyle="butt")
+        axes.set_yticks(range(len(bars)), list(bars))
+        axes.invert_yaxis()
+        axes.set(title=title, xlabel=label)
+        axes.set_xlim(left=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
+def roofline(
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *, peak: float, bandwidth: float
+) -> BookFigure:
+    """What a device can do at most, by operations a byte, and where operations lie under that roof.
+
+    Every dot lies on the roof, for the roof is what is predicted of it; its area is its share of the panel's time.
+
+    Args:
+        panels: title -> kind -> operations and bytes of each of its dots.
+        peak: operations a second.
+        bandwidth: bytes a second.
+
+    Example:
+        >>> from resnest_edu.book.figures import roofline
+        >>> operations = {"convolution": [(2e9, 1e7)], "addition": [(1e6, 1.2e7)]}
+        >>> roofline({"ResNeSt-50": operations}, peak=1e15, bandwidth=4e12)
+        <BookFigure size 533x481 with 1 Axes>
+    """
+    dots = [(n / b) for kinds in panels.values() for pairs in kinds.values() for n, b in pairs]
+    ends = np.array([min(dots) / 3, peak / bandwidth, max(*dots, peak / bandwidth) * 4])
+    figure = new_figure(4.1 * len(panels), 3.7)
+    first = None
+    kinds_in_order = dict.fromkeys(kind for kinds in panels.values() for kind in kinds)
+    looks = zip((BLUE, PINK, GREEN, GREY, "black", ORANGE), "osD^vP", strict=True)
+    styles = dict(zip(kinds_in_order, cycle(looks), strict=False))
+    for i, (title, kinds) in enumerate(panels.items()):
+        axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
+        axes.loglog(ends, np.minimum(peak, bandwidth * ends) / 1e12, color="black", linewidth=1, zorder=1)
+        axes.axvline(peak / bandwidth, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        total = sum(max(n / peak, b / bandwidth) for pairs in kinds.values() for n, b in pairs)
+        for kind, pairs in kinds.items():
+            color, marker = styles[kind]
+            operations, size = np.array(pairs, dtype=float).T
+            seconds = np.maximum(operations / peak, size / bandwidth)
+            axes.scatter(
+                operations / size,
+                operations / seconds / 1e12,
+                s=4000 * seconds / total,
+                color=color,
+                marker=marker,
+                alpha=0.55,
+                linewidth=0.5,
+                edgecolor="white",
+                label=kind,
+                zorder=2,
+            )
+        axes.set(title=title, xlabel="operations a byte")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        if i == 0:
+            axes.set_ylabel("attainable, 10¹² operations a second")
+    found = {
+        name: handle for axes in figure.axes for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    handles = {kind: found[kind] for kind in styles}
+    legend = figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False)
+    for handle in legend.legend_handles:
+        handle.set_sizes([40])  # type: ignore[union-attr]
+    return figure

@@ -1,0 +1,242 @@
+"""Figures of detection and segmentation: boxes, masks and label maps on their pictures, and how good they are.
+
+Legend: N pictures, n objects in one of them, C channels, H height, W width. Boxes are x1, y1, x2, y2 in pixels.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from resnest_edu.book.figures.diagrams import Arrow, Box, flow_diagram
+from resnest_edu.book.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, BookFigure, new_figure
+
+IGNORED = 255  # the label of pixels that count neither way
+_GROUND = "#ECEFF3"
+_COLORS = (ORANGE, "#56B4E9", GREEN, "#F0E442", BLUE, PINK, "#E69F00", "black")  # Okabe and Ito's eight
+_MARKS = ("#56B4E9", ORANGE, "#F0E442", PINK, GREEN)  # those that stand out from pictures
+
+
+def _outline(axes: Axes, box: ArrayLike, color: str, **line: Any) -> None:
+    """The box on a darker line, so that it is seen on any ground; pixel 0 of the picture reaches from -0.5 to 0.5."""
+    x1, y1, x2, y2 = np.asarray(box, dtype=float) - 0.5
+    under = withStroke(linewidth=line["linewidth"] + 1.4, foreground="black")
+    axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=color, path_effects=[under], **line))
+
+
+def _overlay(axes: Axes, mask: ArrayLike, color: str) -> None:
+    """The pixels of a mask (H, W), those of at least 0.5, in a translucent colour, with a line around them."""
+    inside = np.asarray(mask) >= 0.5
+    axes.imshow(np.where(inside[..., None], to_rgba(color, 0.45), 0), interpolation="nearest")
+    if 0 < inside.sum() < inside.size:
+        axes.contour(inside, levels=[0.5], colors=[color], linewidths=1)
+
+
+def scenes_with_boxes(
+    images: Tensor | np.ndarray,
+    targets: Sequence[Mapping[str, Any]],
+    predictions: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    classes: Sequence[str],
+    threshold: float = 0.5,
+    columns: int = 4,
+) -> BookFigure:
+    """Pictures with their objects: the truth in dashed white, what was predicted in solid colours, with its score.
+
+    Masks are drawn, where there are any, as translucent colours: those of the predictions, or else of the truth.
+
+    Args:
+        images: uint8 (N, 3, H, W).
+        targets: for each picture ``boxes`` (n, 4), ``labels`` (n,) from 1 on, and perhaps ``masks`` (n, H, W).
+        predictions: the same with ``scores`` (n,), as torchvision's detectors return it; their masks are (n, 1, H, W)
+            probabilities.
+        classes: the name of label 1, of label 2, and so on.
+        threshold: the least score that is drawn.
+        columns: pictures in a row.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.book.figures import scenes_with_boxes
+        >>> images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+        >>> boxes, labels = torch.tensor([[4, 4, 20, 16]]), torch.tensor([1])
+        >>> scenes_with_boxes(images, [{"boxes": boxes, "labels": labels}], classes=["circle"])
+        <BookFigure size 299x305.5 with 1 Axes>
+    """
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure = new_figure(2.3 * columns, 2.35 * rows)
+    for i, image in enumerate(np.asarray(images)):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
+        axes.axis("off")
+        for box in targets[i]["boxes"]:
+            _outline(axes, box, "white", linewidth=1.2, linestyle="--")
+        shown = targets[i] if predictions is None else predictions[i]
+        boxes, labels = np.asarray(shown["boxes"]), np.asarray(shown["labels"])
+        scores = np.asarray(shown["scores"]) if predictions is not None else np.full(len(boxes), np.inf)
+        colors = cycle(_MARKS)
+        for k in np.flatnonzero(scores >= threshold):
+            color, text = next(colors), classes[labels[k] - 1]
+            if "masks" in shown:
+                _overlay(axes, np.asarray(shown["masks"])[k].reshape(image.shape[1:]), color)
+            if predictions is not None:
+                _outline(axes, boxes[k], color, linewidth=1.8)
+                text += f" {scores[k]:.2f}"
+            ground = {"facecolor": "white" if predictions is None else color, "edgecolor": "none", "pad": 1}
+            left = boxes[k, 0] < 0.6 * image.shape[2]  # or else the text would leave the picture
+            x = boxes[k, 0] if left else min(boxes[k, 2], image.shape[2])
+            y = max(boxes[k, 1], 0.06 * image.shape[1])
+            side = "left" if left else "right"
+            axes.text(x - 0.5, y - 0.5, text, fontsize=7.5, ha=side, va="bottom", bbox=ground, clip_on=True)
+        axes.set(xlim=(-0.5, image.shape[2] - 0.5), ylim=(image.shape[1] - 0.5, -0.5))
+    return figure
+
+
+def label_maps(
+    images: Tensor | np.ndarray, maps: Mapping[str, Tensor | np.ndarray], classes: Sequence[str]
+) -> BookFigure:
+    """A row a picture: the picture, and beside it each of its maps of labels. Ignored pixels (255) are striped.
+
+    Args:
+        images: uint8 (N, 3, H, W).
+        maps: title, such as truth or prediction -> labels, integers (N, H, W).
+        classes: the name of label 0, which is the background, of label 1, and so on. If there are more than nine, the
+            labels that occur get the colours.
+
+    Raises:
+        ValueError: more than eight labels besides the background would need a colour.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.book.figures import label_maps
+        >>> images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+        >>> truth = torch.eye(8, dtype=torch.int64)[None]
+        >>> label_maps(images, {"truth": truth}, ["background", "line"])
+        <BookFigure size 572x390 with 2 Axes>
+    """
+    arrays = {title: np.asarray(labels) for title, labels in maps.items()}
+    found = {int(label) for labels in arrays.values() for label in np.unique(labels)}
+    shown = range(1, len(classes)) if len(classes) <= 1 + len(_COLORS) else sorted(found - {0, IGNORED})
+    if len(shown) > len(_COLORS):
+        raise ValueError(f"maps must hold at most {len(_COLORS)} labels besides the background, not {len(shown)}")
+    colors = {0: _GROUND, **dict(zip(shown, _COLORS, strict=False))}
+    palette = np.ones((IGNORED + 1, 3))
+    for label, color in colors.items():
+        palette[label] = to_rgb(color)
+
+    def paint(labels: NDArray) -> NDArray:
+        down, across = np.indices(labels.shape)
+        stripes = (down + across) // max(2, len(labels) // 32) % 2 == 0
+        return np.where(((labels == IGNORED) & stripes)[..., None], to_rgb(GREY), palette[labels])
+
+    figure = new_figure(2.2 * (1 + len(arrays)), 2.2 * len(images) + 0.8)
+    panels = figure.subplots(len(images), 1 + len(arrays), squeeze=False)
+    for i, (row, image) in enumerate(zip(panels, np.asarray(images), strict=True)):
+        pictures = {"image": image.transpose(1, 2, 0)} | {title: paint(labels[i]) for title, labels in arrays.items()}
+        for axes, (title, picture) in zip(row, pictures.items(), strict=True):
+            axes.imshow(picture, interpolation="nearest")
+            axes.set(xticks=[], yticks=[], title=title if i == 0 else "")
+            axes.spines[:].set_color("#C3CAD2")
+    handles = [Patch(facecolor=color, edgecolor=GREY, label=classes[label]) for label, color in colors.items()]
+    if IGNORED in found:
+        handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="ignored"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    return figure
+
+
+def precision_recall(curves: Mapping[str, ArrayLike]) -> BookFigure:
+    """Precision over recall, a line a name, and its mean, which is COCO's average precision.
+
+    Args:
+        curves: name -> precision at the recalls 0, 0.01, …, 1, shape (101,).
+
+    Example:
+        >>> import numpy as np
+        >>> from resnest_edu.book.figures import precision_recall
+        >>> precision_recall({"circle": np.linspace(1, 0.5, 101)})
+        <BookFigure size 780x442 with 1 Axes>
+    """
+    figure = new_figure(6, 3.4)
+    axes = figure.add_subplot()
+    looks = zip(cycle((BLUE, ORANGE, GREEN, PINK, GREY)), cycle(("-", "--", "-.", ":")), strict=False)
+    for (name, values), (color, style) in zip(curves.items(), looks, strict=False):
+        precision = np.asarray(values, dtype=float)
+        label = f"{name}: {precision.mean():.2f}"
+        axes.plot(np.linspace(0, 1, len(precision)), precision, color=color, linestyle=style, linewidth=2, label=label)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.05))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9)
+    return figure
+
+
+def iou_histograms(groups: Mapping[str, ArrayLike], *, thresholds: Sequence[float] = (0.5, 0.6, 0.7)) -> BookFigure:
+    """How well boxes cover their objects: a panel a group, and above each threshold the share that reaches it.
+
+    Args:
+        groups: name, such as that of a stage -> the IoU of every box with its object, in [0, 1].
+        thresholds: where to draw a dotted upright.
+
+    Example:
+        >>> from resnest_edu.book.figures import iou_histograms
+        >>> iou_histograms({"proposals": [0.3, 0.5, 0.6], "boxes": [0.7, 0.8, 0.9]})
+        <BookFigure size 702x364 with 2 Axes>
+    """
+    figure = new_figure(2.7 * len(groups), 2.8)
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for axes, (name, values), color in zip(panels, groups.items(), cycle((GREY, BLUE, GREEN, PINK)), strict=False):
+        overlaps = np.asarray(values, dtype=float)
+        shares = np.full(len(overlaps), 100 / len(overlaps))
+        axes.hist(overlaps, bins=np.linspace(0, 1, 21), weights=shares, color=color, alpha=0.6, edgecolor="white")
+        for k, threshold in enumerate(thresholds):
+            axes.axvline(threshold, color="black", linewidth=1, linestyle=":")
+            reached = f"≥ {threshold:g}: {100 * (overlaps >= threshold).mean():.0f} %"
+            place = {"xy": (0, 1), "xytext": (4, 4 + 10 * (len(thresholds) - 1 - k)), "textcoords": "offset points"}
+            axes.annotate(reached, xycoords="axes fraction", fontsize=8, **place)
+        axes.set_title(name, fontsize=10, pad=8 + 10 * len(thresholds), loc="left")
+        axes.set(xlabel="IoU", xlim=(0, 1))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("boxes (%)")
+    return figure
+
+
+def pyramid(stages: Mapping[str, tuple[int, int]], *, out_channels: int = 256, extra_level: bool = True) -> BookFigure:
+    """A feature pyramid: stages upwards on the left, sums downwards in the middle, levels on the right.
+
+    Args:
+        stages: name, finest first, a C and a number -> its stride and its channels.
+        out_channels: channels of every level.
+        extra_level: draw the level that a pool makes from the last.
+
+    Example:
+        >>> from resnest_edu.book.figures import pyramid
+        >>> pyramid({"C2": (4, 256), "C3": (8, 512)}, out_channels=128)
+        <BookFigure size 1079x444.6 with 1 Axes>
+    """
+    boxes = {"image": Box(0, -0.9, "image", width=2.1)}
+    arrows = []
+    names = list(stages)
+    below = "image"
+    for i, (name, (stride, channels)) in enumerate(stages.items()):
+        level = name.replace("C", "P")
+        boxes[name] = Box(0, 0.9 * i, f"{name}: stride {stride}, {channels} ch.", "blue", 2.1)
+        merged = name.replace("C", "M") + (": sum" if i < len(stages) - 1 else "")
+        boxes[f"sum {name}"] = Box(2.9, 0.9 * i, merged, "orange", 1.0)
+        boxes[level] = Box(5.8, 0.9 * i, f"{level}: stride {stride}, {out_channels} ch.", "green", 2.1)
+        arrows += [Arrow(below, name), Arrow(name, f"sum {name}", "1×1"), Arrow(f"sum {name}", level, "3×3")]
+        if i:
+            arrows.append(Arrow(f"sum {name}", f"sum {names[i - 1]}", "×2"))
+        below = name
+    if extra_level:
+        stride, number = stages[below][0], int(below[1:]) + 1
+        text = f"P{number}: stride {2 * stride}, {out_channels} ch."
+        boxes["extra"] = Box(5.8, 0.9 * len(stages), text, "green", 2.1)
+        arrows.append(Arrow(below.replace("C", "P"), "extra", "pool"))
+    return flow_diagram(boxes, arrows)

@@ -1,0 +1,216 @@
+"""Recorded results: figures with their provenance, one JSON file an experiment.
+
+A record says by which command, from which commit, when, on what device and with which library versions its figures
+were made, so that a page which shows them can say so too. It names no machine, no user and no path.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from resnest_edu.book.fingerprint import fingerprint
+from resnest_edu.provenance import provenance
+
+
+def summarize(values: Sequence[float]) -> dict[str, float]:
+    """Mean, standard deviation of the runs (n - 1 in the denominator) and their number.
+
+    Args:
+        values: one number a run, two or more.
+
+    Raises:
+        ValueError: there are fewer than two values, and so no spread.
+
+    Example:
+        >>> from resnest_edu.book.records import summarize
+        >>> summarize([1.0, 2.0, 3.0])
+        {'mean': 2.0, 'sd': 1.0, 'n': 3}
+    """
+    if len(values) < 2:
+        raise ValueError(f"values (={list(values)}) must be at least two, or there is no spread")
+    return {"mean": mean(values), "sd": stdev(values), "n": len(values)}
+
+
+def origin(*, module: str, command: str, device: torch.device) -> dict[str, Any]:
+    """With what a record begins: the command, a hash of the code, and the provenance.
+
+    Args:
+        module: dotted name of the experiment.
+        command: what was typed to run it.
+        device: where it ran.
+
+    Raises:
+        ValueError: there is no such module.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.book.records import origin
+        >>> run = {"module": "resnest_edu.network.layouts", "command": "python -m …"}
+        >>> found = origin(device=torch.device("cpu"), **run)
+        >>> list(found)
+        ['command', 'code', 'commit', 'date', 'device', 'instructions', 'threads', 'driver', 'versions']
+    """
+    return {"command": command, "code": fingerprint(module), **provenance(device)}
+
+
+def record(path: Path, figures: Mapping[str, Any], *, module: str, command: str, device: torch.device) -> None:
+    """Write an experiment's figures with their provenance; the file appears whole or not at all.
+
+    Args:
+        path: the file to write; its folder is made if need be.
+        figures: plain values, as JSON can hold them.
+        module: dotted name of the experiment.
+        command: what was typed to run it.
+        device: where it ran.
+
+    Raises:
+        ValueError: there is no such module.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import torch
+        >>> from resnest_edu.book.records import read, record
+        >>> run = {"module": "resnest_edu.network.layouts", "command": "python -m …"}
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "speed.json")
+        ...     record(path, {"ms": [1.5, 1.25]}, device=torch.device("cpu"), **run)
+        ...     print(read(path)["ms"])
+        [1.5, 1.25]
+    """
+    write(path, {**origin(module=module, command=command, device=device), **figures})
+
+
+def write(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a record that has its provenance already, such as one that grows; the file appears whole or not at all.
+
+    Args:
+        path: the file to write; its folder is made if need be.
+        content: plain values, as JSON can hold them.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from resnest_edu.book.records import write
+        >>> with TemporaryDirectory() as folder:
+        ...     write(Path(folder, "run.json"), {"ms": 1.5})
+        ...     print(Path(folder, "run.json").read_text().split())
+        ['{', '"ms":', '1.5', '}']
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """A record, as written by :func:`record`.
+
+    Args:
+        path: where it is.
+
+    Raises:
+        FileNotFoundError: it has not been recorded.
+        ValueError: the file is not such a record.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import torch
+        >>> from resnest_edu.book.records import read, record
+        >>> run = {"module": "resnest_edu.network.layouts", "command": "python -m …"}
+        >>> with TemporaryDirectory() as folder:
+        ...     path = Path(folder, "speed.json")
+        ...     record(path, {"ms": 1.5}, device=torch.device("cpu"), **run)
+        ...     found = read(path)
+        >>> found["command"], found["ms"]
+        ('python -m …', 1.5)
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"path (={str(path)!r}) must be a record in JSON: {error}") from error
+    missing = {"command", "code", "commit", "date", "device", "versions"} - set(content)
+    if missing:
+        raise ValueError(f"path (={str(path)!r}) must be a record with its provenance; {sorted(missing)} is missing")
+    return content
+
+
+def is_complete(content: Mapping[str, Any]) -> bool:
+    """Whether a record holds all that was asked. One that is made in pieces has them under ``pieces``, the names of
+    those to come under ``missing``, and under ``summary`` what follows from all; without that it is not complete.
+
+    Args:
+        content: a record, as :func:`read` returns it.
+
+    Example:
+        >>> from resnest_edu.book.records import is_complete
+        >>> is_complete({"pieces": {"seed 0": 0.9}, "missing": ["seed 1"]})
+        False
+        >>> is_complete({"pieces": {"seed 0": 0.9}, "missing": [], "summary": {"mean": 0.9}})
+        True
+    """
+    return "pieces" not in content or (not content["missing"] and "summary" in content)
+
+
+def recorded(path: str | Path) -> dict[str, Any] | None:
+    """The record at ``path``; None if there is none, or not all of it. For pages, which then say so.
+
+    Args:
+        path: where the record is, or will be.
+
+    Raises:
+        ValueError: the file is no record.
+
+    Example:
+        >>> from resnest_edu.book.records import recorded
+        >>> print(recorded("not_yet.json"))
+        None
+    """
+    try:
+        content = read(path)
+    except FileNotFoundError:
+        return None
+    return content if is_complete(content) else None
+
+
+def is_recorded(path: str | Path, module: str) -> bool:
+    """Whether the file is a complete record made by the present code of the experiment ``module``.
+
+    Args:
+        path: where the record is, or will be.
+        module: dotted name of the experiment.
+
+    Example:
+        >>> from resnest_edu.book.records import is_recorded
+        >>> is_recorded("not_yet.json", "resnest_edu.book.experiments.shapes_seeds")
+        False
+    """
+    try:
+        content = read(path)
+    except (FileNotFoundError, ValueError):
+        return False
+    return content["code"] == fingerprint(module) and is_complete(content)
+
+
+def describe(content: Mapping[str, Any]) -> str:
+    """One sentence on where a record comes from, for the page that shows it.
+
+    Args:
+        content: a record, as :func:`read` returns it.
+
+    Example:
+        >>> from resnest_edu.book.records import describe
+        >>> record = {"date": "2026-01-31", "device": "Some CPU, 2 cores", "versions": {"torch": "2.11.0"}}
+        >>> describe(record | {"instructions": "AVX2", "threads": 1})
+        'Recorded on 2026-01-31 on Some CPU, 2 cores, AVX2, 1 thread a run, with PyTorch 2.11.0.'
+    """
+    device = content["device"]
+    if content.get("driver") is None and "instructions" in content:  # on a CPU, and not one of the first records
+        threads = content["threads"]
+        device += f", {content['instructions']}, {threads} thread{'s' if threads != 1 else ''} a run,"
+    return f"Recorded on {content['date']} on {device} with PyTorch {content['versions']['torch']}."

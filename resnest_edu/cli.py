@@ -1,0 +1,364 @@
+"""``python -m resnest_edu.training --recipe shapes --out runs/shapes``: train, measure, leave a checkpoint.
+
+Under ``torchrun`` the same command trains in several processes.
+"""
+
+import argparse
+import inspect
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from resnest_edu.arguments import require_one_of, require_positive_int
+from resnest_edu.data import SHAPE_CLASSES
+from resnest_edu.training.batches import folder_data, shapes_data
+from resnest_edu.training.classification import Classification
+from resnest_edu.training.data_fingerprint import digest
+from resnest_edu.training.distributed import Group, process_group
+from resnest_edu.training.loop import default_device, train
+from resnest_edu.training.recipe import BaseRecipe, Recipe
+from resnest_edu.training.recipes import RECIPES
+from resnest_edu.training.run_state import NAMES, Checkpoints, require_writable, write_atomically
+from resnest_edu.training.task import EpochMetrics, Task
+from resnest_edu.transfer.backbone import load_backbone
+from resnest_edu.transfer.partitions import folder_splits, scene_splits
+from resnest_edu.transfer.tasks import Detection, Segmentation
+from resnest_edu.transfer.transfer_recipes import TRANSFER_RECIPES, DetectionRecipe, SegmentationRecipe, TransferRecipe
+
+RESULTS = ("recipe.json", "data.json", "run.json", "metrics.jsonl", *NAMES)
+ALL_RECIPES: dict[str, BaseRecipe] = {**RECIPES, **TRANSFER_RECIPES}
+TASKS: dict[str, tuple[type[BaseRecipe], Callable[[Any], Task]]] = {
+    "classification": (Recipe, Classification),
+    "detection": (DetectionRecipe, Detection),
+    "segmentation": (SegmentationRecipe, Segmentation),
+}
+MOST_THREADS = 1024
+"""More cores than a processor has; beyond a few thousand threads the system refuses."""
+SMALL_IMAGES = 64
+"""Up to this many pixels one thread trains nearly as fast as two, and, unlike them, on a busy machine too."""
+OVERRIDES = ("model", "image_size", "epochs", "batch_size", "base_rate", "warmup_epochs")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m resnest_edu.training",
+        allow_abbrev=False,
+        description="Train a ResNeSt, or a detector or segmenter on it, on the embedded shapes or a folder of images.",
+        epilog="--out receives recipe.json, data.json (which images), run.json (how many threads), metrics.jsonl (one "
+        "JSON object an epoch), checkpoint.pt (the last) with previous.pt (the one before), and best.pt. Ctrl-C saves; "
+        "--resume goes on.",
+    )
+    parser.add_argument(
+        "--recipe",
+        help=f"one of: {', '.join(ALL_RECIPES)} (default: shapes, and with --resume that of the run)",
+    )
+    parser.add_argument("--explain", action="store_true", help="print the recipe and what to expect of it; then end")
+    parser.add_argument("--out", type=Path, help="folder for the results")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="train on these images, resized to --image-size, instead of the embedded shapes: FOLDER/train/CLASS/* "
+        "with FOLDER/test/CLASS/* (or val), or FOLDER/CLASS/*, of which a tenth is then held out as the test set; for "
+        "detection and segmentation a folder in the format of COCO or of PASCAL VOC",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="start with the weights of this classifier, all but its last layer: a published file or a checkpoint of "
+        "a run",
+    )
+    parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
+    parser.add_argument("--resume", action="store_true", help="go on from what --out holds; begin if it holds nothing")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results that --out already holds")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the weights, the data order and the shapes (default: 0)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="that compute on the CPU; the last digits depend on it (default: with --resume as before, otherwise 1 for "
+        f"images of up to {SMALL_IMAGES} pixels, and for larger ones as many as there are cores)",
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes that read images (default: 2)")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the network, on CUDA into graphs: worth it in long runs"
+    )
+    parser.add_argument(
+        "--deterministic", action="store_true", help="on CUDA only algorithms whose results repeat bit by bit; slower"
+    )
+    parser.add_argument(
+        "--sync-bn", action="store_true", help="under torchrun on CUDA: batch norm over the images of all processes"
+    )
+    parser.add_argument(
+        "--save-minutes", type=float, default=5.0, help="between two checkpoints, besides each epoch's (default: 5)"
+    )
+    group = parser.add_argument_group("replace one number of the recipe")
+    group.add_argument("--model")
+    group.add_argument("--image-size", type=int)
+    group.add_argument("--epochs", type=int)
+    group.add_argument("--batch-size", type=int)
+    group.add_argument("--base-rate", type=float, help="learning rate at a batch of 256")
+    group.add_argument("--warmup-epochs", type=float)
+    return parser
+
+
+def check(arguments: argparse.Namespace, group: Group) -> torch.device:
+    """Everything that can be known to be wrong before any time is spent; returns the device."""
+    if arguments.out is None:
+        raise ValueError("--out (=None) must be a folder for the results")
+    if arguments.workers < 0:
+        raise ValueError(f"--workers (={arguments.workers}) must be at least 0")
+    if arguments.threads is not None and not 1 <= arguments.threads <= MOST_THREADS:
+        raise ValueError(f"--threads (={arguments.threads}) must be from 1 to {MOST_THREADS}")
+    if not 0 <= arguments.seed < 2**64:
+        raise ValueError(f"--seed (={arguments.seed}) must be at least 0 and below 2**64")
+    if not arguments.save_minutes >= 0:
+        raise ValueError(f"--save-minutes (={arguments.save_minutes}) must be at least 0")
+    try:
+        device = torch.device(arguments.device) if arguments.device else default_device()
+        if group.size > 1 and device.type == "cuda":
+            device = torch.device("cuda", group.local_rank)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device (={arguments.device!r}) must be a device of this machine: {reason}") from error
+    if arguments.sync_bn and device.type != "cuda":
+        raise ValueError(f"--sync-bn needs CUDA, not --device (={str(device)!r})")
+    out = arguments.out
+    # Process 0 answers for the folder: another might already see what this very run has begun to write.
+    fresh = not (arguments.overwrite or arguments.resume)
+    if group.writes and fresh and any((out / name).exists() for name in RESULTS):
+        raise ValueError(
+            f"--out (={str(out)!r}) must not hold an earlier run; choose another, go on with it by --resume, or "
+            "--overwrite it"
+        )
+    if arguments.data is not None and out.resolve().is_relative_to(arguments.data.resolve()):
+        raise ValueError(f"--out (={str(out)!r}) must not lie inside --data (={str(arguments.data)!r})")
+    if arguments.overwrite and arguments.resume:
+        raise ValueError("--overwrite must not be given with --resume, which needs what it would remove")
+    try:
+        require_writable(out)
+    except ValueError as error:
+        raise ValueError(f"--out: {error}") from error
+    return device
+
+
+def choose_recipe(arguments: argparse.Namespace) -> BaseRecipe:
+    """The recipe asked for, or that of the run which is resumed, with the numbers that are to be replaced."""
+    overrides = {name: getattr(arguments, name) for name in OVERRIDES if getattr(arguments, name) is not None}
+    earlier = arguments.out / "recipe.json" if arguments.out and arguments.resume else None
+    if arguments.recipe is None and earlier and earlier.exists():
+        content = json.loads(earlier.read_text(encoding="utf-8"))
+        recipe = TASKS[content["task"]][0](**content)
+    else:
+        name = arguments.recipe or "shapes"
+        require_one_of("recipe", name, ALL_RECIPES)
+        recipe = ALL_RECIPES[name]
+    return replace(recipe, **overrides)
+
+
+def choose_threads(arguments: argparse.Namespace, recipe: BaseRecipe, device: torch.device) -> int:
+    """How many threads compute: those asked for, those of the run which is resumed, or by the size of the images.
+
+    More than there are cores is allowed, so that a run can go on with the same bits on a smaller machine.
+    """
+    if arguments.threads is not None:
+        return arguments.threads
+    path = arguments.out / "run.json"
+    if arguments.resume and path.exists():
+        try:
+            threads = json.loads(path.read_text(encoding="utf-8"))["threads"]
+            require_positive_int(threads=threads)
+            return threads
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} must say how many threads the run has: remove it, or give --threads") from error
+    return 1 if device.type == "cpu" and recipe.image_size <= SMALL_IMAGES else torch.get_num_threads()
+
+
+def open_data(arguments: argparse.Namespace, recipe: BaseRecipe) -> tuple[Dataset, Dataset, tuple[str, ...]]:
+    """Training data, test data, class names.
+
+    Raises:
+        ValueError: the recipe needs a folder, or the folder is not as it must be.
+    """
+    folder = arguments.data
+    if isinstance(recipe, TransferRecipe):
+        if folder is None:
+            splits = scene_splits(recipe, arguments.seed)
+        else:
+            with about_data():
+                splits = folder_splits(recipe, folder)
+        return splits.train, splits.test, splits.classes
+    assert isinstance(recipe, Recipe)
+    if folder is not None:
+        with about_data(when_broken="; --skip-broken leaves such files out"):
+            return folder_data(folder, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers)
+    if recipe.crop:
+        raise ValueError(f"--data (=None) must be a folder of images for a recipe that crops them ({recipe.crop})")
+    return *shapes_data(recipe, arguments.seed), SHAPE_CLASSES
+
+
+@contextmanager
+def about_data(*, when_broken: str = "") -> Iterator[None]:
+    """Let an error say which option it is about, and what helps where an image cannot be read."""
+    try:
+        yield
+    except ValueError as error:
+        hint = when_broken if "cannot read image" in str(error) else ""
+        raise ValueError(f"--data: {error}{hint}") from error
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_threads(out: Path) -> None:
+    write_json(out / "run.json", {"threads": torch.get_num_threads()})
+
+
+def write_json_once(path: Path, content: dict[str, Any]) -> None:
+    """Write the file unless an earlier part of the run has."""
+    if not path.exists():
+        write_json(path, content)
+
+
+def require_same_data(out: Path, found: dict[str, Any]) -> None:
+    """Raise ValueError if the run began with other images: some of those that are held out might have been trained
+    on."""
+    earlier = json.loads((out / "data.json").read_text(encoding="utf-8"))
+    if earlier != found:
+        raise ValueError(
+            f"--data must hold the images that the run in {out} began with, {earlier['training']:,} for training "
+            f"and {earlier['test']:,} for the test; they are {found['training']:,} and {found['test']:,} now, or "
+            "have other names or contents"
+        )
+
+
+class AnnouncedCheckpoints(Checkpoints):
+    """Checkpoints that say where a run goes on, and note with how many threads once it is known to be the same."""
+
+    def restore(self) -> dict[str, Any] | None:
+        content = super().restore()
+        write_threads(self.folder)
+        if content:
+            print(f"going on from {self.last_good} in {self.folder}, after {len(content['history'])} epoch(s)")
+        else:
+            print(f"nothing to go on from in {self.folder}: beginning")
+        return content
+
+
+def run(arguments: argparse.Namespace, group: Group) -> None:
+    recipe = choose_recipe(arguments)
+    if arguments.explain:
+        print(inspect.getdoc(type(recipe)), json.dumps(asdict(recipe), indent=2), sep="\n\n")
+        return
+    device = check(arguments, group)
+    task = TASKS[recipe.task][1](recipe)
+    torch.set_num_threads(choose_threads(arguments, recipe, device))
+    transfers = isinstance(recipe, TransferRecipe)
+    for option, fits in (("skip_broken", not transfers), ("compile", task.compiles)):
+        if getattr(arguments, option) and not fits:
+            raise ValueError(f"--{option.replace('_', '-')} must not be given for {recipe.task}")
+    train_data, test_data, classes = open_data(arguments, recipe)
+    which = {"training": len(train_data), "test": len(test_data), "digest": [digest(train_data), digest(test_data)]}  # type: ignore[arg-type]
+    if arguments.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = not arguments.deterministic
+    torch.manual_seed(arguments.seed)
+    model = recipe.build(len(classes))
+    if arguments.weights is not None:
+        load_backbone(model, recipe.model, arguments.weights)
+    if arguments.sync_bn:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if group.writes:
+        if arguments.overwrite:
+            for name in RESULTS:
+                (arguments.out / name).unlink(missing_ok=True)
+        write_json_once(arguments.out / "recipe.json", asdict(recipe))
+        write_json_once(arguments.out / "data.json", which)
+        if not arguments.resume:
+            write_threads(arguments.out)
+    group.sum(torch.zeros(1, device=device))  # the others wait here until process 0 has prepared the folder
+    require_same_data(arguments.out, which)
+    kind = AnnouncedCheckpoints if arguments.resume and group.writes else Checkpoints
+    checkpoints = kind(arguments.out, recipe, classes, arguments.seed, minutes=arguments.save_minutes)
+    if group.writes:
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        others = f" and in {group.size - 1} more process(es)" if group.size > 1 else ""
+        print(
+            f"{recipe.model}, {parameters:,} parameters, on {device} in {torch.get_num_threads()} thread(s){others}: "
+            f"{which['training']:,} training and {which['test']:,} test images of {len(classes)} classes, "
+            f"{recipe.image_size} pixels, {recipe.epochs} epoch(s)"
+        )
+
+    def report(metrics: EpochMetrics) -> None:
+        if not sys.stderr.isatty():  # on a terminal the progress bar says the same
+            print(
+                f"epoch {metrics.epoch}/{recipe.epochs}: loss {metrics.train_loss:.3f}, {metrics.describe()}, "
+                f"{metrics.images_per_second:,.0f} images/s",
+                flush=True,
+            )
+
+    history = train(
+        model,
+        train_data,
+        test_data,
+        recipe,
+        task=task,
+        seed=arguments.seed,
+        device=device,
+        workers=arguments.workers,
+        checkpoints=checkpoints,
+        compile=arguments.compile,
+        group=group,
+        after_epoch=report,
+    )
+    if group.writes:
+        print(f"{history[-1].describe()} after {sum(m.seconds for m in history):.1f} s; results in {arguments.out}")
+
+
+def print_warning(message: Warning | str, *place: object, **rest: object) -> None:
+    """In one line, as an error is."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 2 for bad input, a missing library or a failed run, 130 for
+    Ctrl-C."""
+    arguments, threads = build_parser().parse_args(argv), torch.get_num_threads()
+    try:
+        with (
+            warnings.catch_warnings(),
+            process_group((arguments.device or default_device().type).split(":")[0]) as group,
+        ):
+            warnings.showwarning = print_warning
+            run(arguments, group)
+    except (ValueError, OSError, FloatingPointError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        where = str(interrupt) or "before the first step"
+        if os.environ.get("RANK", "0") == "0":  # the process that has saved
+            print(f"interrupted {where}; the same command with --resume goes on", file=sys.stderr)
+        return 130
+    finally:
+        torch.set_num_threads(threads)  # of whoever calls this from Python
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""The network: bottleneck, the ResNeSt family, regularization, layouts, published weights, costs."""

@@ -1,0 +1,397 @@
+"""The ResNeSt family: one table of variants, stem and stages, network.
+
+Legend: B batch, C channels, H height, W width. Parameter names, order and shapes are those of the published
+checkpoints, which is why the stages are called ``layer1`` … and the head ``fc``.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+from torch import Tensor, nn
+
+from resnest_edu.arguments import require_one_of, require_positive_int, require_probability
+from resnest_edu.network.bottleneck import EXPANSION, Bottleneck
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One member of the family.
+
+    Attributes:
+        blocks: bottlenecks in each stage.
+        planes: the stages' nominal widths; a stage emits 4 times as many channels.
+        radix: R, splits a cardinal group.
+        cardinality: K, cardinal groups.
+        base_width: channels of one cardinal group where ``planes`` is 64 (the "d" of
+            2s1x64d).
+        stem_width: channels of the stem's first two convolutions; the third emits
+            twice as many.
+        stem_stride: by how much the stem shrinks the image: 4 with the published stem's
+            strided convolution and max-pool, 2 without the max-pool, 1 with neither.
+        pool_first: average-pool before the 3×3 convolution of a down-sampling block
+            instead of after it: the paper's "fast" setting, cheaper and less
+            accurate.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import ResNeSt, Variant
+        >>> tiny = Variant(blocks=(1, 2), planes=(16, 32), stem_width=8, stem_stride=1)
+        >>> ResNeSt(tiny, num_classes=10)(torch.randn(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+    """
+
+    blocks: tuple[int, ...]
+    planes: tuple[int, ...] = (64, 128, 256, 512)
+    radix: int = 2
+    cardinality: int = 1
+    base_width: int = 64
+    stem_width: int = 32
+    stem_stride: int = 4
+    pool_first: bool = False
+
+
+VARIANTS: dict[str, Variant] = {
+    # The small one that the book trains from scratch, on images of 32 pixels.
+    "resnest11_small": Variant((1, 1, 1), planes=(16, 32, 64), stem_width=16, pool_first=True),
+    # For the 32 pixels of CIFAR, of which the stem keeps 16: one to compare blocks on, a larger one to be accurate.
+    "resnest20_cifar": Variant((2, 2, 2), planes=(32, 64, 128), stem_stride=2, pool_first=True),
+    "resnest29_cifar": Variant((3, 3, 3), planes=(64, 128, 256), stem_stride=2),
+    # The published networks, and timm's two smaller ones (14 and 26).
+    "resnest14": Variant((1, 1, 1, 1)),
+    "resnest26": Variant((2, 2, 2, 2)),
+    "resnest50": Variant((3, 4, 6, 3)),
+    "resnest101": Variant((3, 4, 23, 3), stem_width=64),
+    "resnest200": Variant((3, 24, 36, 3), stem_width=64),
+    "resnest269": Variant((3, 30, 48, 8), stem_width=64),
+    # The paper's ablation (table 2): {radix}s{cardinality}x{base_width}d.
+    "resnest50_fast_1s1x64d": Variant((3, 4, 6, 3), radix=1, pool_first=True),
+    "resnest50_fast_2s1x64d": Variant((3, 4, 6, 3), radix=2, pool_first=True),
+    "resnest50_fast_4s1x64d": Variant((3, 4, 6, 3), radix=4, pool_first=True),
+    "resnest50_fast_1s2x40d": Variant((3, 4, 6, 3), radix=1, cardinality=2, base_width=40, pool_first=True),
+    "resnest50_fast_2s2x40d": Variant((3, 4, 6, 3), radix=2, cardinality=2, base_width=40, pool_first=True),
+    "resnest50_fast_4s2x40d": Variant((3, 4, 6, 3), radix=4, cardinality=2, base_width=40, pool_first=True),
+    "resnest50_fast_1s4x24d": Variant((3, 4, 6, 3), radix=1, cardinality=4, base_width=24, pool_first=True),
+}
+
+
+def _strides_and_dilations(
+    stages: int,
+    stem_stride: int,
+    output_stride: int,
+) -> list[tuple[int, int]]:
+    """Each stage's stride and dilation: the stem has shrunk the image by
+    ``stem_stride``, and ``output_stride`` is the limit."""
+    plan = [(1, 1)]
+    total_stride, dilation = stem_stride, 1
+    for _ in range(1, stages):
+        if total_stride < output_stride:
+            total_stride *= 2
+            plan.append((2, 1))
+        else:
+            dilation *= 2
+            plan.append((1, dilation))
+    return plan
+
+
+class Trunk(nn.Module):
+    """Stem and stages, what :class:`ResNeSt` and :class:`Backbone` share. Build one
+    of those instead.
+
+    A deep stem (three 3×3 convolutions and a max-pool) shrinks the image by 4, or less
+    if the variant's ``stem_stride`` is; each stage but the first halves the size
+    again, until ``output_stride`` is reached. Later stages then keep the size, and
+    their convolutions spread out instead: dilation 2 in the first such stage, 4 in
+    the next, and half of that in each one's first block, as in the released PyTorch
+    code.
+
+    Attributes:
+        channels: how many channels each stage emits, by its name: ``layer1``,
+            ``layer2``, ….
+        strides: how many pixels of the image one position of a stage's output stands
+            for, by its name.
+        block: the class of the blocks.
+
+    Example:
+        >>> from resnest_edu import resnest14
+        >>> from resnest_edu.network.resnest import Trunk
+        >>> model = resnest14(num_classes=10, output_stride=16)
+        >>> isinstance(model, Trunk), model.channels["layer4"], model.strides["layer4"]
+        (True, 2048, 16)
+    """
+
+    block: type[Bottleneck] = Bottleneck
+
+    def __init__(
+        self,
+        variant: Variant,
+        *,
+        output_stride: int = 32,
+        dropblock: float = 0.0,
+        stochastic_depth: float = 0.0,
+    ) -> None:
+        super().__init__()
+        stages = len(variant.blocks)
+        if not variant.blocks or stages != len(variant.planes):
+            pair = f"blocks (={variant.blocks}) and planes (={variant.planes})"
+            raise ValueError(f"{pair} must name the same stages, at least one")
+        if any(count < 1 for count in variant.blocks):
+            blocks = f"blocks (={variant.blocks})"
+            raise ValueError(f"{blocks} must be integers of at least 1")
+        stem_width, stem_stride = variant.stem_width, variant.stem_stride
+        if stem_stride not in (1, 2, 4):
+            raise ValueError(f"stem_stride (={stem_stride!r}) must be 1, 2 or 4")
+        if output_stride not in (8, 16, 32):
+            raise ValueError(f"output_stride (={output_stride!r}) must be 8, 16 or 32")
+        require_probability(dropblock=dropblock, stochastic_depth=stochastic_depth)
+        channels = 2 * stem_width
+        self.conv1 = nn.Sequential(
+            nn.Conv2d(3, stem_width, 3, min(stem_stride, 2), padding=1, bias=False),
+            nn.BatchNorm2d(stem_width),
+            nn.ReLU(),
+            nn.Conv2d(stem_width, stem_width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(stem_width),
+            nn.ReLU(),
+            nn.Conv2d(stem_width, channels, 3, padding=1, bias=False),
+        )
+        self.bn1 = nn.BatchNorm2d(channels)
+        # A layer, because torchvision's IntermediateLayerGetter runs layer by layer.
+        self.relu = nn.ReLU()
+        self.maxpool: nn.Module = nn.Identity()
+        if stem_stride == 4:
+            self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.channels: dict[str, int] = {}
+        self.strides: dict[str, int] = {}
+        total_stride, built = stem_stride, 0
+        plan = _strides_and_dilations(stages, stem_stride, output_stride)
+        for i, (stride, dilation) in enumerate(plan):
+            total_stride *= stride
+            stage = nn.Sequential()
+            for j in range(variant.blocks[i]):
+                first = j == 0
+                built += 1
+                block = self.block(
+                    channels,
+                    variant.planes[i],
+                    stride=stride if first else 1,
+                    radix=variant.radix,
+                    cardinality=variant.cardinality,
+                    base_width=variant.base_width,
+                    pool_first=variant.pool_first,
+                    dilation=max(1, dilation // 2) if first else dilation,
+                    always_pool=first and i > 0,
+                    dropblock=dropblock if i >= stages - 2 else 0.0,
+                    stochastic_depth=stochastic_depth * built / sum(variant.blocks),
+                )
+                stage.append(block)
+                channels = EXPANSION * variant.planes[i]
+            name = f"layer{i + 1}"
+            self.add_module(name, stage)
+            self.channels[name] = channels
+            self.strides[name] = total_stride
+        self._initialize()
+
+    def _initialize(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                weight = module.weight
+                nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+        # Only now: set any earlier, a loop over all batch norms would undo it, as it
+        # does in the released code.
+        for module in self.modules():
+            if isinstance(module, Bottleneck):
+                nn.init.zeros_(module.bn3.weight)
+
+    def stem(self, x: Tensor) -> Tensor:
+        """Shape: (B, 3, H, W) -> (B, C, H/4, W/4), if the stem's stride is 4."""
+        return self.maxpool(self.relu(self.bn1(self.conv1(x))))
+
+
+class ResNeSt(Trunk):
+    """Split-attention network for image classification (arXiv:2004.08955): stem,
+    stages, the mean over all positions, a dense layer.
+
+    Shape: (B, 3, H, W) -> (B, num_classes) logits.
+
+    Args:
+        variant: the row of the table to build.
+        num_classes: outputs of the last layer.
+        output_stride: 32, or for dense prediction 16 or 8: by how much the stages
+            shrink the image at most.
+        dropout: probability of dropout before the last layer; 0.2 in the released
+            recipe of 200 and 269.
+        dropblock: probability of :class:`~resnest_edu.network.regularization.DropBlock` in
+            the last two stages.
+        stochastic_depth: probability that training skips the last block's branch for
+            an image; earlier blocks' is less, in proportion to their place (Huang et
+            al., arXiv:1603.09382).
+
+    Raises:
+        ValueError: ``num_classes`` is not a positive integer, ``output_stride`` is
+            none of the three, a probability is not in [0, 1), or the variant's
+            numbers do not fit together.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import ResNeSt, Variant
+        >>> variant = Variant(blocks=(1, 1, 1), planes=(16, 32, 64))
+        >>> model = ResNeSt(variant, num_classes=10)
+        >>> model(torch.randn(2, 3, 64, 64)).shape
+        torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        variant: Variant,
+        num_classes: int = 1000,
+        *,
+        output_stride: int = 32,
+        dropout: float = 0.0,
+        dropblock: float = 0.0,
+        stochastic_depth: float = 0.0,
+    ) -> None:
+        require_positive_int(num_classes=num_classes)
+        require_probability(dropout=dropout)
+        super().__init__(
+            variant,
+            output_stride=output_stride,
+            dropblock=dropblock,
+            stochastic_depth=stochastic_depth,
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(EXPANSION * variant.planes[-1], num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (B, 3, H, W) -> (B, num_classes)."""
+        x = self.stem(x)
+        for name in self.channels:
+            x = self.get_submodule(name)(x)
+        return self.fc(self.dropout(x.mean(dim=(2, 3))))
+
+
+class Backbone(Trunk):
+    """The same network without its head, for detection and segmentation: what every
+    stage emits, by its name.
+
+    Its state dict is that of :class:`ResNeSt` without ``fc``.
+
+    Shape: (B, 3, H, W) -> {"layer1": (B, C₁, H/4, W/4), "layer2": …}; the attributes
+    ``channels`` and ``strides`` hold the numbers (4 is the stem's stride).
+
+    Args:
+        variant: the row of the table to build.
+        output_stride: as in :class:`ResNeSt`, and so are the rest.
+        dropblock: see there.
+        stochastic_depth: see there.
+
+    Raises:
+        ValueError: as in :class:`ResNeSt`.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import Backbone, Variant
+        >>> backbone = Backbone(Variant(blocks=(1, 1), planes=(16, 32)))
+        >>> features = backbone(torch.randn(2, 3, 64, 64))
+        >>> {name: tuple(feature.shape) for name, feature in features.items()}
+        {'layer1': (2, 64, 16, 16), 'layer2': (2, 128, 8, 8)}
+    """
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Shape: (B, 3, H, W) -> one (B, C, H', W') for each stage."""
+        x = self.stem(x)
+        features = {}
+        for name in self.channels:
+            x = features[name] = self.get_submodule(name)(x)
+        return features
+
+
+def list_models() -> list[str]:
+    """The names that :func:`create_model` knows, smallest first within each part of
+    the family.
+
+    Example:
+        >>> from resnest_edu import list_models
+        >>> [name for name in list_models() if "fast" not in name][3:]
+        ['resnest14', 'resnest26', 'resnest50', 'resnest101', 'resnest200', 'resnest269']
+    """
+    return list(VARIANTS)
+
+
+@overload
+def create_model(
+    name: str,
+    num_classes: int = ...,
+    *,
+    features_only: Literal[False] = ...,
+    **options: Any,
+) -> ResNeSt: ...
+@overload
+def create_model(name: str, *, features_only: Literal[True], **options: Any) -> Backbone: ...
+def create_model(
+    name: str, num_classes: int = 1000, *, features_only: bool = False, **options: Any
+) -> ResNeSt | Backbone:
+    """Build a family member with fresh weights.
+
+    Args:
+        name: one of :func:`list_models`.
+        num_classes: outputs of the last layer.
+        features_only: build a :class:`Backbone`, which has no last layer and returns
+            what every stage emits.
+        options: ``output_stride``, ``dropout``, ``dropblock``, ``stochastic_depth``
+            of :class:`ResNeSt`.
+
+    Raises:
+        ValueError: ``name`` is unknown, an argument is not as it must be, or a backbone
+            is asked for with a number of classes.
+        TypeError: an option is unknown.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu import create_model
+        >>> x = torch.randn(2, 3, 32, 32)
+        >>> create_model("resnest11_small", num_classes=10, dropout=0.2)(x).shape
+        torch.Size([2, 10])
+        >>> create_model("resnest11_small", features_only=True)(x)["layer3"].shape
+        torch.Size([2, 256, 2, 2])
+    """
+    require_one_of("name", name, VARIANTS)
+    network = Backbone if features_only else ResNeSt
+    known = inspect.getfullargspec(network).kwonlyargs
+    for option in options.keys() - known:
+        listed = f"{', '.join(known)}; load_checkpoint loads weights"
+        raise TypeError(f"option (={option!r}) must be one of {listed}")
+    if features_only:
+        if num_classes != 1000:
+            reason = "a backbone has no last layer"
+            classes = f"num_classes (={num_classes!r})"
+            raise ValueError(f"{classes} must not go with features_only: {reason}")
+        return Backbone(VARIANTS[name], **options)
+    return ResNeSt(VARIANTS[name], num_classes, **options)
+
+
+def _builder(name: str) -> Callable[..., ResNeSt]:
+    def build(num_classes: int = 1000, **options: Any) -> ResNeSt:
+        return create_model(name, num_classes, **options)
+
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"``create_model({name!r}, num_classes, **options)``: see :func:`create_model`."
+    return build
+
+
+resnest11_small = _builder("resnest11_small")
+resnest20_cifar = _builder("resnest20_cifar")
+resnest29_cifar = _builder("resnest29_cifar")
+resnest14 = _builder("resnest14")
+resnest26 = _builder("resnest26")
+resnest50 = _builder("resnest50")
+resnest101 = _builder("resnest101")
+resnest200 = _builder("resnest200")
+resnest269 = _builder("resnest269")
+resnest50_fast_1s1x64d = _builder("resnest50_fast_1s1x64d")
+resnest50_fast_2s1x64d = _builder("resnest50_fast_2s1x64d")
+resnest50_fast_4s1x64d = _builder("resnest50_fast_4s1x64d")
+resnest50_fast_1s2x40d = _builder("resnest50_fast_1s2x40d")
+resnest50_fast_2s2x40d = _builder("resnest50_fast_2s2x40d")
+resnest50_fast_4s2x40d = _builder("resnest50_fast_4s2x40d")
+resnest50_fast_1s4x24d = _builder("resnest50_fast_1s4x24d")

@@ -1,0 +1,274 @@
+"""Where training images come from, and how they come in batches.
+
+Legend: B batch, N images, H height, W width.
+
+What an epoch's order is, and what chance does to an image, depends on the seed, the epoch and the image alone: not on
+the number of workers, nor on where a run was interrupted.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from resnest_edu.data import SceneConfig, ShapesDataset, cifar10, decode, open_image_folder
+from resnest_edu.training.augmentation import test_transform, train_transform
+from resnest_edu.training.distributed import ALONE, Group
+from resnest_edu.training.recipe import Recipe
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+Collate = Callable[[list], Any]
+
+TRAIN_SHAPES, TEST_SHAPES = 12_000, 2_000
+
+IN_MEMORY_BYTES = 2 << 30
+"""An image folder that decodes to no more than this is decoded once; a larger one is read anew every epoch."""
+
+
+class TensorImages(Dataset):
+    """Images that fit in memory: uint8 (N, 3, H, W) beside their labels, int64 (N,).
+
+    Raises:
+        ValueError: the images are not of this type and shape, there are none, or the labels are not as many.
+
+    Example:
+        >>> from resnest_edu.data import ShapesDataset
+        >>> from resnest_edu.training import TensorImages
+        >>> data = TensorImages(*ShapesDataset(100).tensors())
+        >>> image, label = data[0]
+        >>> len(data), image.shape
+        (100, torch.Size([3, 32, 32]))
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images (={images.dtype}, {tuple(images.shape)}) must be uint8 of shape (N, 3, H, W)")
+        if len(images) != len(labels) or not len(images):
+            raise ValueError(f"labels (={len(labels)}) must be as many as images (={len(images)}), at least one")
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.labels[index]
+
+    def to(self, device: torch.device) -> "TensorImages":
+        """The same images, kept on ``device``."""
+        return TensorImages(self.images.to(device), self.labels.to(device))
+
+
+def seed_of(*place: int | str) -> int:
+    """A seed for one place in a run, such as (seed, "order", epoch): places that differ anywhere have unrelated
+    seeds."""
+    return int.from_bytes(hashlib.sha256(repr(place).encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which images make up which step of a run.
+
+    A last batch that would leave a process fewer than two images is left out: batch norm cannot train on one.
+
+    Attributes:
+        images: how many there are, N.
+        batch_size: images a step, of all processes together.
+        epochs: passes over the images.
+        seed: decides their order.
+        group: the processes that share each batch.
+
+    Raises:
+        ValueError: the images or a batch are fewer than two for each process.
+
+    Example:
+        >>> from resnest_edu.training.batches import Plan
+        >>> plan = Plan(images=100, batch_size=32, epochs=3, seed=0)
+        >>> plan.epoch_steps, plan.steps
+        (4, 12)
+    """
+
+    images: int
+    batch_size: int
+    epochs: int
+    seed: int
+    group: Group = ALONE
+
+    def __post_init__(self) -> None:
+        least = 2 * self.group.size
+        for name in ("images", "batch_size"):
+            if getattr(self, name) < least:
+                per = "" if self.group.size == 1 else f", two for each of {self.group.size} processes"
+                raise ValueError(f"{name} (={getattr(self, name)}) must be at least {least}{per}")
+
+    @property
+    def epoch_steps(self) -> int:
+        last = self.images % self.batch_size
+        return math.ceil(self.images / self.batch_size) - (0 < last < 2 * self.group.size)
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.epoch_steps
+
+    def batches(self, first: int = 0) -> Iterator[tuple[int, Tensor]]:
+        """For each step from ``first`` on: its epoch, from 0, and the indices of its images, of all processes.
+
+        Example:
+            >>> from resnest_edu.training.batches import Plan
+            >>> plan = Plan(images=100, batch_size=32, epochs=3, seed=0)
+            >>> [(epoch, len(chosen)) for epoch, chosen in plan.batches(first=6)]
+            [(1, 32), (1, 4), (2, 32), (2, 32), (2, 32), (2, 4)]
+        """
+        for epoch in range(first // self.epoch_steps, self.epochs):
+            generator = torch.Generator().manual_seed(seed_of(self.seed, "order", epoch))
+            chunks = torch.randperm(self.images, generator=generator).split(self.batch_size)[: self.epoch_steps]
+            for chosen in chunks[max(0, first - epoch * self.epoch_steps) :]:
+                yield epoch, chosen
+
+
+class _Drawn(Dataset):
+    """A data set whose chances are decided by the epoch and the image; asked for with both."""
+
+    def __init__(self, data: Dataset, seed: int) -> None:
+        self.data, self.seed = data, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        epoch, index = key
+        torch.manual_seed(seed_of(self.seed, "image", epoch, index))
+        return self.data[index]
+
+
+def training_batches(
+    data: Dataset,
+    plan: Plan,
+    *,
+    first: int = 0,
+    workers: int = 0,
+    pin_memory: bool = False,
+    collate: Collate | None = None,
+) -> Batches:
+    """Yield this process's part of every step from ``first`` to the end of the run: (images uint8 (B, 3, H, W),
+    labels int64 (B,)), or what ``collate`` makes of a list of items.
+
+    Images in memory are indexed a batch at a time, where they lie; anything else is read by a DataLoader, whose workers
+    live until the end.
+    """
+    if isinstance(data, TensorImages):
+        for _, chosen in plan.batches(first):
+            mine = plan.group.share(chosen).to(data.images.device)
+            yield data.images[mine], data.labels[mine]
+        return
+    keys = _Keys(plan, first)
+    yield from DataLoader(
+        _Drawn(data, plan.seed),
+        batch_sampler=keys,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        collate_fn=collate,
+    )
+
+
+class _Keys:
+    """For each step the (epoch, index) of this process's images."""
+
+    def __init__(self, plan: Plan, first: int) -> None:
+        self.plan, self.first = plan, first
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for epoch, chosen in self.plan.batches(self.first):
+            yield [(epoch, index) for index in self.plan.group.share(chosen).tolist()]
+
+    def __len__(self) -> int:
+        return self.plan.steps - self.first
+
+
+def evaluation_batches(
+    data: Dataset, batch_size: int, *, group: Group = ALONE, workers: int = 0, collate: Collate | None = None
+) -> Batches:
+    """Yield this process's part of all images, in their order; see :func:`training_batches`."""
+    indices = group.share(torch.arange(len(data)))  # type: ignore[arg-type]
+    if isinstance(data, TensorImages):
+        for chosen in indices.to(data.images.device).split(batch_size):
+            yield data.images[chosen], data.labels[chosen]
+    elif len(indices):
+        chunks: Sequence[list[int]] = [chunk.tolist() for chunk in indices.split(batch_size)]
+        yield from DataLoader(data, batch_sampler=chunks, num_workers=workers, collate_fn=collate)
+
+
+def shapes_data(recipe: Recipe, seed: int) -> tuple[TensorImages, TensorImages]:
+    """The embedded shapes in memory, drawn at the recipe's image size: 12,000 training images, 2,000 test images.
+
+    Args:
+        recipe: its field ``image_size`` counts.
+        seed: which endless sequence they are from; see :func:`resnest_edu.data.draw_scenes`.
+
+    Raises:
+        ValueError: the image size is below 11 pixels, where the smallest object would have fewer than 6.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from resnest_edu.training import get_recipe, shapes_data
+        >>> recipe = replace(get_recipe("shapes"), image_size=12)
+        >>> train_data, test_data = shapes_data(recipe, seed=0)
+        >>> len(train_data), len(test_data), train_data.images.shape[1:]
+        (12000, 2000, torch.Size([3, 12, 12]))
+    """
+    config = SceneConfig(size=recipe.image_size)
+    train_shapes = ShapesDataset(TRAIN_SHAPES, seed=seed, split="train", config=config)
+    test_shapes = ShapesDataset(TEST_SHAPES, seed=seed, split="test", config=config)
+    return TensorImages(*train_shapes.tensors()), TensorImages(*test_shapes.tensors())
+
+
+def folder_data(
+    folder: Path, recipe: Recipe, *, skip_broken: bool, workers: int
+) -> tuple[Dataset, Dataset, tuple[str, ...]]:
+    """An image folder, or CIFAR-10 as distributed: training images, test images, class names.
+
+    What fits in memory is decoded once, unless the recipe crops: a crop is of the file, not of what is left of it.
+
+    Args:
+        folder: see :func:`resnest_edu.data.open_image_folder`; CIFAR-10 if it holds ``cifar-10-batches-py``.
+        recipe: its image size and, if it crops, what chance does to an image.
+        skip_broken: leave out files that cannot be read.
+        workers: threads that decode.
+
+    Raises:
+        ValueError: the folder is not such a one, a file is broken, or a recipe that crops meets CIFAR-10.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from PIL import Image
+        >>> from resnest_edu.training import folder_data, get_recipe
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("cats", "dogs"):
+        ...         Path(root, name).mkdir()
+        ...         for number in range(10):
+        ...             Image.new("RGB", (40, 30)).save(Path(root, name, f"{number}.png"))
+        ...     train_data, test_data, classes = folder_data(
+        ...         Path(root), get_recipe("shapes"), skip_broken=False, workers=2
+        ...     )
+        >>> train_data.images.shape, len(test_data), classes
+        (torch.Size([18, 3, 32, 32]), 2, ('cats', 'dogs'))
+    """
+    if (folder / "cifar-10-batches-py").is_dir():
+        if recipe.crop:
+            raise ValueError(f"crop (={recipe.crop}) must be 0 for CIFAR-10: its images are small already")
+        splits = cifar10(folder, size=recipe.image_size)
+    elif recipe.crop:
+        transforms = train_transform(recipe), test_transform(recipe)
+        splits = open_image_folder(folder, size=recipe.image_size, skip_broken=skip_broken, transforms=transforms)
+        return splits.train, splits.test, splits.classes
+    else:
+        splits = open_image_folder(folder, size=recipe.image_size, skip_broken=skip_broken)
+    count = len(splits.train) + len(splits.test)  # type: ignore[arg-type]
+    bytes_decoded = count * 3 * recipe.image_size**2
+    if bytes_decoded > IN_MEMORY_BYTES:
+        return splits.train, splits.test, splits.classes
+    decoded = [TensorImages(*decode(split, workers=max(1, workers))) for split in (splits.train, splits.test)]
+    return decoded[0], decoded[1], splits.classes

@@ -1,0 +1,84 @@
+"""What a network makes of images that it was not trained on.
+
+Legend: B batch, N images, H height, W width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from resnest_edu.arguments import require_positive_int
+from resnest_edu.training.augmentation import normalize
+from resnest_edu.training.batches import evaluation_batches
+from resnest_edu.training.distributed import ALONE, Group
+
+
+def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
+    """Class probabilities in evaluation mode. Shape: uint8 (N, 3, H, W) -> float32 (N, classes), on the CPU.
+
+    Args:
+        model: a classifier, which is left in the mode it was in.
+        images: on any device.
+        batch_size: how many to look at together.
+
+    Raises:
+        ValueError: ``batch_size`` is not a positive integer.
+
+    Example:
+        >>> from resnest_edu import create_model
+        >>> from resnest_edu.data import ShapesDataset
+        >>> from resnest_edu.training import predict
+        >>> images, _ = ShapesDataset(4).tensors()
+        >>> probabilities = predict(create_model("resnest11_small", 8), images)
+        >>> probabilities.shape, probabilities.sum(1).round().tolist()
+        (torch.Size([4, 8]), [1.0, 1.0, 1.0, 1.0])
+    """
+    require_positive_int(batch_size=batch_size)
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        chunks = [model(normalize(chunk.to(device))).softmax(1).float().cpu() for chunk in images.split(batch_size)]
+    model.train(was_training)
+    return torch.cat(chunks)
+
+
+def evaluate(
+    model: nn.Module, data: Dataset, *, batch_size: int = 256, workers: int = 0, group: Group = ALONE
+) -> tuple[float, float]:
+    """Mean cross-entropy in nats and accuracy as a fraction, in evaluation mode. Several processes share the images.
+
+    Args:
+        model: a classifier, which is left in the mode it was in.
+        data: items are (image uint8 (3, H, W), label); see :class:`TensorImages` for data in memory.
+        batch_size: how many to look at together.
+        workers: processes that read data which is not in memory.
+        group: the processes that share the images.
+
+    Returns:
+        The loss and the accuracy, of all processes' images.
+
+    Example:
+        >>> from resnest_edu import create_model
+        >>> from resnest_edu.data import ShapesDataset
+        >>> from resnest_edu.training import TensorImages, evaluate
+        >>> data = TensorImages(*ShapesDataset(100, split="test").tensors())
+        >>> loss, accuracy = evaluate(create_model("resnest11_small", 8), data)
+        >>> loss > 0, 0 <= accuracy <= 1
+        (True, True)
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    sums = torch.zeros(3, device=device)  # loss, correct, images
+    with torch.inference_mode():
+        for images, labels in evaluation_batches(data, batch_size, group=group, workers=workers):
+            images, labels = images.to(device), labels.to(device)
+            logits = model(normalize(images)).float()
+            sums[0] += F.cross_entropy(logits, labels, reduction="sum")
+            sums[1] += (logits.argmax(1) == labels).sum()
+            sums[2] += len(labels)
+    model.train(was_training)
+    loss, correct, count = group.sum(sums).tolist()
+    return loss / count, correct / count

@@ -1,0 +1,308 @@
+"""What a run leaves on disk: the network, how it was trained, and all that is needed to go on as if nothing had
+happened.
+
+What chance does in a step is decided by the seed and the step alone (see :mod:`resnest_edu.training.batches`), and so
+are the order of the data and the learning rate. A checkpoint therefore holds the seed and the step, and with them the
+schedule, the data order and the state of every generator; besides, the tensors that training has changed.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import torch
+from torch import nn
+
+from resnest_edu.arguments import first_line
+from resnest_edu.network.resnest import ResNeSt
+from resnest_edu.training.recipe import BaseRecipe, Recipe
+from resnest_edu.training.task import EpochMetrics
+
+LAST, PREVIOUS, BEST = "checkpoint.pt", "previous.pt", "best.pt"
+NAMES = (LAST, PREVIOUS, BEST)
+
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseRecipe)
+
+_DIGEST = 32  # bytes of SHA-256 at the end of a file
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all, even if the machine loses power: beside ``path``, to the disk, and
+    then renamed.
+
+    Raises:
+        OSError: it could not be written; what was at ``path`` is still there.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    data = buffer.getvalue()
+    write_atomically(path, data + hashlib.sha256(data).digest())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What :func:`_write` wrote. Nothing but tensors and plain values is unpickled, so a file cannot run code."""
+    data = path.read_bytes()
+    data, digest = data[:-_DIGEST], data[-_DIGEST:]
+    if hashlib.sha256(data).digest() != digest:
+        plain = "a file of plain weights, which resnest_edu.load_checkpoint reads"
+        raise ValueError(f"it is damaged, or {plain}: its checksum does not agree")
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def save_checkpoint(path: Path, model: nn.Module, recipe: BaseRecipe, classes: tuple[str, ...], **state: Any) -> None:
+    """Write the network's weights with its recipe, its class names and whatever ``state`` goes with them.
+
+    The file appears whole or not at all.
+
+    Args:
+        path: the file.
+        model: the network.
+        recipe: how it was trained; it says how to build the network again.
+        classes: what the network's outputs mean.
+        state: tensors and plain values.
+
+    Raises:
+        OSError: it could not be written; what was at ``path`` is still there.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from resnest_edu.training import get_recipe, load_checkpoint, save_checkpoint
+        >>> recipe = get_recipe("shapes")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "cats_and_dogs.pt")
+        ...     save_checkpoint(path, recipe.build(2), recipe, ("cat", "dog"))
+        ...     model, _, classes = load_checkpoint(path)
+        >>> classes
+        ('cat', 'dog')
+    """
+    _write(path, {"model": model.state_dict(), "recipe": asdict(recipe), "classes": list(classes), **state})
+
+
+@overload
+def load_checkpoint(path: str | Path) -> tuple[ResNeSt, Recipe, tuple[str, ...]]: ...
+@overload
+def load_checkpoint(path: str | Path, recipe_type: type[AnyRecipe]) -> tuple[nn.Module, AnyRecipe, tuple[str, ...]]: ...
+def load_checkpoint(path: str | Path, recipe_type: type[BaseRecipe] = Recipe) -> tuple[nn.Module, Any, tuple[str, ...]]:
+    """Read any checkpoint of a run: the network in evaluation mode, its recipe, its class names.
+
+    Where the recipe averages the weights, the network has the average. Nothing but tensors and plain values is
+    unpickled, so a file from a stranger cannot run code.
+
+    Args:
+        path: the file.
+        recipe_type: the kind of recipe that the run was trained by, such as
+            :class:`resnest_edu.transfer.DetectionRecipe`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not such a checkpoint.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from resnest_edu.training import get_recipe, load_checkpoint, save_checkpoint
+        >>> recipe = get_recipe("shapes")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "cats_and_dogs.pt")
+        ...     save_checkpoint(path, recipe.build(2), recipe, ("cat", "dog"))
+        ...     model, recipe, classes = load_checkpoint(path)
+        >>> recipe.model, classes, model.training
+        ('resnest11_small', ('cat', 'dog'), False)
+    """
+    try:
+        content = _read(Path(path))
+        if content["recipe"]["task"] != recipe_type.task:
+            raise ValueError(f"it is of a network for {content['recipe']['task']}, not {recipe_type.task}")
+        recipe, classes = recipe_type(**content["recipe"]), tuple(content["classes"])
+        model = recipe.build(len(classes))
+        model.load_state_dict(content.get("average") or content["model"])
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"path (={str(path)!r}) must be a checkpoint written by save_checkpoint: {first_line(error)}"
+        ) from error
+    return model.eval(), recipe, classes
+
+
+class Checkpoints:
+    """The checkpoints of one run in one folder: the last, the one before it, and the best.
+
+    ``checkpoint.pt`` is the last, ``previous.pt`` the one before, which is used when the last is damaged. ``best.pt``
+    has the weights of the epoch with the highest score on the test images: they are for use, and their score is no
+    result to report, for it was chosen on these images.
+
+    Args:
+        folder: where they lie; made if it does not exist.
+        recipe: how the run trains.
+        classes: what the network's outputs mean.
+        seed: of the run.
+        minutes: how much time may pass between two; 0 writes one after every step. One is always written at an epoch's
+            end.
+
+    Raises:
+        ValueError: the folder cannot be written to.
+
+    Example:
+        >>> import os, tempfile
+        >>> from dataclasses import replace
+        >>> from pathlib import Path
+        >>> from resnest_edu.data import SHAPE_CLASSES, ShapesDataset
+        >>> from resnest_edu.training import Checkpoints, TensorImages, get_recipe, train
+        >>> data = TensorImages(*ShapesDataset(16).tensors())
+        >>> recipe = replace(get_recipe("shapes"), epochs=1, batch_size=8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoints = Checkpoints(Path(folder), recipe, SHAPE_CLASSES)
+        ...     _ = train(recipe.build(8), data, data, recipe, checkpoints=checkpoints)
+        ...     files = sorted(os.listdir(folder))
+        >>> files
+        ['best.pt', 'checkpoint.pt', 'metrics.jsonl']
+    """
+
+    def __init__(
+        self, folder: Path, recipe: BaseRecipe, classes: tuple[str, ...], seed: int = 0, *, minutes: float = 5.0
+    ) -> None:
+        require_writable(folder)
+        self.folder, self.recipe, self.classes, self.seed, self.minutes = folder, recipe, classes, seed, minutes
+        self.last_good: str | None = None
+        self._written = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() - self._written >= 60 * self.minutes
+
+    def save(self, model: nn.Module, state: Mapping[str, Any]) -> None:
+        """Write the last checkpoint; what was the last becomes the one before.
+
+        Args:
+            model: the network that is trained.
+            state: what else is needed to go on, the number of the ``"step"`` among it.
+
+        Raises:
+            OSError: it could not be written, say because the disk is full; the message names the last that was.
+        """
+        try:
+            self._keep_previous()
+            save_checkpoint(self.folder / LAST, model, self.recipe, self.classes, seed=self.seed, **state)
+        except OSError as error:
+            raise OSError(
+                f"the checkpoint at step {state['step']} could not be written to {self.folder} ({error.strerror}); "
+                f"{self.describe_last()}"
+            ) from error
+        self.last_good = f"{LAST} at step {state['step']}"
+        self._written = time.monotonic()
+
+    def _keep_previous(self) -> None:
+        """A second name for the last checkpoint, so that at every moment one of the two is that of a whole file."""
+        last, previous = self.folder / LAST, self.folder / PREVIOUS
+        if last.exists():
+            temporary = self.folder / (PREVIOUS + ".tmp")
+            temporary.unlink(missing_ok=True)
+            try:
+                os.link(last, temporary)
+            except OSError:  # a file system without links
+                temporary = last
+            temporary.replace(previous)
+
+    def save_best(self, model: nn.Module, metrics: EpochMetrics) -> None:
+        """Write ``best.pt``: the network with its score, and the epoch that it is of.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        score = {metrics.score_name: metrics.score, "epoch": metrics.epoch}
+        save_checkpoint(self.folder / BEST, model, self.recipe, self.classes, **score)
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """``metrics.jsonl``: one JSON object a line, one line an epoch."""
+        lines = "".join(json.dumps(metrics) + "\n" for metrics in history)
+        write_atomically(self.folder / "metrics.jsonl", lines.encode())
+
+    def describe_last(self) -> str:
+        return f"the last good one is {self.last_good}" if self.last_good else "there is none yet"
+
+    def restore(self) -> dict[str, Any] | None:
+        """The last checkpoint that can be read, or None if the folder has none.
+
+        Raises:
+            ValueError: it is of a run with another recipe, other classes or another seed, or there are checkpoints but
+                none is whole.
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> from resnest_edu.training import Checkpoints, get_recipe
+            >>> recipe = get_recipe("shapes")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     checkpoints = Checkpoints(Path(folder), recipe, ("cat", "dog"))
+            ...     before = checkpoints.restore()
+            ...     checkpoints.save(recipe.build(2), {"step": 7})
+            ...     after = checkpoints.restore()
+            >>> before, after["step"], checkpoints.last_good
+            (None, 7, 'checkpoint.pt at step 7')
+        """
+        faults = []
+        for name in (LAST, PREVIOUS):
+            path = self.folder / name
+            try:
+                content = _read(path)
+            except FileNotFoundError:
+                continue
+            except Exception as error:
+                faults.append(f"{name} cannot be read ({first_line(error)})")
+                continue
+            if "step" not in content:
+                raise ValueError(f"{path} must be the checkpoint of a run; it holds weights alone")
+            self._require_same_run(content)
+            self.last_good = f"{name} at step {content['step']}"
+            if faults:
+                warnings.warn(f"{faults[0]}; going on from the one before, {self.last_good}", stacklevel=2)
+            return content
+        if faults:
+            raise ValueError(f"folder (={str(self.folder)!r}) must hold a whole checkpoint: {'; '.join(faults)}")
+        return None
+
+    def _require_same_run(self, content: Mapping[str, Any]) -> None:
+        ours = {**asdict(self.recipe), "classes": list(self.classes), "seed": self.seed}
+        theirs = {**content["recipe"], "classes": content["classes"], "seed": content["seed"]}
+        for name, value in ours.items():
+            if theirs.get(name) != value:
+                raise ValueError(
+                    f"{name} (={value!r}) must be {theirs.get(name)!r}, as in the run that {self.folder} holds"
+                )
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder and show that it can be written to, before any time is spent on training.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"folder (={str(folder)!r}) must be one that can be written to: {error.strerror}") from error

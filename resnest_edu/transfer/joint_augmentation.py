@@ -1,0 +1,173 @@
+"""What chance does to an image and, so that they still fit it, to its boxes, masks or map: torchvision's transforms.
+
+All of it is drawn from PyTorch's global generator, which the training loop seeds for each image.
+
+Legend: H height, W width.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from resnest_edu.arguments import require_in_range, require_positive_int
+from resnest_edu.training.augmentation import MEAN
+from resnest_edu.transfer.annotations import IGNORED, Target
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    return tensor.as_subclass(Tensor)
+
+
+@dataclass(frozen=True)
+class DetectionTransform:
+    """Torchvision's ``steps`` for a detection item; see
+    :func:`~resnest_edu.transfer.detection_transform`.
+
+    Shape: uint8 (3, H, W), target -> uint8 (3, H', W'), target.
+
+    Example:
+        >>> from torchvision.transforms import v2
+        >>> from resnest_edu.transfer import DetectionScenes
+        >>> from resnest_edu.transfer.joint_augmentation import DetectionTransform
+        >>> mirror = DetectionTransform(v2.RandomHorizontalFlip(p=1))
+        >>> image, target = DetectionScenes(1)[0]
+        >>> mirrored, moved = mirror(image, target)
+        >>> (moved["masks"] == target["masks"].flip(2)).all().item()
+        True
+    """
+
+    steps: nn.Module
+
+    def __call__(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
+        size = tuple(image.shape[1:])
+        boxes = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=size)
+        typed = {**target, "boxes": boxes}
+        if "masks" in target:
+            typed["masks"] = tv_tensors.Mask(target["masks"])
+        image, typed = self.steps(tv_tensors.Image(image), typed)
+        return _plain(image), {name: _plain(field) for name, field in typed.items()}
+
+
+@dataclass(frozen=True)
+class SegmentationTransform:
+    """Torchvision's ``steps`` for a segmentation item; see
+    :func:`~resnest_edu.transfer.segmentation_transform`.
+
+    Shape: uint8 (3, H, W), int64 (H, W) -> uint8 (3, H', W'), int64 (H', W').
+
+    Example:
+        >>> from torchvision.transforms import v2
+        >>> from resnest_edu.transfer import SegmentationScenes
+        >>> from resnest_edu.transfer.joint_augmentation import SegmentationTransform
+        >>> mirror = SegmentationTransform(v2.RandomHorizontalFlip(p=1))
+        >>> image, classes = SegmentationScenes(1)[0]
+        >>> (mirror(image, classes)[1] == classes.flip(1)).all().item()
+        True
+    """
+
+    steps: nn.Module
+
+    def __call__(self, image: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+        image, classes = self.steps(tv_tensors.Image(image), tv_tensors.Mask(classes))
+        return _plain(image), _plain(classes)
+
+
+def detection_transform(
+    train: bool,
+    *,
+    flip: bool = True,
+    size: int | None = None,
+) -> DetectionTransform:
+    """What happens to a detection item: its shorter side is resized, and in training
+    it is mirrored with probability 1/2.
+
+    Shape: uint8 (3, H, W), target -> the same, with another H and W if resized.
+
+    Args:
+        train: without it nothing is left to chance.
+        flip: mirror in training.
+        size: of the shorter side, in pixels; ``None`` leaves the image's own.
+
+    Raises:
+        ValueError: ``size`` is not as above.
+
+    Example:
+        >>> from resnest_edu.transfer import DetectionScenes, detection_transform
+        >>> image, target = DetectionScenes(1)[0]
+        >>> resized, fitting = detection_transform(False, size=48)(image, target)
+        >>> image.shape, resized.shape
+        (torch.Size([3, 96, 96]), torch.Size([3, 48, 48]))
+        >>> (fitting["boxes"] == target["boxes"] / 2).all().item()
+        True
+    """
+    return DetectionTransform(_compose(*_resize(size), *_mirror(train and flip)))
+
+
+def segmentation_transform(
+    train: bool,
+    *,
+    size: int | None = None,
+    flip: bool = True,
+    scale: tuple[float, float] = (0.5, 2.0),
+) -> SegmentationTransform:
+    """What happens to a segmentation item.
+
+    In training the shorter side is resized to ``size`` times a random scale, the
+    image is mirrored with probability 1/2, and a random square of ``size`` is cut
+    out; where the image is too small for it, the mean colour is added around it,
+    whose class is ignored (255). For the test the shorter side is resized to
+    ``size``. Maps are resized to the nearest pixel: a class between two others is
+    neither.
+
+    Shape: uint8 (3, H, W), int64 (H, W) -> the same; in training H = W = ``size``.
+
+    Args:
+        train: without it nothing is left to chance.
+        size: in pixels; ``None``, for the test alone, leaves the image's own.
+        flip: mirror in training.
+        scale: least and greatest scale in training.
+
+    Raises:
+        ValueError: an argument is not as above.
+
+    Example:
+        >>> from resnest_edu.transfer import SegmentationScenes, segmentation_transform
+        >>> crop = segmentation_transform(True, size=64)
+        >>> image, classes = SegmentationScenes(4, transform=crop)[0]
+        >>> image.shape, classes.shape
+        (torch.Size([3, 64, 64]), torch.Size([64, 64]))
+    """
+    if not train:
+        return SegmentationTransform(_compose(*_resize(size)))
+    if size is None:
+        raise ValueError("size (=None) must be given for training: the images of a batch have one size")
+    require_positive_int(size=size)
+    least, greatest = scale
+    require_in_range("scale[0]", least, 1 / size)
+    require_in_range("scale[1]", greatest, least)
+    # torchvision leaves the greatest size out.
+    sides = round(least * size), round(greatest * size) + 1
+    fill = {
+        tv_tensors.Image: [round(255 * mean) for mean in MEAN],
+        tv_tensors.Mask: IGNORED,
+    }
+    crop = v2.RandomCrop(size, pad_if_needed=True, fill=fill)
+    steps = _compose(v2.RandomResize(*sides), *_mirror(flip), crop)
+    return SegmentationTransform(steps)
+
+
+def _compose(*steps: nn.Module) -> nn.Module:
+    return v2.Compose(steps or [v2.Identity()])  # which refuses to do nothing
+
+
+def _resize(size: int | None) -> list[nn.Module]:
+    if size is None:
+        return []
+    require_positive_int(size=size)
+    return [v2.Resize(size)]
+
+
+def _mirror(flip: bool) -> list[nn.Module]:
+    return [v2.RandomHorizontalFlip()] if flip else []

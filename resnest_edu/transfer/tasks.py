@@ -1,0 +1,300 @@
+"""Detection and segmentation as the training loop sees them: batches, loss, measure.
+
+Legend: B batch, H height, W width.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from resnest_edu.arguments import require_extra
+from resnest_edu.training.augmentation import normalize
+from resnest_edu.training.batches import Plan, evaluation_batches, training_batches
+from resnest_edu.training.distributed import ALONE, Group
+from resnest_edu.training.task import EpochMetrics, Task, half_precision
+from resnest_edu.transfer.annotations import IGNORED, Target, collate_detection, collate_segmentation, without_crowd
+from resnest_edu.transfer.metrics import DetectionScore, SegmentationScore
+from resnest_edu.transfer.transfer_recipes import DetectionRecipe, SegmentationRecipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionMetrics(EpochMetrics):
+    """One line of ``metrics.jsonl``: mean average precisions by COCO's definition, as fractions; those of masks are
+    None where the detector finds none.
+
+    Example:
+        >>> from resnest_edu.transfer import DetectionMetrics
+        >>> boxes = {"box_map": 0.625, "box_map50": 0.875, "box_map75": 0.75}
+        >>> pace = {"learning_rate": 0.0, "images_per_second": 30.0, "seconds": 8.0}
+        >>> metrics = DetectionMetrics(epoch=8, train_loss=0.5, **boxes, **pace)
+        >>> metrics.score, metrics.describe(), metrics.mask_map
+        (0.625, 'box mAP 62.50 %', None)
+    """
+
+    score_name: ClassVar[str] = "box_map"
+    score_title: ClassVar[str] = "box mAP"
+
+    box_map: float
+    box_map50: float
+    box_map75: float
+    mask_map: float | None = None
+    mask_map50: float | None = None
+    mask_map75: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationMetrics(EpochMetrics):
+    """One line of ``metrics.jsonl``: shares of pixels, as fractions.
+
+    Example:
+        >>> from resnest_edu.transfer import SegmentationMetrics
+        >>> shares = {"mean_iou": 0.75, "pixel_accuracy": 0.9375}
+        >>> pace = {"learning_rate": 0.0, "images_per_second": 40.0, "seconds": 8.0}
+        >>> SegmentationMetrics(epoch=8, train_loss=0.5, **shares, **pace).describe()
+        'mean IoU 75.00 %'
+    """
+
+    score_name: ClassVar[str] = "mean_iou"
+    score_title: ClassVar[str] = "mean IoU"
+
+    mean_iou: float
+    pixel_accuracy: float
+
+
+def to_device(targets: list[Target], device: torch.device) -> list[Target]:
+    return [{name: value.to(device, non_blocking=True) for name, value in one.items()} for one in targets]
+
+
+@torch.inference_mode()
+def detect(
+    model: nn.Module, data: Dataset, *, batch_size: int = 16, workers: int = 0, group: Group = ALONE
+) -> Iterator[tuple[list[Target], list[Target]]]:
+    """Yield what a detector finds in this process's part of the images, and what there is, batch by batch, on the CPU.
+
+    The detector is in evaluation mode until the last batch.
+
+    Args:
+        model: see :func:`~resnest_edu.transfer.create_detector`.
+        data: items are (image uint8 (3, H, W), target).
+        batch_size: how many images to look at together.
+        workers: processes that read the data.
+        group: the processes that share the images.
+
+    Yields:
+        For each batch a list of what is found (``boxes``, ``labels``, ``scores`` and, of a detector with masks,
+        ``masks``) and a list of targets.
+
+    Example:
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, DetectionScenes, detect
+        >>> detector = TRANSFER_RECIPES["detect-shapes"].build(8)
+        >>> for found, targets in detect(detector, DetectionScenes(2), batch_size=2):
+        ...     print(len(found), len(targets), sorted(found[0]))
+        2 2 ['boxes', 'labels', 'masks', 'scores']
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    batches: Any = evaluation_batches(data, batch_size, workers=workers, group=group, collate=collate_detection)
+    for images, targets in batches:
+        found = model([normalize(image.to(device)) for image in images])
+        yield to_device(found, torch.device("cpu")), targets
+    model.train(was_training)
+
+
+def evaluate_detector(
+    model: nn.Module, data: Dataset, *, masks: bool = False, workers: int = 0, group: Group = ALONE
+) -> DetectionScore:
+    """The score of a detector on all images; several processes share them.
+
+    Args:
+        model, data, workers, group: as for :func:`detect`.
+        masks: measure masks as well as boxes.
+
+    Raises:
+        ImportError: torchmetrics or pycocotools is not installed.
+
+    Example:
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, DetectionScenes
+        >>> from resnest_edu.transfer import evaluate_detector
+        >>> detector = TRANSFER_RECIPES["detect-shapes"].build(8)
+        >>> score = evaluate_detector(detector, DetectionScenes(2, split="test"))
+        >>> 0 <= score.compute()["box_map"] <= 1
+        True
+    """
+    score = DetectionScore(masks=masks, group=group)
+    for found, targets in detect(model, data, workers=workers, group=group):
+        score.update(found, targets)
+    return score
+
+
+class Detection(Task):
+    """Boxes, and masks if the recipe's detector finds them. Items are (image uint8 (3, H, W), target).
+
+    Args:
+        recipe: whose detector is trained.
+
+    Raises:
+        ImportError: torchmetrics or pycocotools is not installed.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, Detection
+        >>> from resnest_edu.transfer import DetectionScenes, collate_detection
+        >>> recipe = TRANSFER_RECIPES["detect-shapes"]
+        >>> task, detector = Detection(recipe), recipe.build(8).train()
+        >>> batch = collate_detection([DetectionScenes(2)[i] for i in range(2)])
+        >>> place = {"device": torch.device("cpu"), "generator": torch.Generator()}
+        >>> loss, _ = task.step(detector, batch, count=2, **place)
+        >>> loss.isfinite().item(), loss.requires_grad
+        (True, True)
+    """
+
+    metrics = DetectionMetrics
+
+    def __init__(self, recipe: DetectionRecipe) -> None:
+        require_extra("torchmetrics", "pycocotools")  # now, and not when the first epoch is over
+        self.recipe = recipe
+
+    def batches(self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:
+        return training_batches(
+            data, plan, first=first, workers=workers, pin_memory=pin_memory, collate=collate_detection
+        )
+
+    def step(
+        self,
+        network: Any,
+        batch: tuple[list[Tensor], list[Target]],
+        *,
+        count: int,
+        device: torch.device,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, tuple[()]]:
+        images = [normalize(image.to(device, non_blocking=True)) for image in batch[0]]
+        targets = to_device([without_crowd(target) for target in batch[1]], device)
+        with half_precision(device):
+            losses = network(images, targets)
+        # Each is a mean over boxes; images weigh the same whichever process has them.
+        return sum(losses.values()) * len(images) / count, ()
+
+    def measure(self, model: nn.Module, data: Dataset, *, workers: int, group: Group) -> dict[str, float]:
+        score = evaluate_detector(model, data, masks=self.recipe.masks, workers=workers, group=group).compute()
+        return {name: value for name, value in score.items() if name in DetectionMetrics.__dataclass_fields__}
+
+
+@torch.inference_mode()
+def evaluate_segmenter(
+    model: nn.Module, data: Dataset, num_classes: int, *, batch_size: int = 16, workers: int = 0, group: Group = ALONE
+) -> SegmentationScore:
+    """The score of a segmenter on all images, which may differ in size; several processes share them.
+
+    Args:
+        model: see :func:`~resnest_edu.transfer.create_segmenter`.
+        data: items are (image uint8 (3, H, W), map int64 (H, W)).
+        num_classes: the background among them.
+        batch_size: how many images to look at together.
+        workers: processes that read the data.
+        group: the processes that share the images.
+
+    Raises:
+        ValueError: ``num_classes`` is below 2 or above 255, or a map has a class beyond it.
+        ImportError: torchmetrics is not installed.
+
+    Example:
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, SegmentationScenes
+        >>> from resnest_edu.transfer import evaluate_segmenter
+        >>> segmenter = TRANSFER_RECIPES["segment-shapes"].build(9)
+        >>> score = evaluate_segmenter(segmenter, SegmentationScenes(2, split="test"), 9)
+        >>> len(score.class_iou()), sorted(score.compute())
+        (9, ['mean_iou', 'pixel_accuracy'])
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    score = SegmentationScore(num_classes, group=group, device=device)
+    batches = evaluation_batches(data, batch_size, workers=workers, group=group, collate=stack_by_size)
+    for images, classes in chain.from_iterable(batches):
+        logits = model(normalize(images.to(device)))["out"]
+        score.update(logits.argmax(1), classes.to(device))
+    model.train(was_training)
+    return score
+
+
+def stack_by_size(items: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    """A batch of segmentation items, those of one size together: B of them become one (uint8 (B, 3, H, W), int64
+    (B, H, W))."""
+    groups = defaultdict(list)
+    for item in items:
+        groups[item[0].shape].append(item)
+    return [collate_segmentation(group) for group in groups.values()]
+
+
+class Segmentation(Task):
+    """A class for every pixel. Items are (image uint8 (3, H, W), map int64 (H, W)), in training all of one size.
+
+    Args:
+        recipe: whose segmenter is trained.
+
+    Raises:
+        ImportError: torchmetrics is not installed.
+
+    Example:
+        >>> import torch
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, Segmentation
+        >>> from resnest_edu.transfer import SegmentationScenes, collate_segmentation
+        >>> recipe = TRANSFER_RECIPES["segment-shapes"]
+        >>> task, segmenter = Segmentation(recipe), recipe.build(9).train()
+        >>> batch = collate_segmentation([SegmentationScenes(2)[i] for i in range(2)])
+        >>> place = {"device": torch.device("cpu"), "generator": torch.Generator()}
+        >>> loss, _ = task.step(segmenter, batch, count=2, **place)
+        >>> loss.isfinite().item(), loss.requires_grad
+        (True, True)
+    """
+
+    metrics = SegmentationMetrics
+
+    def __init__(self, recipe: SegmentationRecipe) -> None:
+        require_extra("torchmetrics")
+        self.recipe = recipe
+        self.classes = 0
+
+    def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
+        head: Any = model.get_submodule("classifier")
+        self.classes = head[-1].out_channels
+
+    def batches(self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:
+        return training_batches(
+            data, plan, first=first, workers=workers, pin_memory=pin_memory, collate=collate_segmentation
+        )
+
+    def step(
+        self,
+        network: Any,
+        batch: tuple[Tensor, Tensor],
+        *,
+        count: int,
+        device: torch.device,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, tuple[()]]:
+        images, classes = (one.to(device, non_blocking=True) for one in batch)
+        with half_precision(device):
+            logits = network(normalize(images).contiguous(memory_format=torch.channels_last))
+        loss = pixel_loss(logits["out"], classes)
+        if "aux" in logits:
+            loss = loss + self.recipe.auxiliary * pixel_loss(logits["aux"], classes)
+        return loss * len(images) / count, ()
+
+    def measure(self, model: nn.Module, data: Dataset, *, workers: int, group: Group) -> dict[str, float]:
+        return evaluate_segmenter(model, data, self.classes, workers=workers, group=group).compute()
+
+
+def pixel_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """Mean cross-entropy over all pixels that have a class. Shape: (B, classes, H, W), (B, H, W) -> ()."""
+    known = (classes != IGNORED).sum().clamp(min=1)  # the mean over none would not be a number
+    return F.cross_entropy(logits.float(), classes, ignore_index=IGNORED, reduction="sum") / known

@@ -1,0 +1,278 @@
+"""Recipes for detection and segmentation. Each states its command, its cost and what to expect of it.
+
+They are trained by the loop, the schedule and the checkpoints of :mod:`resnest_edu.training`.
+"""
+
+from dataclasses import dataclass
+from typing import get_args
+
+from torch import nn
+
+from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int
+from resnest_edu.training.recipe import BaseRecipe, Optimizer
+from resnest_edu.transfer.backbone import Norm, Pyramid, StageBackbone, create_backbone
+from resnest_edu.transfer.detection import KINDS, create_detector
+from resnest_edu.transfer.segmentation import create_segmenter
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferRecipe(BaseRecipe):
+    """What the two have in common: the attributes of :class:`~resnest_edu.training.BaseRecipe`, and besides
+
+    Attributes:
+        norm: of the backbone: ``"trained"``, ``"frozen"`` or ``"synchronized"``; see
+            :class:`~resnest_edu.transfer.StageBackbone`.
+        frozen_stages: how many of stem, first stage, second stage, … are not trained; see there.
+        train_scenes: how many of the embedded scenes to train on, where there is no folder.
+        test_scenes: how many others to test on.
+
+    Example:
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, TransferRecipe
+        >>> recipe = TRANSFER_RECIPES["segment-shapes"]
+        >>> isinstance(recipe, TransferRecipe), recipe.norm, recipe.train_scenes
+        (True, 'trained', 320)
+    """
+
+    norm: Norm = "trained"
+    frozen_stages: int = 0
+    train_scenes: int = 2000
+    test_scenes: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("norm", self.norm, get_args(Norm))
+        require_in_range("frozen_stages", self.frozen_stages, 0)
+        require_positive_int(train_scenes=self.train_scenes, test_scenes=self.test_scenes)
+
+    def build_on(self, backbone: StageBackbone, num_classes: int) -> nn.Module:
+        """The recipe's network on a given backbone."""
+        raise NotImplementedError
+
+    def backbone(self, output_stride: int = 32) -> StageBackbone:
+        """The recipe's backbone with fresh weights.
+
+        Args:
+            output_stride: 32, 16 or 8: by how much the stages shrink the image at most.
+
+        Raises:
+            ValueError: it is none of these, or the model has fewer stages than are to be frozen.
+
+        Example:
+            >>> from resnest_edu.transfer import TRANSFER_RECIPES
+            >>> TRANSFER_RECIPES["segment-shapes"].backbone(output_stride=8).strides
+            {'C2': 4, 'C3': 8, 'C4': 8}
+        """
+        return create_backbone(
+            self.model,
+            output_stride=output_stride,
+            norm=self.norm,
+            frozen_stages=self.frozen_stages,
+            dropblock=self.dropblock,
+            stochastic_depth=self.stochastic_depth,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionRecipe(TransferRecipe):
+    """How to train a detector.
+
+    The attributes of :class:`TransferRecipe`, and besides:
+
+    Attributes:
+        detector: ``"faster"``, ``"mask"``, ``"cascade"`` or ``"cascade_mask"``; see
+            :func:`~resnest_edu.transfer.create_detector`.
+        pyramid_channels: of every level of the feature pyramid.
+        anchor_scale: an anchor's side in strides of its level.
+        head_width: features of a box's representation.
+        proposals: how many of them the heads look at in an image; the best of twice as many from every level.
+        samples: how many of those are trained on.
+
+    Raises:
+        ValueError: a number is out of range, a choice or the model unknown.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES
+        >>> shapes = TRANSFER_RECIPES["detect-shapes"]
+        >>> recipe = replace(shapes, detector="cascade", epochs=2)
+        >>> recipe.detector, recipe.masks, recipe.optimizer
+        ('cascade', False, 'adamw')
+    """
+
+    detector: str = "faster"
+    pyramid_channels: int = 256
+    anchor_scale: float = 8.0
+    head_width: int = 1024
+    proposals: int = 1000
+    samples: int = 512
+    task: str = "detection"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("detector", self.detector, KINDS)
+        for name in ("pyramid_channels", "head_width", "proposals", "samples"):
+            require_positive_int(**{name: getattr(self, name)})
+        require_in_range("anchor_scale", self.anchor_scale, 0, open_low=True)
+
+    @property
+    def masks(self) -> bool:
+        """Whether the detector finds masks too."""
+        return "mask" in self.detector
+
+    def build(self, num_classes: int) -> nn.Module:
+        """The recipe's detector of so many classes, without the background, with fresh weights."""
+        return self.build_on(self.backbone(), num_classes)
+
+    def build_on(self, backbone: StageBackbone, num_classes: int) -> nn.Module:
+        """The same on a given backbone.
+
+        Example:
+            >>> from resnest_edu.transfer import TRANSFER_RECIPES
+            >>> recipe = TRANSFER_RECIPES["detect-shapes"]
+            >>> detector = recipe.build_on(recipe.backbone(), 8)
+            >>> type(detector).__name__, detector.backbone.strides
+            ('MaskRCNN', {'P2': 4, 'P3': 8, 'P4': 16, 'P5': 32})
+        """
+        return create_detector(
+            self.detector,
+            Pyramid(backbone, out_channels=self.pyramid_channels),
+            num_classes,
+            anchor_scale=self.anchor_scale,
+            head_width=self.head_width,
+            rpn_pre_nms_top_n_train=2 * self.proposals,
+            rpn_pre_nms_top_n_test=2 * self.proposals,
+            rpn_post_nms_top_n_train=self.proposals,
+            rpn_post_nms_top_n_test=self.proposals,
+            box_batch_size_per_image=self.samples,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentationRecipe(TransferRecipe):
+    """How to train DeepLabV3.
+
+    The attributes of :class:`TransferRecipe`, and besides:
+
+    Attributes:
+        output_stride: 8 or 16: by how much the backbone shrinks the image.
+        atrous_rates: of the head; if None, the paper's, which are for images of 513 pixels.
+        auxiliary: the weight of the auxiliary head's loss; 0 goes without that head.
+        head_width: channels of the head's convolutions.
+
+    Raises:
+        ValueError: a number is out of range, a choice or the model unknown.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES
+        >>> shapes = TRANSFER_RECIPES["segment-shapes"]
+        >>> recipe = replace(shapes, output_stride=16, auxiliary=0)
+        >>> type(recipe.build(9)).__name__, recipe.atrous_rates
+        ('DeepLabV3', (1, 2, 4))
+    """
+
+    output_stride: int = 8
+    atrous_rates: tuple[int, ...] | None = None
+    auxiliary: float = 0.4
+    head_width: int = 256
+    task: str = "segmentation"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("output_stride", self.output_stride, (8, 16))
+        require_in_range("auxiliary", self.auxiliary, 0)
+        require_positive_int(head_width=self.head_width)
+        if self.atrous_rates is not None:  # a list, where it comes from a file
+            object.__setattr__(self, "atrous_rates", tuple(self.atrous_rates))
+
+    def build(self, num_classes: int) -> nn.Module:
+        """The recipe's segmenter of so many classes, the background among them, with fresh weights."""
+        return self.build_on(self.backbone(self.output_stride), num_classes)
+
+    def build_on(self, backbone: StageBackbone, num_classes: int) -> nn.Module:
+        """The same on a given backbone.
+
+        Example:
+            >>> from resnest_edu.transfer import TRANSFER_RECIPES
+            >>> recipe = TRANSFER_RECIPES["segment-shapes"]
+            >>> segmenter = recipe.build_on(recipe.backbone(recipe.output_stride), 9)
+            >>> segmenter.classifier[-1].out_channels
+            9
+        """
+        return create_segmenter(
+            backbone,
+            num_classes,
+            auxiliary=self.auxiliary > 0,
+            atrous_rates=self.atrous_rates,
+            head_width=self.head_width,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectShapes(DetectionRecipe):
+    """Boxes and masks of the embedded scenes: one to four objects of 14 to 32 pixels.
+
+    Command: ``python -m resnest_edu.training --recipe detect-shapes --weights runs/shapes/checkpoint.pt --out
+    runs/detect``, after ``--recipe shapes --out runs/shapes``.
+    Cost: about a minute on two CPU cores.
+    Expected: three seeds, with other detectors beside it, stand in ``book/results/transfer_shapes.json``.
+
+    Example:
+        >>> from resnest_edu.transfer.transfer_recipes import DetectShapes
+        >>> recipe = DetectShapes(epochs=12)
+        >>> recipe.detector, recipe.masks, recipe.epochs
+        ('mask', True, 12)
+    """
+
+    model: str = "resnest11_small"
+    image_size: int = 64
+    epochs: int = 8
+    batch_size: int = 8
+    optimizer: Optimizer = "adamw"
+    base_rate: float = 0.1
+    warmup_epochs: float = 0.5
+    weight_decay: float = 0.01
+    detector: str = "mask"
+    pyramid_channels: int = 32
+    anchor_scale: float = 4.0
+    head_width: int = 128
+    proposals: int = 60
+    samples: int = 24
+    train_scenes: int = 240
+    test_scenes: int = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentShapes(SegmentationRecipe):
+    """The class of every pixel of the embedded scenes.
+
+    Command: ``python -m resnest_edu.training --recipe segment-shapes --weights runs/shapes/checkpoint.pt --out
+    runs/segment``, after ``--recipe shapes --out runs/shapes``.
+    Cost: about a minute on two CPU cores.
+    Expected: three seeds, with another output stride beside it, stand in ``book/results/transfer_shapes.json``.
+
+    Example:
+        >>> from resnest_edu.transfer.transfer_recipes import SegmentShapes
+        >>> recipe = SegmentShapes()
+        >>> recipe.image_size, recipe.output_stride, recipe.atrous_rates
+        (96, 8, (1, 2, 4))
+    """
+
+    model: str = "resnest11_small"
+    image_size: int = 96
+    epochs: int = 8
+    batch_size: int = 16
+    optimizer: Optimizer = "adamw"
+    base_rate: float = 0.06
+    warmup_epochs: float = 0.5
+    weight_decay: float = 0.01
+    atrous_rates: tuple[int, ...] | None = (1, 2, 4)
+    head_width: int = 64
+    train_scenes: int = 320
+    test_scenes: int = 100
+
+
+TRANSFER_RECIPES: dict[str, TransferRecipe] = {
+    "detect-shapes": DetectShapes(),
+    "segment-shapes": SegmentShapes(),
+}

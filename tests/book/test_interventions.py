@@ -1,0 +1,241 @@
+"""Replaced attention is what it says while it lasts and nothing afterwards; the distance is 0 and 1 where it should."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from resnest_edu import CardinalityMajorSplitAttention, create_model
+from resnest_edu.book.interventions import REPLACEMENTS, distance_from_uniform, others, replaced_attention, settle
+from resnest_edu.speed.per_split import PerSplitBottleneck, accelerate
+from resnest_edu.split_attention import RadixMajorSplitAttention, record_attention
+from tests.pairwise import pairwise
+from tests.randomize import randomize
+
+LAYERS = ["0", "1"]
+
+
+def network(radix: int = 2, cardinality: int = 2) -> nn.Module:
+    blocks = (RadixMajorSplitAttention(8, 8, radix=radix, cardinality=cardinality) for _ in LAYERS)
+    return randomize(nn.Sequential(*blocks)).double().eval()
+
+
+def pictures(count: int = 5, channels: int = 8) -> Tensor:
+    return torch.randn(count, channels, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def by_hand(model: nn.Module, x: Tensor, how: str, layers: list[str]) -> Tensor:
+    """The output of the network, the weights put in without the module's method."""
+    usual = record_attention(model, x)
+    generator = torch.Generator().manual_seed(3)
+    for name, block in model.named_children():
+        splits = block.split(x)
+        own = block.attention(splits)
+        weights = {
+            "uniform": torch.full_like(own, 1 / block.radix),
+            "average": usual[name].mean(0, keepdim=True)[..., None, None].expand_as(own),
+            "shuffled": own[others(len(x), generator)] if how == "shuffled" and name in layers else own,
+            "swapped": own[:, list(range(block.radix))[::-1]],
+        }[how]
+        x = ((weights if name in layers else own) * splits).sum(1)
+    return x
+
+
+@pytest.mark.parametrize(("how", "radix", "layers"), pairwise(list(REPLACEMENTS), (2, 4), (None, ("1",), ("0",))))
+def test_the_splits_are_weighed_by_the_replacement_and_afterwards_by_the_attention(how, radix, layers):
+    model, x = network(radix), pictures()
+    before = model(x)
+    expected = by_hand(model, x, how, LAYERS if layers is None else layers)
+    assert (expected - before).abs().max() > 1e-3
+    with replaced_attention(model, how, images=x, generator=torch.Generator().manual_seed(3), layers=layers):
+        torch.testing.assert_close(model(x), expected)
+    assert torch.equal(model(x), before)
+    assert not any("attention" in vars(block) for block in model)
+
+
+def test_what_replaces_the_attention_is_what_is_recorded():
+    model, x = network(4), pictures()
+    usual = record_attention(model, x)
+    with replaced_attention(model, "uniform"):
+        assert all(torch.equal(a, torch.full_like(a, 0.25)) for a in record_attention(model, x).values())
+    with replaced_attention(model, "average", images=x):
+        for name, a in record_attention(model, pictures(3)).items():
+            torch.testing.assert_close(a, usual[name].mean(0).expand(3, -1, -1))
+
+
+def test_the_average_is_over_the_given_images():
+    model, x = network(), pictures()
+    outputs = []
+    for images in (x[:2], x[2:]):
+        with replaced_attention(model, "average", images=images):
+            outputs.append(model(x))
+    assert (outputs[0] - outputs[1]).abs().max() > 1e-3
+
+
+def test_the_average_has_the_dtype_of_what_it_replaces():
+    model, x = network(), pictures()
+    with replaced_attention(model, "average", images=x):
+        assert model.float()(x.float()).dtype == torch.float32
+
+
+def test_restored_after_an_error_too():
+    model, x = network(), pictures()
+    before = model(x)
+    with pytest.raises(RuntimeError, match="on the way"), replaced_attention(model, "uniform"):
+        raise RuntimeError("on the way")
+    assert torch.equal(model(x), before)
+
+
+def test_one_inside_another_works_on_what_it_finds_and_leaves_it_there():
+    model, x = network(), pictures()
+    with replaced_attention(model, "average", images=x):
+        outer = model(x)
+        with replaced_attention(model, "swapped"):
+            inner = record_attention(model, x)
+        assert torch.equal(model(x), outer)
+        for name, a in record_attention(model, x).items():
+            assert torch.equal(a.flip(1), inner[name])
+    assert not any("attention" in vars(block) for block in model)
+
+
+@pytest.mark.parametrize("how", REPLACEMENTS)
+def test_the_accelerated_network_is_served_alike(how):
+    model = randomize(create_model("resnest11_small", 8)).double().eval()
+    x = torch.randn(4, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def output() -> Tensor:
+        with replaced_attention(model, how, images=x, generator=torch.Generator().manual_seed(3)):
+            return model(x)
+
+    before, reference = model(x), output()
+    accelerate(model)
+    assert isinstance(model.layer1[0], PerSplitBottleneck)
+    torch.testing.assert_close(output(), reference)
+    torch.testing.assert_close(model(x), before)
+    assert (reference - before).abs().max() > 1e-3 * before.abs().max()
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_averaging_trains_all_but_the_layers_that_make_the_attention(fast):
+    model = create_model("resnest11_small", 8).train()
+    if fast:
+        accelerate(model)
+    with replaced_attention(model, "uniform"):
+        model(torch.randn(2, 3, 32, 32)).sum().backward()
+    without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    parts = "fc1.weight", "fc1.bias", "bn1.weight", "bn1.bias", "fc2.weight", "fc2.bias"
+    assert without == {f"layer{stage}.0.conv2.{part}" for stage in (1, 2, 3) for part in parts}
+
+
+def test_the_state_dict_stays():
+    model = network()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with replaced_attention(model, "average", images=pictures()):
+        assert model.state_dict().keys() == before.keys()
+        model(pictures())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_shuffled_uses_its_generator_and_pytorchs_own_without_one():
+    model, x = network(), pictures(30)
+    outputs = []
+    for seed, generator in ((0, None), (0, None), (1, None), (2, torch.Generator().manual_seed(0))):
+        torch.manual_seed(seed)
+        with replaced_attention(model, "shuffled", generator=generator):
+            outputs.append(model(x))
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])
+    assert torch.equal(outputs[0], outputs[3])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: replaced_attention(network(), "even"),
+            "how (='even') must be one of uniform, average, shuffled, swapped",
+        ),
+        (
+            lambda: replaced_attention(nn.Sequential(CardinalityMajorSplitAttention(8, 8)), "uniform"),
+            "model (=Sequential) must contain split attention in the radix-major layout",
+        ),
+        (
+            lambda: replaced_attention(network(), "uniform", layers=["1", "9", "7"]),
+            "layers (=['7', '9']) must be of 0, 1",
+        ),
+        (lambda: replaced_attention(network(), "average"), "images (=None) must be given to average over"),
+        (
+            lambda: replaced_attention(network().train(), "average", images=pictures()),
+            "model (=in training) must be in evaluation mode",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_changes(call, message):
+    with pytest.raises(ValueError) as error, call():
+        pytest.fail("must not begin")
+    assert str(error.value) == message
+
+
+def test_one_image_has_no_other_to_change_places_with():
+    model = network()
+    with replaced_attention(model, "shuffled"), pytest.raises(ValueError) as error:
+        model(pictures(1))
+    assert str(error.value) == "images (=1) must be at least 2 to change places"
+
+
+@pytest.mark.parametrize("count", [2, 3, 50])
+def test_others_is_a_permutation_that_leaves_nobody_in_place(count):
+    seen = set()
+    for seed in range(20):
+        order = others(count, torch.Generator().manual_seed(seed))
+        assert sorted(order.tolist()) == list(range(count))
+        assert (order != torch.arange(count)).all()
+        seen.add(tuple(order.tolist()))
+    assert len(seen) == {2: 1, 3: 2}.get(count, 20)
+
+
+@pytest.mark.parametrize(
+    ("weights", "distance"),
+    [
+        ([0.5, 0.5], 0.0),
+        ([1.0, 0.0], 1.0),
+        ([0.2, 0.8], 0.6),
+        ([0.25, 0.25, 0.25, 0.25], 0.0),
+        ([0.0, 0.0, 1.0, 0.0], 1.0),
+        ([0.5, 0.5, 0.0, 0.0], 2 / 3),
+        ([0.6, 0.2, 0.2], 0.4),
+    ],
+)
+def test_distance_from_uniform(weights, distance):
+    attention = torch.tensor(weights, dtype=torch.float64)[None, :, None].expand(3, -1, 5)
+    torch.testing.assert_close(distance_from_uniform(attention), torch.full((3, 5), distance, dtype=torch.float64))
+
+
+def test_distance_is_taken_channel_by_channel():
+    attention = torch.tensor([[0.5, 1.0], [0.5, 0.0]])
+    assert distance_from_uniform(attention).tolist() == [0.0, 1.0]
+
+
+def test_one_split_has_no_distance():
+    with pytest.raises(ValueError) as error:
+        distance_from_uniform(torch.ones(2, 1, 3))
+    assert str(error.value) == "radix (=1) must be at least 2 for splits to differ"
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 7}])
+def test_settling_sets_the_running_statistics_to_the_mean_of_the_batches_and_nothing_else(options):
+    images = pictures(70)
+    model, expected = network(), network()
+    expected.train()
+    for module in expected.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None  # the plain mean
+    for batch in images.split(options.get("batch_size", 64)):
+        expected(batch)
+    assert settle(model, images, **options) is model
+    assert not model.training
+    assert {module.momentum for module in model.modules() if isinstance(module, nn.BatchNorm2d)} == {0.1}
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor)
+    assert not torch.equal(network().state_dict()["0.bn1.running_mean"], model.state_dict()["0.bn1.running_mean"])
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -1,0 +1,345 @@
+"""Files that are as they should be load; every damaged one ends in one clear error and leaves the model as it was."""
+
+import copy
+import hashlib
+import io
+import os
+import pickle
+import random
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from resnest_edu import PUBLISHED, PublishedFile, create_model, fetch, list_models, load_checkpoint
+from tests.randomize import randomize
+from tests.refused import assert_refused
+
+State = dict[str, Tensor]
+
+
+def small(classes: int = 5, seed: int = 0) -> nn.Module:
+    return randomize(create_model("resnest11_small", classes), seed)
+
+
+def write(state: object, path: Path, form: str) -> Path:
+    if form == "safetensors":
+        path = path.with_suffix(".safetensors")
+        save_file(state, path)
+    else:
+        path = path.with_suffix(".pth")
+        torch.save(state, path, _use_new_zipfile_serialization=form == "zip")
+    return path
+
+
+FORMS = ("zip", "legacy", "safetensors")
+
+
+def same(one: State, other: State) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_was_written_is_loaded(form, tmp_path):
+    source, model = small(seed=1), small(seed=2)
+    load_checkpoint(model, write(source.state_dict(), tmp_path / "weights", form))
+    assert same(model.state_dict(), source.state_dict())
+
+
+def test_a_state_dict_in_its_wrapper_and_in_half_precision(tmp_path):
+    source, model = small(seed=1).half(), small(seed=2)
+    load_checkpoint(model, write({"state_dict": source.state_dict(), "epoch": 3}, tmp_path / "weights", "zip"))
+    assert model.fc.weight.dtype == torch.float32
+    assert same(model.half().state_dict(), source.state_dict())
+
+
+def test_weights_of_timm_load_and_give_the_same_logits(tmp_path):
+    theirs = randomize(timm.create_model("resnest14d")).eval()
+    ours = create_model("resnest14").eval()
+    load_checkpoint(ours, write(theirs.state_dict(), tmp_path / "weights", "safetensors"))
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = theirs(x)
+        assert (ours(x) - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_another_number_of_classes_needs_the_argument(tmp_path):
+    path = write(small(7, seed=1).state_dict(), tmp_path / "weights", "zip")
+    model = small(5, seed=2)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(
+        ValueError, match=r"fc\.weight has the shape \(7, 256\) instead of \(5, 256\); pass new_head=True"
+    ):
+        load_checkpoint(model, path)
+    assert same(model.state_dict(), before)
+    load_checkpoint(model, path, new_head=True)
+    expected = small(7, seed=1).state_dict() | {name: before[name] for name in ("fc.weight", "fc.bias")}
+    assert same(model.state_dict(), expected)
+
+
+def test_the_hash_is_compared_where_it_is_known(tmp_path):
+    path = write(small(seed=1).state_dict(), tmp_path / "weights", "zip")
+    digits = hashlib.sha256(path.read_bytes()).hexdigest()
+    for sha256 in (digits, digits[:8]):
+        load_checkpoint(small(), path, sha256=sha256)
+    wrong = "0" * 8 if digits[0] != "0" else "1" * 8
+    with pytest.raises(ValueError, match=rf"must have the SHA-256 {wrong}; it has {digits[:8]}$"):
+        load_checkpoint(small(), path, sha256=wrong)
+    for bad in ("", "0123", "g" * 8, digits + "0", digits.upper()):
+        with pytest.raises(ValueError, match=r"^sha256 \(='.*'\) must be 8 to 64 digits"):
+            load_checkpoint(small(), path, sha256=bad)
+    load_checkpoint(small(), path.rename(tmp_path / f"weights-{digits[:8]}.pth"))
+    with pytest.raises(ValueError, match=r"must have the SHA-256 [0-9a-f]+, the digits its name ends in; it has "):
+        load_checkpoint(small(), (tmp_path / f"weights-{digits[:8]}.pth").rename(tmp_path / f"weights-{wrong}.pth"))
+
+
+def test_no_file(tmp_path):
+    for path in (tmp_path / "missing.pth", tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"^path \(='.*'\) must be a file$"):
+            load_checkpoint(small(), path)
+
+
+def test_the_error_says_what_is_wrong(tmp_path):
+    rows = [
+        (lambda state: state.pop("conv1.0.weight"), r"it lacks conv1\.0\.weight$"),
+        (lambda state: state.update(extra=torch.zeros(1)), r"it has the unknown extra$"),
+        (lambda state: state.update(recipe={}), r"of training, which resnest_edu\.training\.load_checkpoint reads$"),
+        (lambda state: [state.pop(name) for name in list(state)[:5]], r"it lacks conv1\.0\.weight, .*, .* and 2 more$"),
+        (lambda state: state.update({"fc.bias": [1.0]}), r"its entry 'fc\.bias' is a list instead of a tensor$"),
+        (lambda state: state.update({"fc.bias": torch.zeros(5).long()}), r"its fc\.bias is torch\.int64 instead of"),
+        (lambda state: state["bn1.running_var"].neg_(), r"its bn1\.running_var is a variance and has negative values$"),
+        (lambda state: state["fc.bias"].fill_(torch.nan), r"its fc\.bias has values that are not finite$"),
+    ]
+
+    def load(change):
+        state = small(seed=1).state_dict()
+        change(state)
+        load_checkpoint(small(), write(state, tmp_path / "weights", "zip"))
+
+    assert_refused(load, rows)
+
+
+class Code:
+    """What a malicious pickle holds: on loading, a command is run."""
+
+    def __init__(self, call: Callable, *arguments: object) -> None:
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self) -> tuple:
+        return self.call, self.arguments
+
+
+def damaged_states(state: State) -> Iterator[tuple[str, object]]:
+    """What a file may hold instead of the state dict that it should hold."""
+    names = list(state)
+    for name in names[::3]:
+        yield f"without {name}", {key: value for key, value in state.items() if key != name}
+    for i in range(10):
+        yield f"with an extra name {i}", state | {f"layer9.{i}": torch.zeros(3)}
+    floats = [name for name in names if state[name].is_floating_point()]
+    for i, name in enumerate(floats[::4]):
+        broken = state[name].clone()
+        broken.view(-1)[i % broken.numel()] = (float("nan"), float("inf"), -float("inf"))[i % 3]
+        yield f"not finite in {name}", state | {name: broken}
+    for name in [name for name in names if name.endswith("running_var")][::2]:
+        yield f"negative variance in {name}", state | {name: -state[name]}
+    for name in floats[::5]:
+        yield f"another shape of {name}", state | {name: state[name][None]}
+        yield f"too short {name}", state | {name: state[name][:-1].clone()}
+        yield f"integers in {name}", state | {name: state[name].long()}
+        yield f"complex numbers in {name}", state | {name: state[name].to(torch.complex64)}
+        yield f"a list in {name}", state | {name: state[name].tolist()}
+    yield "a number as a name", state | {3: torch.zeros(1)}
+    other = {"another variant": create_model("resnest14", 5).state_dict(), "no network": nn.Linear(3, 3).state_dict()}
+    yield from other.items()
+    yield from {"None": None, "a list": [1, 2], "a tensor": torch.zeros(3), "a text": "weights", "empty": {}}.items()
+    yield "a wrapped list", {"state_dict": [1, 2]}
+    yield "a wrapped wrapper", {"state_dict": {"state_dict": state}}
+
+
+def damaged_bytes(good: bytes, form: str) -> Iterator[tuple[str, bytes]]:
+    draw = random.Random(0)
+    for _ in range(30):
+        length = draw.randrange(len(good))
+        yield f"{form} cut at {length}", good[:length]
+    if form != "safetensors":  # which is without checksums: only the hash tells zeros from weights
+        yield f"{form} with zeros at the end", good[: len(good) // 2] + bytes(len(good) - len(good) // 2)
+    yield f"{form} without its beginning", good[100:]
+
+
+def malicious_files(marker: Path) -> Iterator[tuple[str, bytes]]:
+    touch = f"touch {marker}"
+    for name, code in {
+        "os.system": Code(os.system, touch),
+        "eval": Code(eval, f"open({str(marker)!r}, 'w')"),
+        "exec": Code(exec, f"open({str(marker)!r}, 'w')"),
+        "open": Code(open, str(marker), "w"),
+    }.items():
+        yield f"pickle with {name}", pickle.dumps({"fc.weight": code}, protocol=2)
+        for form in (True, False):
+            buffer = io.BytesIO()
+            torch.save({"state_dict": {"fc.weight": code}}, buffer, _use_new_zipfile_serialization=form)
+            yield f"torch file with {name} ({'zip' if form else 'legacy'})", buffer.getvalue()
+
+
+def test_damaged_files_end_in_one_clear_error_and_change_nothing(tmp_path):
+    model, state = small(seed=2), small(seed=1).state_dict()
+    before, marker = copy.deepcopy(model.state_dict()), tmp_path / "code-was-run"
+    files: list[tuple[str, Path]] = []
+
+    def add(what: str, content: bytes, suffix: str) -> None:
+        path = tmp_path / f"file{len(files)}{suffix}"
+        path.write_bytes(content)
+        files.append((what, path))
+
+    for what, content in damaged_states(state):
+        files.append((what, write(content, tmp_path / f"file{len(files)}", "zip")))
+    for form in FORMS:
+        good = write(state, tmp_path / form, form)
+        for what, content in damaged_bytes(good.read_bytes(), form):
+            add(what, content, good.suffix)
+    for what, content in malicious_files(marker):
+        add(what, content, ".pth")
+    for what, content in {"empty": b"", "text": b"no weights", "page": b"<html>404</html>", "zip": b"PK\3\4"}.items():
+        add(what, content, ".pth")
+        add(f"{what}, safetensors", content, ".safetensors")
+    assert len(files) >= 200
+    for what, path in files:
+        error = None
+        try:
+            load_checkpoint(model, path)
+        except Exception as raised:
+            error = raised
+        message = r"path \(='.*'\) must be a checkpoint for this model: \S[^\n]*"
+        assert isinstance(error, ValueError) and re.fullmatch(message, str(error)), (what, error)
+        assert same(model.state_dict(), before), what
+        assert not marker.exists(), what
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_flipped_bit_never_goes_into_the_model_unnoticed(form, tmp_path):
+    """With the hash every flip is an error. Without it, zip files have checksums: an error, or nothing was lost."""
+    state, draw = small(seed=1).state_dict(), random.Random(0)
+    good = write(state, tmp_path / "good", form)
+    content, digits = good.read_bytes(), hashlib.sha256(good.read_bytes()).hexdigest()
+    model = small(seed=2)
+    before = copy.deepcopy(model.state_dict())
+    path = tmp_path / f"flipped{good.suffix}"
+    for _ in range(40):
+        flipped = bytearray(content)
+        flipped[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        with pytest.raises(ValueError, match="SHA-256"):
+            load_checkpoint(model, path, sha256=digits)
+        assert same(model.state_dict(), before)
+        if form == "zip":
+            try:
+                load_checkpoint(model, path)
+            except ValueError:
+                assert same(model.state_dict(), before)
+            else:
+                assert same(model.state_dict(), state)
+                model.load_state_dict(before)
+
+
+def test_a_backbone_takes_what_it_has_of_the_published_weights(tmp_path):
+    source = small(seed=1)
+    backbone = create_model("resnest11_small", features_only=True)
+    load_checkpoint(backbone, write(source.state_dict(), tmp_path / "weights", "zip"))
+    expected = {name: tensor for name, tensor in source.state_dict().items() if not name.startswith("fc.")}
+    assert same(backbone.state_dict(), expected)
+
+
+def test_what_is_published():
+    assert set(PUBLISHED) == set(list_models()) - {"resnest11_small", "resnest20_cifar", "resnest29_cifar"}
+    for name, published in PUBLISHED.items():
+        assert re.fullmatch(rf"(gluon_)?{name}-{published.sha256}\.pth", published.file)
+        assert re.fullmatch("[0-9a-f]{8}", published.sha256)
+        assert published.url == f"{published.release}/{published.file}"
+        assert published.release.startswith("https://github.com/") and published.licence == "Apache-2.0"
+    assert len({published.sha256 for published in PUBLISHED.values()}) == len(PUBLISHED)
+    sizes = {name: published.image_size for name, published in PUBLISHED.items() if published.image_size != 224}
+    assert sizes == {"resnest101": 256, "resnest200": 320, "resnest269": 416}
+
+
+@pytest.fixture
+def released(tmp_path, monkeypatch) -> Path:
+    """A release folder on this machine, with one file."""
+    content = write(small(1000, seed=1).state_dict(), tmp_path / "weights", "zip")
+    folder = tmp_path / "release"
+    folder.mkdir()
+    digits = hashlib.sha256(content.read_bytes()).hexdigest()[:8]
+    file = content.rename(folder / f"small-{digits}.pth")
+    monkeypatch.setitem(PUBLISHED, "resnest11_small", PublishedFile(file.name, release=folder.as_uri()))
+    return file
+
+
+def test_fetch_downloads_once_and_what_came_loads(released, tmp_path):
+    path = fetch("resnest11_small", tmp_path / "new" / "cache")
+    assert path == tmp_path / "new" / "cache" / released.name
+    released.unlink()
+    assert fetch("resnest11_small", tmp_path / "new" / "cache") == path
+    model = small(1000, seed=2)
+    load_checkpoint(model, path)
+    assert same(model.state_dict(), small(1000, seed=1).state_dict())
+
+
+def test_fetch_keeps_files_in_the_cache_of_torch(released, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    assert fetch("resnest11_small") == tmp_path / "torch" / "hub" / "checkpoints" / released.name
+
+
+def test_fetch_refuses_another_file(released, tmp_path):
+    released.write_bytes(released.read_bytes() + b"more")
+    with pytest.raises(OSError, match=r"file://.*\.pth could not be fetched: .*hash"):
+        fetch("resnest11_small", tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_fetch_says_which_address_did_not_answer(released, tmp_path):
+    released.unlink()
+    with pytest.raises(OSError, match=r"file://.*\.pth could not be fetched: "):
+        fetch("resnest11_small", tmp_path / "cache")
+
+
+def test_fetch_of_an_unknown_name():
+    with pytest.raises(ValueError, match=r"name \(='resnest18'\) must be one of resnest14, "):
+        fetch("resnest18")
+
+
+# torch.hub, from a folder
+
+
+def hub(name: str, *arguments: object, **options: object) -> nn.Module:
+    return torch.hub.load(str(Path(__file__).parents[2]), name, *arguments, source="local", **options)
+
+
+def test_the_hub_builds_every_model():
+    names = [name for name in vars(hub_module()) if not name.startswith("_") and name != "dependencies"]
+    assert names == list_models()
+    model = hub("resnest11_small", 7, output_stride=8, dropout=0.5)
+    assert model.fc.out_features == 7 and model.strides["layer3"] == 8 and model.dropout.p == 0.5
+
+
+def hub_module() -> object:
+    return torch.hub._import_module("hubconf", Path(__file__).parents[2] / "hubconf.py")
+
+
+def test_what_the_hub_depends_on_is_what_the_package_imports():
+    assert {"torch", "torchvision", "einops", "safetensors"} == set(hub_module().dependencies)
+
+
+def test_the_hub_loads_published_weights(released, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    assert same(hub("resnest11_small", pretrained=True).state_dict(), small(1000, seed=1).state_dict())
+    torch.manual_seed(0)
+    model = hub("resnest11_small", 7, pretrained=True, new_head=True)
+    assert model.fc.out_features == 7
+    assert torch.equal(model.conv1[0].weight, small(1000, seed=1).conv1[0].weight)
+    with pytest.raises(ValueError, match="new_head=True"):
+        hub("resnest11_small", 7, pretrained=True)

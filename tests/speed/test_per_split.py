@@ -1,0 +1,229 @@
+"""The fast bottleneck is the reference, executed otherwise."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import resnest_edu
+from resnest_edu import Bottleneck, rectify, to_cardinality_major
+from resnest_edu.speed import PerSplitBottleneck, accelerate, restore
+from resnest_edu.speed.per_split import _average_by_convolution
+from resnest_edu.speed.timing import Timing
+from resnest_edu.split_attention import RadixMajorSplitAttention, record_attention
+from tests.differentiate import differentiate
+from tests.pairwise import pairwise
+from tests.randomize import randomize, randomize_norms
+
+
+def close(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def assert_equal_states(one: nn.Module, other: nn.Module) -> None:
+    left, right = one.state_dict(), other.state_dict()
+    assert list(left) == list(right)
+    for name in left:
+        torch.testing.assert_close(
+            left[name], right[name], rtol=1e-9, atol=1e-9, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+NAMES = ("radix", "cardinality", "pool_first", "stride", "training")
+OPTIONS = [
+    dict(zip(NAMES, row, strict=True)) for row in pairwise((1, 2, 3), (1, 2), (False, True), (1, 2), (False, True))
+]
+OPTIONS += [{"dilation": 2, "always_pool": True, "training": training} for training in (False, True)]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_output_gradients_and_statistics_are_the_references(options):
+    training = options.pop("training")
+    reference = randomize(Bottleneck(24, 48, **options)).double().train(training)
+    fast = accelerate(copy.deepcopy(reference))
+    assert type(fast) is (PerSplitBottleneck if options.get("radix") != 1 else Bottleneck)
+    x = torch.randn(3, 24, 7, 6, dtype=torch.float64)
+    output, input_gradient, gradients = differentiate(reference, x)
+    fast_output, fast_input_gradient, fast_gradients = differentiate(fast, x)
+    close(fast_output, output)
+    close(fast_input_gradient, input_gradient)
+    assert_equal_states(fast_gradients, gradients)
+    assert_equal_states(fast, reference)  # running statistics and the number of batches too
+    with torch.no_grad():  # in evaluation the norms go into the weights
+        close(fast(x), reference(x))
+
+
+@pytest.mark.parametrize("name", ["resnest11_small", pytest.param("resnest14", marks=pytest.mark.slow)])
+def test_a_network_trains_as_the_reference_does(name):
+    torch.manual_seed(0)
+    reference = randomize_norms(resnest_edu.create_model(name, 5)).double()
+    fast = accelerate(copy.deepcopy(reference))
+    images, targets = torch.randn(8, 3, 64, 64, dtype=torch.float64), torch.arange(8) % 5
+    for model in (reference, fast):
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        for _ in range(2):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(images), targets).backward()
+            optimizer.step()
+    assert_equal_states(fast, reference)
+    reference.load_state_dict(fast.state_dict())
+    fast.load_state_dict(reference.state_dict())
+    with torch.no_grad():
+        close(fast.eval()(images), reference.eval()(images))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("training", [False, True])
+def test_lower_precision(training, dtype):
+    torch.manual_seed(0)
+    reference = randomize_norms(resnest_edu.resnest14(5)).train(training)
+    fast = accelerate(copy.deepcopy(reference))
+    x = torch.randn(4, 3, 64, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        expected, found = reference(x), fast(x)
+    assert found.dtype == expected.dtype
+    assert (found - expected).norm() < (1e-5 if dtype == torch.float32 else 0.05) * expected.norm()
+
+
+def test_weights_in_float32_for_splits_in_bfloat16(monkeypatch):
+    """As CUDA's autocast makes them, whose softmax returns float32."""
+    torch.manual_seed(0)
+    model = accelerate(randomize_norms(resnest_edu.resnest14(5)).bfloat16().eval())
+    x = torch.randn(2, 3, 64, 64, dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected = model(x)
+        attention = RadixMajorSplitAttention.attention
+        monkeypatch.setattr(RadixMajorSplitAttention, "attention", lambda self, splits: attention(self, splits).float())
+        assert torch.equal(model(x), expected)
+
+
+def test_a_whole_model_in_bfloat16():
+    torch.manual_seed(0)
+    reference = randomize_norms(resnest_edu.resnest14(5)).bfloat16().eval()
+    x = torch.randn(2, 3, 64, 64, dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected = reference(x)
+        found = accelerate(reference)(x)
+    assert found.dtype == torch.bfloat16
+    assert (found - expected).norm() < 0.05 * expected.norm()
+
+
+def replaced() -> dict[str, nn.Module]:
+    block = {"dropblock": Bottleneck(24, 48, dropblock=0.2), "plain": Bottleneck(24, 48)}
+    block["rectified"] = rectify(Bottleneck(24, 48))
+    block["synchronised"] = nn.SyncBatchNorm.convert_sync_batchnorm(Bottleneck(24, 48)).eval()
+    block["cardinality-major"] = to_cardinality_major(Bottleneck(24, 48, cardinality=2))
+    block["cumulative"] = Bottleneck(24, 48)
+    block["cumulative"].bn3.momentum = None
+    return block
+
+
+@pytest.mark.parametrize("kind", ["dropblock", "rectified", "synchronised", "cardinality-major", "cumulative"])
+def test_what_cannot_be_sliced_runs_as_the_reference(kind):
+    reference = randomize(replaced()[kind])
+    fast = accelerate(copy.deepcopy(reference))
+    x = torch.randn(3, 24, 6, 6)
+    torch.manual_seed(1)
+    expected = reference(x)
+    torch.manual_seed(1)
+    assert torch.equal(fast(x), expected)
+    assert_equal_states(fast, reference)
+
+
+def test_converting_an_accelerated_network():
+    torch.manual_seed(0)
+    fast = accelerate(randomize_norms(resnest_edu.resnest14(5)).double().eval())
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        close(to_cardinality_major(fast)(x), fast(x))
+
+
+def test_attention_is_recorded_as_before():
+    torch.manual_seed(0)
+    model = randomize_norms(resnest_edu.resnest14(5)).eval()
+    x = torch.randn(2, 3, 64, 64)
+    expected = record_attention(model, x)
+    found = record_attention(accelerate(model), x)
+    assert list(found) == list(expected) and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_restore_undoes_it():
+    model = resnest_edu.resnest14(5)
+    kinds = {name: type(part) for name, part in model.named_modules()}
+    assert accelerate(model) is model
+    assert {name: type(part) for name, part in model.named_modules()} != kinds
+    assert restore(model) is model
+    assert {name: type(part) for name, part in model.named_modules()} == kinds
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_blocks_are_chosen_by_measurement(training, monkeypatch):
+    """With a clock on which the third stage's reference is the faster form, and the others' is not."""
+    model = randomize_norms(resnest_edu.resnest14(5)).train(training)
+    before = copy.deepcopy(model.state_dict())
+    seen = []
+
+    def timings(calls, device, **options):
+        for name, call in calls.items():
+            assert type(call.args[0]).__name__ == name
+            call()
+        seen.extend((name, call.args[1].shape, call.args[0].training) for name, call in calls.items())
+        slower = "PerSplitBottleneck" if call.args[1].shape[1] == 512 else "Bottleneck"
+        return {name: Timing(float(name == slower), 0, 1, 5) for name in calls}
+
+    monkeypatch.setattr("resnest_edu.speed.per_split.interleave", timings)
+    accelerate(model, torch.randn(2, 3, 64, 64))
+    fast = [isinstance(model.get_submodule(f"layer{i}")[0], PerSplitBottleneck) for i in (1, 2, 3, 4)]
+    assert fast == [True, True, False, True]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert {shape for _, shape, _ in seen} == {(2, 64, 16, 16), (2, 256, 16, 16), (2, 512, 8, 8), (2, 1024, 4, 4)}
+    assert {mode for *_, mode in seen} == {training}
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_measuring_changes_nothing_but_the_execution(training):
+    model = randomize_norms(resnest_edu.create_model("resnest11_small", 5)).train(training)
+    before = copy.deepcopy(model.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    accelerate(model, images)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.training == training and not images.requires_grad
+
+
+@pytest.mark.slow
+def test_it_compiles_and_exports():
+    torch.compiler.reset()
+    model = accelerate(randomize_norms(resnest_edu.create_model("resnest11_small", 5)))
+    x = torch.randn(4, 3, 32, 32)
+    torch.compile(model, fullgraph=True, backend="aot_eager")(x).sum().backward()
+    model.eval()
+    program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(x[:3]), model(x[:3]), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_pool_as_a_convolution(stride):
+    pool = Bottleneck(24, 48, stride=stride, always_pool=True).pool
+    x = torch.randn(2, 5, 7, 6, dtype=torch.float64)
+    close(_average_by_convolution(pool, x), pool(x))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_on_cuda_in_half_precision():
+    torch.manual_seed(0)
+    reference = randomize_norms(resnest_edu.resnest14(5)).cuda().to(memory_format=torch.channels_last)
+    fast = accelerate(copy.deepcopy(reference))
+    x = torch.randn(8, 3, 96, 96, device="cuda").to(memory_format=torch.channels_last)
+    with torch.autocast("cuda", torch.bfloat16):
+        for mode in (True, False):
+            expected, found = reference.train(mode)(x), fast.train(mode)(x)
+            assert (found - expected).norm() < 0.05 * expected.norm()
+            found.sum().backward()
+
+
+def test_nothing_to_accelerate():
+    with pytest.raises(ValueError, match=r"model \(=Sequential\) must contain a Bottleneck"):
+        accelerate(nn.Sequential(nn.ReLU()))

@@ -1,0 +1,382 @@
+import json
+import os
+import re
+import signal
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from resnest_edu import arguments
+from resnest_edu import cli as __main__
+from resnest_edu.cli import about_data, main
+from resnest_edu.training import RECIPES, load_checkpoint, save_checkpoint
+from resnest_edu.training.loop import Run
+from resnest_edu.transfer import DetectionRecipe, SegmentationRecipe
+from tests.transfer.annotated_folders import edit_coco, write_coco, write_voc
+from tests.transfer.tiny_recipes import DETECTION, SEGMENTATION
+
+QUICK = ["--epochs", "1", "--warmup-epochs", "0", "--batch-size", "8"]
+
+
+@contextmanager
+def threads_of_this_process(number: int):
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_run_on_an_image_folder(colour_folder, tmp_path, capsys):
+    out = tmp_path / "runs" / "colours"
+    assert main(["--data", str(colour_folder), "--out", str(out), *QUICK]) == 0
+    printed = capsys.readouterr()
+    assert "22 training and 2 test images of 2 classes, 32 pixels, 1 epoch(s)" in printed.out
+    assert f"results in {out}" in printed.out
+    assert printed.err == ""  # no progress bar where there is no terminal
+    (line,) = (out / "metrics.jsonl").read_text().splitlines()
+    metrics = json.loads(line)
+    assert metrics["epoch"] == 1
+    assert f"test accuracy {100 * metrics['test_accuracy']:.2f} %" in printed.out
+    assert json.loads((out / "recipe.json").read_text())["batch_size"] == 8
+    model, recipe, classes = load_checkpoint(out / "checkpoint.pt")
+    assert (classes, recipe.epochs) == (("blue", "red"), 1)
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+
+
+def test_an_earlier_run_is_not_overwritten_unasked(colour_folder, tmp_path, capsys):
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path), *QUICK]
+    (tmp_path / "checkpoint.pt").write_text("precious")
+    assert main(arguments) == 2
+    message = "must not hold an earlier run; choose another, go on with it by --resume, or --overwrite it"
+    assert message in capsys.readouterr().err
+    assert (tmp_path / "checkpoint.pt").read_text() == "precious"
+    assert main([*arguments, "--overwrite"]) == 0
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_bad_input_is_one_clear_line(tmp_path, capsys):
+    rows = [
+        (["--recipe", "cakes"], f"recipe (='cakes') must be one of {', '.join(__main__.ALL_RECIPES)}"),
+        (["--epochs", "-1"], "epochs (=-1) must be an integer of at least 1"),
+        (["--batch-size", "1"], "batch_size (=1) must be at least 2 for batch norm to train"),
+        (["--base-rate", "nan"], "base_rate (=nan) must be a finite number greater than 0"),
+        (["--model", "resnest51"], "model (='resnest51') must be one of"),
+        (["--image-size", "0"], "image_size (=0) must be an integer of at least 1"),
+        (["--image-size", "4"], "size (=4) must be at least 8"),
+        (["--seed", "-1"], "--seed (=-1) must be at least 0 and below 2**64"),
+        (["--workers", "-1"], "--workers (=-1) must be at least 0"),
+        (["--threads", "0"], "--threads (=0) must be from 1 to 1024"),
+        (["--threads", "-1"], "--threads (=-1) must be from 1 to 1024"),
+        (["--threads", "99999999999"], "--threads (=99999999999) must be from 1 to 1024"),
+        (["--device", "toaster"], "--device (='toaster') must be a device of this machine"),
+        (["--data", "no/such/folder"], "--data: root (=no/such/folder) must exist"),
+        (["--recipe", "imagenet-resnest50"], "--data (=None) must be a folder of images for a recipe that crops"),
+        (["--save-minutes", "-1"], "--save-minutes (=-1.0) must be at least 0"),
+        (["--sync-bn", "--device", "cpu"], "--sync-bn needs CUDA, not --device (='cpu')"),
+        (["--overwrite", "--resume"], "--overwrite must not be given with --resume"),
+    ]
+    for arguments, message in rows:
+        assert main(["--out", str(tmp_path / "out"), *arguments]) == 2, arguments
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"error: {message}") and printed.count("\n") == 1
+        assert not (tmp_path / "out" / "checkpoint.pt").exists()
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert main(["--out", str(tmp_path / "file" / "out")]) == 2
+    printed = capsys.readouterr()
+    assert "must be one that can be written to: Not a directory" in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_a_broken_image_is_named_before_training(colour_folder, tmp_path, capsys):
+    (colour_folder / "red" / "3.png").write_bytes(b"\x89PNG not really")
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path / "out"), *QUICK]
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert "3.png" in printed.err
+    assert "--skip-broken leaves such files out" in printed.err
+    assert printed.err.count("\n") == 1
+    assert main([*arguments, "--skip-broken"]) == 0
+    assert re.search(
+        r"^warning: skipped 1 broken image\(s\), the first .*3.png$", capsys.readouterr().err, re.MULTILINE
+    )
+
+
+def test_a_recipe_explains_itself(capsys):
+    assert main(["--recipe", "imagenet-resnest50", "--batch-size", "256", "--explain"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("ResNeSt-50 on ImageNet at 224 pixels: a rate of 3.2 at a batch of 8192.")
+    assert '"batch_size": 256' in printed
+    assert main(["--recipe", "shapes"]) == 2
+    assert "--out (=None) must be a folder for the results" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_by_the_same_command(colour_folder, tmp_path, capsys, monkeypatch):
+    arguments = ["--data", str(colour_folder), "--resume", "--epochs", "3", "--warmup-epochs", "0", "--batch-size", "8"]
+    assert main([*arguments, "--out", str(tmp_path / "undisturbed")]) == 0
+    step = Run.take_step
+
+    def press_ctrl_c(self, *rest):
+        if self.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        step(self, *rest)
+
+    monkeypatch.setattr(Run, "take_step", press_ctrl_c)
+    out = tmp_path / "disturbed"
+    assert main([*arguments, "--out", str(out)]) == 130
+    assert "interrupted after step 5 of 9; the last good one is checkpoint.pt at step 5" in capsys.readouterr().err
+    monkeypatch.setattr(Run, "take_step", step)
+    assert main([*arguments, "--out", str(out), "--base-rate", "1"]) == 2
+    assert "base_rate (=1.0) must be 3.0, as in the run that" in capsys.readouterr().err
+    arguments = ["--data", str(colour_folder), "--resume"]  # the rest is known from the run
+    assert json.loads((out / "recipe.json").read_text())["base_rate"] == 3.0
+    assert main([*arguments, "--out", str(out)]) == 0
+    assert f"going on from checkpoint.pt at step 5 in {out}, after 1 epoch(s)" in capsys.readouterr().out
+    models = [load_checkpoint(folder / "checkpoint.pt")[0] for folder in (tmp_path / "undisturbed", out)]
+    for one, two in zip(*(model.state_dict().values() for model in models), strict=True):
+        assert one.equal(two)
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_small_images_are_trained_by_one_thread_unless_asked(colour_folder, tmp_path, capsys, monkeypatch):
+    trained = []
+
+    def look(*arguments, **more):
+        trained.append(torch.get_num_threads())
+        raise KeyboardInterrupt
+
+    def threads(*arguments: str, out: str = "out") -> int:
+        assert main(["--data", str(colour_folder), "--out", str(tmp_path / out), "--device", "cpu", *arguments]) == 130
+        assert torch.get_num_threads() == before  # of whoever calls
+        assert f"on cpu in {trained[-1]} thread(s): 22 training" in capsys.readouterr().out
+        return trained[-1]
+
+    monkeypatch.setattr(__main__, "train", look)
+    before = 3
+    with threads_of_this_process(before):
+        assert threads() == 1
+        assert threads("--image-size", "65", out="large") == before
+        assert threads("--threads", "2", out="asked") == 2
+        assert json.loads((tmp_path / "asked" / "run.json").read_text()) == {"threads": 2}
+        assert threads("--resume", out="asked") == 2  # as before: the last digits depend on it
+        assert threads("--resume") == 1
+        assert threads("--overwrite", out="asked") == 1
+
+
+def test_a_run_goes_on_with_its_threads_unless_others_are_given(colour_folder, tmp_path, capsys):
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path), "--device", "cpu", "--resume", *QUICK]
+    note = tmp_path / "run.json"
+    assert main([*arguments, "--threads", "2"]) == 0
+    assert main([*arguments, "--threads", "3", "--base-rate", "7"]) == 2  # refused: another run
+    assert json.loads(note.read_text()) == {"threads": 2}
+    assert main([*arguments, "--threads", "3"]) == 0
+    assert json.loads(note.read_text()) == {"threads": 3}
+    for damaged in ("{", "[]", "{}", '{"threads": 1.5}', '{"threads": 0}'):
+        note.write_text(damaged)
+        capsys.readouterr()
+        assert main(arguments) == 2
+        message = f"error: {note} must say how many threads the run has: remove it, or give --threads\n"
+        assert capsys.readouterr().err == message
+    note.unlink()  # as in a run that is older than the file
+    assert main(arguments) == 0
+    assert json.loads(note.read_text()) == {"threads": 1}
+
+
+def test_a_run_is_not_resumed_on_other_images(colour_folder, tmp_path, capsys):
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path / "out"), "--resume", *QUICK]
+    assert main(arguments) == 0
+    assert f"nothing to go on from in {tmp_path / 'out'}: beginning" in capsys.readouterr().out
+    (colour_folder / "red" / "3.png").write_bytes((colour_folder / "blue" / "3.png").read_bytes())
+    assert main(arguments) == 2
+    message = (
+        "--data must hold the images that the run in .* began with, 22 for training and 2 for the test; .* contents"
+    )
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_results_do_not_go_among_the_images(colour_folder, capsys):
+    assert main(["--data", str(colour_folder), "--out", str(colour_folder / "red" / "out")]) == 2
+    assert "must not lie inside --data" in capsys.readouterr().err
+    assert not (colour_folder / "red" / "out").exists()
+
+
+def test_a_damaged_checkpoint_is_a_warning_of_one_line(colour_folder, tmp_path, capsys):
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path / "out"), "--resume", "--epochs", "2"]
+    arguments += ["--warmup-epochs", "0", "--batch-size", "8"]
+    assert main(arguments) == 0
+    (tmp_path / "out" / "checkpoint.pt").write_bytes(b"rubbish")
+    capsys.readouterr()
+    assert main(arguments) == 0
+    printed = capsys.readouterr().err
+    assert printed.startswith("warning: checkpoint.pt cannot be read (it is damaged")
+    assert printed.count("\n") == 1
+
+
+# Detection and segmentation.
+
+KINDS = {"detect-shapes": DetectionRecipe, "segment-shapes": SegmentationRecipe}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The recipes' own names, and much smaller numbers."""
+    tiny_ones = {"detect-shapes": DETECTION, "segment-shapes": SEGMENTATION}
+    monkeypatch.setattr(__main__, "ALL_RECIPES", __main__.ALL_RECIPES | tiny_ones)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A checkpoint of training whose first layer can be told."""
+    recipe, path = replace(RECIPES["shapes"], model="resnest11_small"), tmp_path_factory.mktemp("classifier") / "a.pt"
+    model = recipe.build(3)
+    torch.nn.init.constant_(model.conv1[0].weight, 0.125)
+    save_checkpoint(path, model, recipe, ("a", "b", "c"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory):
+    root = tmp_path_factory.mktemp("annotated")
+    return {"COCO": write_coco(root / "coco"), "VOC": write_voc(root / "voc")}
+
+
+def epochs(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "title", "score"),
+    [("detect-shapes", "box mAP", "box_map"), ("segment-shapes", "mean IoU", "mean_iou")],
+)
+def test_a_run_on_scenes(recipe, title, score, tiny, classifier, tmp_path, capsys, monkeypatch):
+    started, begin = [], Run.__init__
+
+    def look(self, model, *rest):
+        started.append(next(model.parameters()).detach().clone())
+        begin(self, model, *rest)
+
+    monkeypatch.setattr(Run, "__init__", look)
+    arguments = ["--out", str(tmp_path), "--device", "cpu", "--workers", "0"]
+    given = ["--recipe", recipe, "--epochs", "1", "--weights", str(classifier)]
+    assert main([*arguments, *given]) == 0
+    printed = capsys.readouterr()
+    classes = 8 if recipe == "detect-shapes" else 9
+    assert f"16 training and 6 test images of {classes} classes, 64 pixels, 1 epoch(s)" in printed.out
+    [line] = epochs(tmp_path)
+    assert f"{title} {100 * line[score]:.2f} %" in printed.out
+    assert printed.err == ""
+    assert (started[0] == 0.125).all()  # the weights of the classifier
+    loaded = load_checkpoint(tmp_path / "checkpoint.pt", KINDS[recipe])[1]
+    assert (loaded.epochs, loaded.batch_size) == (1, 8)
+    assert json.loads((tmp_path / "recipe.json").read_text())["epochs"] == 1
+    # Without --recipe the kind of recipe is known from the run, and so is all of it.
+    assert main([*arguments, "--resume"]) == 0
+    assert "going on from checkpoint.pt at step 2" in capsys.readouterr().out
+    assert epochs(tmp_path) == [line]
+    for other, message in (
+        (["--seed", "1"], "must hold the images that the run in .* began with, 16 for training and 6 for the test"),
+        (["--epochs", "2"], r"epochs \(=2\) must be 1, as in the run that"),
+    ):
+        assert main([*arguments, "--resume", *other]) == 2
+        assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_classifier_begins_with_the_weights_of_another(classifier, tmp_path, capsys, monkeypatch):
+    started = {}
+
+    def look(model, *rest, **more):
+        started.update(model.state_dict())
+        raise ValueError("seen enough")
+
+    monkeypatch.setattr(__main__, "train", look)
+    arguments = ["--out", str(tmp_path), "--device", "cpu", "--workers", "0"]
+    assert main([*arguments, "--recipe", "shapes", "--weights", str(classifier)]) == 2
+    assert capsys.readouterr().err == "error: seen enough\n"
+    assert (started["conv1.0.weight"] == 0.125).all() and started["fc.weight"].shape[0] == 8
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [("detect-shapes", "COCO"), ("detect-shapes", "VOC"), ("segment-shapes", "COCO"), ("segment-shapes", "VOC")],
+)
+def test_a_run_on_an_annotated_folder(recipe, name, tiny, annotated, tmp_path, capsys):
+    arguments = ["--recipe", recipe, "--data", str(annotated[name]), "--out", str(tmp_path), "--device", "cpu"]
+    assert main([*arguments, "--epochs", "1", "--batch-size", "4", "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "4 training and 3 test images" in printed and "64 pixels" in printed
+    assert len(epochs(tmp_path)) == 1
+
+
+def test_a_run_is_not_resumed_on_other_annotations(tiny, tmp_path, capsys):
+    root = write_coco(tmp_path / "coco")
+    arguments = ["--recipe", "detect-shapes", "--data", str(root), "--out", str(tmp_path / "out"), "--resume"]
+    arguments += ["--epochs", "1", "--batch-size", "4", "--device", "cpu", "--workers", "0"]
+    assert main(arguments) == 0
+    edit_coco(root, lambda content: content["annotations"][0]["bbox"].__setitem__(0, 1))
+    assert main(arguments) == 2
+    assert "4 for training and 3 for the test; they are 4 and 3 now, or have other names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--recipe", "detect-shapes", "--compile"], "--compile must not be given for detection"),
+        (["--recipe", "segment-shapes", "--compile"], "--compile must not be given for segmentation"),
+        (["--recipe", "detect-shapes", "--skip-broken"], "--skip-broken must not be given for detection"),
+        (["--recipe", "shapes", "--weights", "some.pt"], "weights (='some.pt') must be a file"),
+        (["--recipe", "detect-shapes", "--weights", "no/such.pt"], "weights (='no/such.pt') must be a file"),
+        (
+            ["--recipe", "segment-shapes", "--model", "resnest14", "--weights", "CLASSIFIER"],
+            "must be those of resnest14; they are of resnest11_small",
+        ),
+        (["--recipe", "detect-shapes", "--data", "EMPTY"], "must contain annotations/instances_train*.json (COCO) or"),
+        (["--recipe", "segment-shapes", "--data", "EMPTY"], "must contain annotations/instances_train*.json (COCO) or"),
+        (["--recipe", "segment-shapes", "--data", "no/such/folder"], "--data: root (=no/such/folder) must be a folder"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    arguments, message, tiny, classifier, tmp_path, capsys
+):
+    (tmp_path / "empty").mkdir()
+    places = {"CLASSIFIER": str(classifier), "EMPTY": str(tmp_path / "empty")}
+    out = tmp_path / "out"
+    assert main([*(places.get(one, one) for one in arguments), "--out", str(out), "--device", "cpu"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+    assert message in printed.err
+    assert not list(out.iterdir())
+
+
+def test_weights_that_do_not_fit_leave_what_was_to_be_overwritten(tiny, tmp_path, capsys):
+    (tmp_path / "checkpoint.pt").write_text("precious")
+    arguments = ["--recipe", "detect-shapes", "--out", str(tmp_path), "--overwrite", "--device", "cpu"]
+    assert main([*arguments, "--weights", str(tmp_path / "checkpoint.pt")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert (tmp_path / "checkpoint.pt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("recipe", KINDS)
+def test_a_missing_library_is_an_error_before_training(recipe, tiny, tmp_path, capsys, monkeypatch):
+    def missing(module):
+        raise ImportError(f"No module named {module!r}")
+
+    monkeypatch.setattr(arguments.importlib, "import_module", missing)
+    assert main(["--recipe", recipe, "--out", str(tmp_path), "--device", "cpu"]) == 2
+    assert capsys.readouterr().err == "error: this needs torchmetrics: pip install 'resnest-edu[transfer]'\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_skipping_broken_images_is_advised_only_where_it_is_possible():
+    for hint in ("", "; leave it out"):
+        with pytest.raises(ValueError, match=rf"^--data: cannot read image a{hint}$"), about_data(when_broken=hint):
+            raise ValueError("cannot read image a")
+    with pytest.raises(ValueError, match=r"^--data: no images$"), about_data(when_broken="; leave it out"):
+        raise ValueError("no images")

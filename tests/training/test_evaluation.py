@@ -1,0 +1,32 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.data import TensorDataset
+
+from resnest_edu.training import evaluate, predict
+from resnest_edu.training.augmentation import normalize
+from tests.training.small_runs import images, small_model
+
+
+def test_measuring_leaves_the_mode_and_the_statistics_alone():
+    model, data = small_model().train(), images(9, 0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    evaluate(model, data)
+    probabilities = predict(model, data.images, batch_size=4)
+    assert model.training
+    assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
+    assert probabilities.shape == (9, 2)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(9))
+    with pytest.raises(ValueError, match=r"batch_size \(=0\) must be an integer of at least 1"):
+        predict(model, data.images, batch_size=0)
+
+
+def test_loss_and_accuracy_are_those_of_all_images():
+    model, data = small_model().eval(), images(9, 0)
+    with torch.no_grad():
+        logits = model(normalize(data.images))
+    loss = F.cross_entropy(logits, data.labels).item()
+    accuracy = (logits.argmax(1) == data.labels).float().mean().item()
+    for source in (data, TensorDataset(data.images, data.labels)):
+        assert evaluate(model, source, batch_size=4) == (pytest.approx(loss, rel=1e-4), pytest.approx(accuracy))
+    torch.testing.assert_close(predict(model, data.images, batch_size=2), logits.softmax(1), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,256 @@
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from resnest_edu.training import Checkpoints, load_checkpoint, predict, save_checkpoint, train
+from resnest_edu.training.run_state import write_atomically
+from tests.training.small_runs import CLASSES, RECIPE, clean_process, images, run, small_model, values
+
+NAMED = replace(RECIPE, model="resnest11_small", image_size=32)
+
+
+def test_comes_back_as_it_was(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    model = NAMED.build(2)
+    save_checkpoint(path, model, NAMED, CLASSES)
+    loaded, recipe, classes = load_checkpoint(path)
+    assert (vars(recipe), classes) == (vars(NAMED), CLASSES)
+    assert not loaded.training
+    assert values(loaded).equal(values(model))
+    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    torch.testing.assert_close(predict(loaded, pixels), predict(model, pixels))
+    assert list(tmp_path.iterdir()) == [path]  # nothing temporary is left
+    assert torch.load(path, weights_only=True)["classes"] == ["a", "b"]  # a plain file of PyTorch, too
+
+
+def test_the_average_is_what_is_loaded(tmp_path):
+    model, average = NAMED.build(2), NAMED.build(2)
+    save_checkpoint(tmp_path / "one.pt", model, NAMED, CLASSES, average=average.state_dict())
+    assert values(load_checkpoint(tmp_path / "one.pt")[0]).equal(values(average))
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(tmp_path / "missing.pt")
+    model = NAMED.build(2)
+    whole = tmp_path / "whole.pt"
+    save_checkpoint(whole, model, NAMED, CLASSES)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    (tmp_path / "cut.pt").write_bytes(whole.read_bytes()[:-1000])
+    flipped = bytearray(whole.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    (tmp_path / "flipped.pt").write_bytes(flipped)
+    for name in ("weights.pt", "text.pt", "cut.pt", "flipped.pt"):
+        with pytest.raises(
+            ValueError, match=r"path \(=.*must be a checkpoint written by .*damaged, or .*resnest_edu\.load_ch"
+        ):
+            load_checkpoint(tmp_path / name)
+
+
+def test_a_file_cannot_run_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'pwned'}",)
+
+    save_checkpoint(tmp_path / "evil.pt", NAMED.build(2), NAMED, CLASSES, evil=Evil())
+    with pytest.raises(ValueError, match="must be a checkpoint"):
+        load_checkpoint(tmp_path / "evil.pt")
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> torch.Tensor:
+    return run(None)
+
+
+@pytest.fixture(scope="module")
+def seconds(tmp_path_factory) -> float:
+    """How long a whole run takes, once the server that starts the processes is up."""
+    for folder in ("first", "second"):
+        started = time.monotonic()
+        process = clean_process(tmp_path_factory.mktemp(folder))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("group", [0, *(pytest.param(group, marks=pytest.mark.slow) for group in range(1, 5))])
+def test_fifty_runs_killed_at_random_moments_end_with_the_same_bits(group, tmp_path, seconds, undisturbed):
+    """Ten here, in each of five groups. A run that was over before its moment came does not count."""
+    generator = random.Random(group)
+    killed = midway = attempts = 0
+    while killed < 10:
+        attempts += 1
+        assert attempts < 50
+        folder = tmp_path / str(attempts)
+        process = clean_process(folder)
+        process.start()
+        process.join(timeout=generator.uniform(0, seconds))
+        process.kill()
+        process.join()
+        killed += process.exitcode == -9
+        midway += process.exitcode == -9 and (folder / "checkpoint.pt").exists()
+        assert run(folder).equal(undisturbed)
+    assert midway > 0
+
+
+def test_each_run_depends_on_its_seed(undisturbed):
+    assert not run(None, seed=1).equal(undisturbed)
+
+
+def test_what_a_run_leaves(tmp_path, undisturbed):
+    assert run(tmp_path).equal(undisturbed)
+    names = {"checkpoint.pt", "previous.pt", "best.pt", "metrics.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert best["test_accuracy"] == max(line["test_accuracy"] for line in lines)
+    assert lines[best["epoch"] - 1]["test_accuracy"] == best["test_accuracy"]
+    last, before = (torch.load(tmp_path / name, weights_only=True)["step"] for name in ("checkpoint.pt", "previous.pt"))
+    assert (last, before) == (24, 23)
+    assert run(tmp_path).equal(undisturbed)  # a finished run is left as it is
+
+
+def test_a_run_that_is_not_due_is_saved_at_the_epochs_end(tmp_path):
+    run(tmp_path, minutes=60.0)
+    assert torch.load(tmp_path / "previous.pt", weights_only=True)["step"] == 18
+
+
+def interrupted(folder: Path) -> None:
+    """A run that stopped in its third epoch."""
+
+    class Stop(Exception):
+        pass
+
+    class Stopping(Checkpoints):
+        def save(self, model, state):
+            super().save(model, state)
+            if state["step"] == 14:
+                raise Stop
+
+    torch.set_num_threads(1)  # as in run(): another number of threads may round otherwise
+    with pytest.raises(Stop):
+        train(
+            small_model(),
+            images(44, 0),
+            images(16, 1),
+            RECIPE,
+            progress=False,
+            checkpoints=Stopping(folder, RECIPE, CLASSES, minutes=0),
+        )
+
+
+def test_the_metrics_of_an_interrupted_epoch_are_those_of_the_whole(tmp_path):
+    interrupted(tmp_path / "stormy")
+    lines = []
+    for name in ("stormy", "calm"):
+        run(tmp_path / name)
+        found = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        lines.append([{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in found])
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "missing"])
+def test_a_damaged_last_checkpoint_is_passed_over_aloud(damage, tmp_path, undisturbed):
+    interrupted(tmp_path)
+    last = tmp_path / "checkpoint.pt"
+    data = bytearray(last.read_bytes())
+    if damage == "cut":
+        last.write_bytes(data[:-5000])
+    elif damage == "flip":
+        data[len(data) // 3] ^= 4
+        last.write_bytes(data)
+    elif damage == "empty":
+        last.write_bytes(b"")
+    else:
+        last.unlink()
+    if damage == "missing":  # nothing is damaged: the machine stopped between two renames
+        assert run(tmp_path).equal(undisturbed)
+    else:
+        with pytest.warns(UserWarning, match=r"checkpoint.pt cannot be read \(.*damaged.*previous.pt at step 13"):
+            assert run(tmp_path).equal(undisturbed)
+
+
+def test_two_damaged_checkpoints_are_an_error(tmp_path):
+    interrupted(tmp_path)
+    for name in ("checkpoint.pt", "previous.pt"):
+        (tmp_path / name).write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match=r"must hold a whole checkpoint: checkpoint.pt .*; previous.pt cannot be read"):
+        run(tmp_path)
+
+
+def test_another_run_in_the_folder_is_an_error(tmp_path):
+    interrupted(tmp_path)
+    for arguments, message in (
+        ((replace(RECIPE, base_rate=0.1), CLASSES, 0), r"base_rate \(=0.1\) must be 0.5, as in the run that"),
+        ((RECIPE, ("a", "c"), 0), r"classes \(=\['a', 'c'\]\) must be \['a', 'b'\]"),
+        ((RECIPE, CLASSES, 7), r"seed \(=7\) must be 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Checkpoints(tmp_path, *arguments).restore()
+    save_checkpoint(tmp_path / "checkpoint.pt", small_model(), RECIPE, CLASSES)
+    with pytest.raises(ValueError, match="must be the checkpoint of a run; it holds weights alone"):
+        Checkpoints(tmp_path, RECIPE, CLASSES).restore()
+    assert Checkpoints(tmp_path / "new", RECIPE, CLASSES).restore() is None
+
+
+@pytest.mark.parametrize("kind", ["file in the way", "not allowed"])
+def test_an_unwritable_folder_is_an_error_before_any_work(kind, tmp_path):
+    if kind == "file in the way":
+        (tmp_path / "file").write_text("")
+        folder = tmp_path / "file" / "run"
+    else:
+        folder = Path("/proc/run")  # not even the superuser may write here
+    with pytest.raises(ValueError, match=r"folder \(=.*must be one that can be written to: "):
+        Checkpoints(folder, RECIPE, CLASSES)
+
+
+def test_a_full_disk_names_the_last_good_checkpoint_and_leaves_it_whole(tmp_path, undisturbed):
+    """From step 10 on, no file of the process may have more than 2000 bytes."""
+    code = f"""
+import resource, sys
+from pathlib import Path
+from resnest_edu.training import Checkpoints
+from tests.training.small_runs import run
+save, Checkpoints.save = Checkpoints.save, lambda self, model, state: (
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)) if state["step"] == 10 else None, save(self, model, state)
+)
+try:
+    run(Path({str(tmp_path)!r}))
+except OSError as error:
+    sys.exit(f"error: {{error}}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    message = "error: the checkpoint at step 10 could not be written to"
+    assert done.stderr.startswith(message)
+    assert "(File too large); the last good one is checkpoint.pt at step 9" in done.stderr
+    assert not list(tmp_path.glob("*.tmp"))
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 9
+    assert run(tmp_path).equal(undisturbed)  # once there is room again
+
+
+def test_a_file_that_cannot_be_written_leaves_the_earlier_one(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*file"):
+            write_atomically(path, bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]

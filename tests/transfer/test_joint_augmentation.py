@@ -1,0 +1,161 @@
+import pickle
+from itertools import islice
+
+import pytest
+import torch
+
+from resnest_edu.training.augmentation import MEAN
+from resnest_edu.transfer import (
+    DetectionScenes,
+    SegmentationScenes,
+    check_map,
+    check_target,
+    detection_transform,
+    segmentation_transform,
+)
+
+CLASSES = len(DetectionScenes.classes)
+
+
+def empty() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    image, target = DetectionScenes(1)[0]
+    return image, {name: field[:0] for name, field in target.items()}
+
+
+def test_an_image_is_mirrored_with_its_boxes_and_masks_half_of_the_time() -> None:
+    transform, mirrored = detection_transform(True), []
+    for seed, (image, target) in enumerate(islice(DetectionScenes(40), 40)):
+        torch.manual_seed(seed)
+        found, moved = transform(image, target)
+        check_target(moved, (96, 96), CLASSES, "scene")
+        assert type(found) is torch.Tensor and all(type(field) is torch.Tensor for field in moved.values())
+        mirrored.append(not torch.equal(found, image))
+        if mirrored[-1]:
+            assert torch.equal(found, image.flip(-1)) and torch.equal(moved["masks"], target["masks"].flip(-1))
+            x1, y1, x2, y2 = target["boxes"].unbind(1)
+            assert torch.equal(moved["boxes"], torch.stack([96 - x2, y1, 96 - x1, y2], 1))
+        else:
+            assert all(torch.equal(moved[name], target[name]) for name in target)
+        assert torch.equal(moved["labels"], target["labels"]) and torch.equal(moved["crowd"], target["crowd"])
+    assert 10 < sum(mirrored) < 30
+
+
+@pytest.mark.parametrize("transform", [detection_transform(False), detection_transform(True, flip=False)])
+def test_without_chance_an_item_stays_as_it_is(transform) -> None:
+    for image, target in islice(DetectionScenes(8), 8):
+        same, unmoved = transform(image, target)
+        assert torch.equal(same, image) and all(torch.equal(unmoved[name], target[name]) for name in target)
+
+
+def test_boxes_and_masks_are_resized_with_the_image() -> None:
+    image, target = DetectionScenes(1)[0]
+    image, target = image[:, :, :], {**target}
+    wide = torch.cat([image, image], 2)  # 96 x 192
+    target["masks"] = torch.cat([target["masks"], torch.zeros_like(target["masks"])], 2)
+    found, moved = detection_transform(False, size=48)(wide, target)
+    assert found.shape == (3, 48, 96) and found.dtype == torch.uint8
+    torch.testing.assert_close(moved["boxes"], target["boxes"] / 2)
+    assert moved["masks"].shape[1:] == (48, 96) and moved["masks"].unique().tolist() == [0, 1]
+    check_target(moved, (48, 96), CLASSES, "scene")
+
+
+@pytest.mark.parametrize("size", [None, 50])
+def test_an_image_without_objects_and_one_without_masks_pass(size: int | None) -> None:
+    transform, side = detection_transform(True, size=size), size or 96
+    for seed in range(4):
+        torch.manual_seed(seed)
+        image, target = transform(*empty())
+        check_target(target, (side, side), CLASSES, "empty")
+        assert target["boxes"].shape == (0, 4)
+        image, target = DetectionScenes(1)[0]
+        del target["masks"]
+        _, target = transform(image, target)
+        check_target(target, (side, side), CLASSES, "boxes alone")
+
+
+def test_a_map_moves_with_its_image() -> None:
+    # Pictures that show their own map, so that one can be told from the other.
+    transform = segmentation_transform(True, size=64, scale=(1.0, 1.0))
+    differs = 0
+    for seed, (_, classes) in enumerate(islice(SegmentationScenes(20), 20)):
+        classes = classes.repeat_interleave(2, 0).repeat_interleave(2, 1)[:, :160]
+        torch.manual_seed(seed)
+        image, found = transform((classes * 20).to(torch.uint8).expand(3, -1, -1), classes)
+        check_map(found, (64, 64), CLASSES + 1, "scene")
+        assert image.shape == (3, 64, 64) and image.dtype == torch.uint8
+        assert type(image) is torch.Tensor and type(found) is torch.Tensor
+        inside = found[1:-1, 1:-1]
+        shown = (image[0, 1:-1, 1:-1].double() / 20).round()
+        # Where classes meet, the image is blurred and the map is not.
+        assert (shown == inside).double().mean() > 0.8
+        differs += int((inside > 0).any())
+    assert differs > 10
+
+
+def test_what_is_added_around_a_small_image_is_mean_and_ignored() -> None:
+    transform, shares = segmentation_transform(True, size=60, scale=(0.5, 2.0)), []
+    for seed, (_, classes) in enumerate(islice(SegmentationScenes(30), 30)):
+        torch.manual_seed(seed)
+        image, found = transform(torch.zeros(3, 96, 96, dtype=torch.uint8), classes)
+        assert found.shape == (60, 60) and image.shape == (3, 60, 60)
+        added = found == 255
+        shares.append(float(added.double().mean()))
+        assert (image[:, ~added] == 0).all()
+        assert (image[:, added] == torch.tensor([round(255 * mean) for mean in MEAN])[:, None]).all()
+    # The smallest image is a square of half the side, three quarters around it added; the larger ones need nothing.
+    assert 0.6 < max(shares) <= 0.76 and min(shares) == 0 and 0.1 < sum(share > 0 for share in shares) / 30 < 0.6
+
+
+def test_the_least_and_the_greatest_scale_are_both_drawn() -> None:
+    transform = segmentation_transform(True, size=4, flip=False, scale=(0.5, 1.0))
+    image, classes = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(8, 8, dtype=torch.int64)
+    torch.manual_seed(0)
+    inside = {int((transform(image, classes)[1] == 0).sum()) for _ in range(60)}
+    assert inside == {4, 9, 16}
+
+
+def test_segmentation_is_mirrored_only_if_asked() -> None:
+    image = torch.arange(64, dtype=torch.uint8).expand(3, 64, 64)
+    classes = torch.zeros(64, 64, dtype=torch.int64)
+    found = {flip: set() for flip in (True, False)}
+    for flip in found:
+        transform = segmentation_transform(True, size=64, flip=flip, scale=(1, 1))
+        for seed in range(20):
+            torch.manual_seed(seed)
+            found[flip].add(int(transform(image, classes)[0][0, 0, 0]))
+    assert found == {True: {0, 63}, False: {0}}
+
+
+def test_test_items_are_resized_or_left() -> None:
+    image, classes = SegmentationScenes(1)[0]
+    image, classes = image[:, :72], classes[:72]
+    same, unmoved = segmentation_transform(False)(image, classes)
+    assert torch.equal(same, image) and torch.equal(unmoved, classes)
+    small, moved = segmentation_transform(False, size=36)(image, classes)
+    assert small.shape == (3, 36, 48) and moved.shape == (36, 48) and moved.dtype == torch.int64
+    assert set(moved.unique().tolist()) <= set(classes.unique().tolist())
+
+
+def test_chance_comes_from_the_global_generator_and_transforms_travel_to_workers() -> None:
+    image, classes = SegmentationScenes(1)[0]
+    transform = segmentation_transform(True, size=64)
+    copy = pickle.loads(pickle.dumps(transform))
+    torch.manual_seed(5)
+    first = transform(image, classes)
+    other = transform(image, classes)
+    torch.manual_seed(5)
+    again = copy(image, classes)
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"size \(=None\) must be given for training"):
+        segmentation_transform(True)
+    for make in (detection_transform, segmentation_transform):
+        with pytest.raises(ValueError, match=r"size \(=0\)"):
+            make(True, size=0)
+    with pytest.raises(ValueError, match=r"scale\[0\] \(=0\)"):
+        segmentation_transform(True, size=8, scale=(0, 1))
+    with pytest.raises(ValueError, match=r"scale\[1\] \(=0\.4\)"):
+        segmentation_transform(True, size=8, scale=(0.5, 0.4))
