@@ -1,6 +1,9 @@
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -9,3 +12,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped)
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"{count} skipped: {reason}")
+
+
+@pytest.fixture
+def colour_folder(tmp_path: Path) -> Path:
+    """Two classes of plain colours, twelve images each."""
+    generator = np.random.default_rng(0)
+    for label, colour in (("blue", (30, 60, 200)), ("red", (200, 40, 30))):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for i in range(12):
+            pixels = generator.integers(-20, 20, (20, 24, 3)) + np.array(colour)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / label / f"{i}.png")
+    return tmp_path / "images"

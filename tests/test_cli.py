@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnest_edu import arguments
-from resnest_edu import cli as __main__
+from resnest_edu import cli
 from resnest_edu.cli import about_data, main
 from resnest_edu.training import RECIPES, load_checkpoint, save_checkpoint
 from resnest_edu.training.loop import Run
@@ -61,7 +60,7 @@ def test_an_earlier_run_is_not_overwritten_unasked(colour_folder, tmp_path, caps
 
 def test_bad_input_is_one_clear_line(tmp_path, capsys):
     rows = [
-        (["--recipe", "cakes"], f"recipe (='cakes') must be one of {', '.join(__main__.ALL_RECIPES)}"),
+        (["--recipe", "cakes"], f"recipe (='cakes') must be one of {', '.join(cli.ALL_RECIPES)}"),
         (["--epochs", "-1"], "epochs (=-1) must be an integer of at least 1"),
         (["--batch-size", "1"], "batch_size (=1) must be at least 2 for batch norm to train"),
         (["--base-rate", "nan"], "base_rate (=nan) must be a finite number greater than 0"),
@@ -158,7 +157,7 @@ def test_small_images_are_trained_by_one_thread_unless_asked(colour_folder, tmp_
         assert f"on cpu in {trained[-1]} thread(s): 22 training" in capsys.readouterr().out
         return trained[-1]
 
-    monkeypatch.setattr(__main__, "train", look)
+    monkeypatch.setattr(cli, "train", look)
     before = 3
     with threads_of_this_process(before):
         assert threads() == 1
@@ -228,7 +227,7 @@ KINDS = {"detect-shapes": DetectionRecipe, "segment-shapes": SegmentationRecipe}
 def tiny(monkeypatch):
     """The recipes' own names, and much smaller numbers."""
     tiny_ones = {"detect-shapes": DETECTION, "segment-shapes": SEGMENTATION}
-    monkeypatch.setattr(__main__, "ALL_RECIPES", __main__.ALL_RECIPES | tiny_ones)
+    monkeypatch.setattr(cli, "ALL_RECIPES", cli.ALL_RECIPES | tiny_ones)
     torch.set_num_threads(1)
 
 
@@ -296,7 +295,7 @@ def test_a_classifier_begins_with_the_weights_of_another(classifier, tmp_path, c
         started.update(model.state_dict())
         raise ValueError("seen enough")
 
-    monkeypatch.setattr(__main__, "train", look)
+    monkeypatch.setattr(cli, "train", look)
     arguments = ["--out", str(tmp_path), "--device", "cpu", "--workers", "0"]
     assert main([*arguments, "--recipe", "shapes", "--weights", str(classifier)]) == 2
     assert capsys.readouterr().err == "error: seen enough\n"
@@ -368,7 +367,7 @@ def test_a_missing_library_is_an_error_before_training(recipe, tiny, tmp_path, c
     def missing(module):
         raise ImportError(f"No module named {module!r}")
 
-    monkeypatch.setattr(arguments.importlib, "import_module", missing)
+    monkeypatch.setattr("importlib.import_module", missing)
     assert main(["--recipe", recipe, "--out", str(tmp_path), "--device", "cpu"]) == 2
     assert capsys.readouterr().err == "error: this needs torchmetrics: pip install 'resnest-edu[transfer]'\n"
     assert not list(tmp_path.iterdir())

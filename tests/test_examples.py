@@ -18,23 +18,30 @@ ROOT = Path(__file__).resolve().parent.parent
 INDEX = ROOT / "book" / "appendix" / "api.md"
 PAGES = sorted((ROOT / "book" / "appendix" / "api").glob("*.md"))
 # Each offers what its ``__all__`` names ...
-PACKAGES = ["resnest_edu"] + [f"resnest_edu.{part}" for part in ("data", "training", "transfer", "speed", "figures")]
+PACKAGES = [f"resnest_edu{part}" for part in ("", ".blocks", ".split_attention", ".network", ".data", ".training")]
+PACKAGES += [f"resnest_edu.{part}" for part in ("transfer", "speed", "book.figures")]
 # ... and each of these all its functions and classes but those that begin with an underscore.
 MODULES = [
-    "squeeze_excitation",
-    "resnext",
-    "selective_kernel",
-    "split_attention",
-    "regularization",
-    "bottleneck",
-    "layouts",
-    "resnest",
-    "contenders",
-    "checkpoints",
-    "folding",
-    "results",
-    "statistics",
-    "notebook",
+    "blocks.squeeze_excitation",
+    "blocks.resnext",
+    "blocks.selective_kernel",
+    "split_attention.hyperparameters",
+    "split_attention.cardinality_major",
+    "split_attention.radix_major",
+    "split_attention.recorded_attention",
+    "network.regularization",
+    "network.bottleneck",
+    "network.layouts",
+    "network.resnest",
+    "network.weights",
+    "network.batch_norm_folding",
+    "network.costs",
+    "provenance",
+    "book.rivals",
+    "book.records",
+    "book.intervals",
+    "book.listings",
+    "book.side_by_side",
 ]
 
 

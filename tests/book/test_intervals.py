@@ -24,8 +24,8 @@ def test_the_interval_of_a_mean():
 
 def test_intervals_hold_the_true_mean_as_often_as_they_say():
     draws = np.random.default_rng(0).normal(3.0, 2.0, (1000, 5)).tolist()
-    intervals = [intervals.mean_interval(values) for values in draws]
-    share = np.mean([interval.low < 3 < interval.high for interval in intervals])
+    found = [intervals.mean_interval(values) for values in draws]
+    share = np.mean([interval.low < 3 < interval.high for interval in found])
     assert share == pytest.approx(0.95, abs=0.02)
 
 

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from resnest_edu import resnest11_small
-from resnest_edu.book.records import read
 from resnest_edu.speed import accelerate, benchmark
 from resnest_edu.speed.benchmark import EFFORT, compare, describe, environment, executions, main, run
 from resnest_edu.speed.benchmark_networks import CHOSEN, NETWORKS, OURS, PEER, SMALL_NETWORKS, Case
@@ -242,7 +241,7 @@ def test_command_line(toys, clock, tmp_path, capsys):
     out = tmp_path / "speed.json"
     assert main(["--device", "cpu", "--quick", "--batch", "2", "--size", "32", "--out", str(out)]) == 0
     assert [(len(names), *effort) for names, *effort in clock] == [(6, 3, 1), (6, 3, 1)]
-    content = read(out)
+    content = json.loads(out.read_text(encoding="utf-8"))
     assert content["command"] == "python -m resnest_edu.speed.benchmark --device cpu --batch 2 --size 32 --quick"
     assert str(tmp_path) not in out.read_text(encoding="utf-8")
     assert len(content["rows"]) == 2 * len(NETWORKS)

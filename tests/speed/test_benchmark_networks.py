@@ -103,7 +103,9 @@ def test_built_in_the_mode_and_layout_of_the_case(task, channels_last):
 def test_measured_on_the_batch_and_in_the_mode_of_the_case(monkeypatch):
     monkeypatch.setitem(NETWORKS, CHOSEN, resnest11_small)
     calls = []
-    monkeypatch.setattr(networks, "accelerate", lambda model, images: calls.append((model, images, model.training)))
+    monkeypatch.setattr(
+        benchmark_networks, "accelerate", lambda model, images: calls.append((model, images, model.training))
+    )
     model, images = build(case(CHOSEN, "inference"), CPU)
     assert calls == [(model, images, False)]
     build(case(), CPU)
