@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 INDEX = ROOT / "book" / "appendix" / "api.md"
 PAGES = sorted((ROOT / "book" / "appendix" / "api").glob("*.md"))
 # Each offers what its ``__all__`` names ...
-PACKAGES = [f"resnest_edu{part}" for part in ("", ".blocks", ".split_attention", ".network", ".data", ".training")]
+PACKAGES = [f"resnest_edu{part}" for part in ("", ".data", ".training")]
 PACKAGES += [f"resnest_edu.{part}" for part in ("transfer", "speed", "book.figures")]
 # ... and each of these all its functions and classes but those that begin with an underscore.
 MODULES = [
@@ -41,7 +41,6 @@ MODULES = [
     "book.records",
     "book.intervals",
     "book.listings",
-    "book.side_by_side",
 ]
 
 

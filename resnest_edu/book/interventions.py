@@ -154,7 +154,7 @@ def distance_from_uniform(attention: Tensor) -> Tensor:
     it -> (..., C).
 
     Raises:
-        ValueError: R is below 2, where there is nothing to choose.
+        ValueError: ``attention`` is of fewer than two splits (R), where there is nothing to choose.
 
     Example:
         >>> import torch
