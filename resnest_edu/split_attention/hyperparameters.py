@@ -32,7 +32,7 @@ class SplitAttention(nn.Module):
         width: channels between the dense layers, :func:`attention_width`.
 
     Raises:
-        ValueError: as in :class:`RadixMajorSplitAttention`.
+        ValueError: as in :class:`~resnest_edu.RadixMajorSplitAttention`.
 
     Example:
         >>> from resnest_edu import RadixMajorSplitAttention
