@@ -24,7 +24,6 @@ from resnest_edu.speed.tail_kernels import attend, kernels_apply, pool_splits
 from resnest_edu.speed.timing import interleave
 from resnest_edu.split_attention import RadixMajorSplitAttention
 
-
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
