@@ -40,7 +40,7 @@ class Preactivated(nn.Module):
 
     def __init__(self, zero: bool = False) -> None:
         super().__init__()
-        self.conv, self.bn = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.conv, self.bn = nn.Conv2d(4, 4, 1, bias=not zero), nn.BatchNorm2d(4)
         if zero:
             nn.init.zeros_(self.bn.weight)  # as it is, the order makes no difference
 
