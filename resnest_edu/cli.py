@@ -94,6 +94,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--workers", type=int, default=2, help="processes that read images (default: 2)")
     parser.add_argument(
+        "--accelerate",
+        action="store_true",
+        help="run split attention one split at a time: measure whether it is faster",
+    )
+    parser.add_argument(
         "--compile", action="store_true", help="compile the network, on CUDA into graphs: worth it in long runs"
     )
     parser.add_argument(
@@ -323,6 +328,7 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         device=device,
         workers=arguments.workers,
         checkpoints=checkpoints,
+        accelerate=arguments.accelerate,
         compile=arguments.compile,
         group=group,
         after_epoch=report,

@@ -113,7 +113,7 @@ class RectifiedConv2d(nn.Conv2d):
         out = F.conv2d(x, self.weight, None, self.stride, self.padding, self.dilation, self.groups)
         kernel = x.new_ones(1, 1, *self.kernel_size)
         inside = F.conv2d(x.new_ones(1, 1, *x.shape[2:]), kernel, None, self.stride, self.padding, self.dilation)
-        out = out * (kernel.numel() / inside)
+        out = out * (kernel.numel() / inside.clamp(min=1))  # where no tap is inside, the sum is zero and stays it
         return out if self.bias is None else out + self.bias.view(-1, 1, 1)
 
 

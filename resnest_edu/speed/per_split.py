@@ -8,44 +8,38 @@ Here every split has tensors of its own: its rows of the 1×1 convolution, a den
 batch norm. The weights are the reference's, sliced where they lie, so state dicts are the same and both can take turns.
 """
 
-import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules import module as hooks_of_all_modules
 
 from resnest_edu.network.bottleneck import Bottleneck
+from resnest_edu.network.regularization import DropBlock
 from resnest_edu.speed.tail_kernels import attend, kernels_apply, pool_splits
 from resnest_edu.speed.timing import interleave
 from resnest_edu.split_attention import RadixMajorSplitAttention
 
+Layer = TypeVar("Layer", bound=nn.Module)
+
 
 class PerSplitBottleneck(Bottleneck):
-    """A :class:`~resnest_edu.Bottleneck` that computes the same function one split at
-    a time.
+    """A :class:`~resnest_edu.Bottleneck` that computes the same function one split at a time.
 
-    Made by :func:`accelerate`. Where a part has been replaced by something that
-    cannot be sliced, say a synchronised batch norm, or somebody listens to the split
-    attention through a hook, the reference is executed instead.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu import Bottleneck
-        >>> from resnest_edu.speed import PerSplitBottleneck
-        >>> reference, fast = Bottleneck(64, 32).eval(), PerSplitBottleneck(64, 32).eval()
-        >>> fast.load_state_dict(reference.state_dict())
-        <All keys matched successfully>
-        >>> x = torch.randn(2, 64, 8, 8)
-        >>> torch.allclose(fast(x), reference(x), atol=1e-5)
-        True
+    Made by :func:`accelerate`. It does not call some of its layers, but reads their weights. Every call looks first
+    whether these layers are still what a bottleneck is made of, without hooks; where they are not, it runs the
+    reference.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W')."""
-        if not _can_be_sliced(self):
-            return super().forward(x)
+        dropping = type(self.dropblock) is DropBlock and self.dropblock.training
+        if dropping or not _can_be_sliced(self):
+            return Bottleneck.forward(self, x)  # not super(): the measurement passes a Bottleneck
         attention: RadixMajorSplitAttention = self.conv2  # type: ignore[assignment]
         for norm in (self.bn1, attention.bn0, self.bn3):
             _count_batch(norm)
@@ -57,20 +51,66 @@ class PerSplitBottleneck(Bottleneck):
 
 
 def _can_be_sliced(block: Bottleneck) -> bool:
+    """Whether to read the weights of the block's layers comes to the same as to call them."""
     attention = block.conv2
-    if not isinstance(attention, RadixMajorSplitAttention):
+    if not _is_untouched(attention, RadixMajorSplitAttention) or attention.radix == 1:
         return False
-    if attention._forward_pre_hooks or attention._forward_hooks:
+    if not _has_own_methods(block, "branch") or not _has_own_methods(attention, "split", "attention"):
         return False
-    convolutions = block.conv1, attention.conv, block.conv3
-    if any(type(conv) is not nn.Conv2d for conv in convolutions):
+    if not (_is_untouched(block.dropblock, nn.Identity) or _is_untouched(block.dropblock, DropBlock)):
         return False
-    if block.training and not isinstance(block.dropblock, nn.Identity):
+    groups = attention.radix * attention.cardinality
+    return (
+        _is_pointwise(block.conv1)
+        and _is_pointwise(block.conv3)
+        and _is_convolution(attention.conv, groups)
+        and _is_norm(block.bn1, block.conv1)
+        and _is_norm(attention.bn0, attention.conv)
+        and _is_norm(block.bn3, block.conv3)
+    )
+
+
+def _is_untouched(layer: nn.Module, kind: type[Layer]) -> TypeGuard[Layer]:
+    """Whether ``layer`` is a ``kind``, not one of its subclasses (a parametrization makes one), and nobody listens to
+    it or has put another ``forward`` in it. PyTorch's pruning and its older norms of weights work through hooks."""
+    if type(layer) is not kind or not _has_own_methods(layer, "forward"):
         return False
-    norms = block.bn1, attention.bn0, block.bn3
-    if any(type(norm) is not nn.BatchNorm2d for norm in norms):
+    listeners = (
+        layer._forward_hooks,
+        layer._forward_pre_hooks,
+        layer._backward_hooks,
+        layer._backward_pre_hooks,
+        hooks_of_all_modules._global_forward_hooks,
+        hooks_of_all_modules._global_forward_pre_hooks,
+        hooks_of_all_modules._global_backward_hooks,
+        hooks_of_all_modules._global_backward_pre_hooks,
+    )
+    return not any(listeners)
+
+
+def _has_own_methods(module: nn.Module, *names: str) -> bool:
+    """Whether these methods are the class's, and none has been replaced in this one object."""
+    return not any(name in module.__dict__ for name in names)
+
+
+def _is_convolution(layer: nn.Module, groups: int = 1) -> TypeGuard[nn.Conv2d]:
+    if not _is_untouched(layer, nn.Conv2d):
         return False
-    return all(norm.track_running_stats and norm.momentum is not None for norm in norms)
+    return layer.bias is None and layer.padding_mode == "zeros" and layer.groups == groups
+
+
+def _is_pointwise(layer: nn.Module) -> bool:
+    if not _is_convolution(layer):
+        return False
+    return layer.kernel_size == layer.stride == layer.dilation == (1, 1) and layer.padding == (0, 0)
+
+
+def _is_norm(layer: nn.Module, convolution: nn.Conv2d) -> bool:
+    """Whether ``layer`` is a batch norm with all its parts, for the channels that the convolution emits."""
+    if not _is_untouched(layer, nn.BatchNorm2d) or layer.momentum is None:
+        return False
+    parts = layer.weight, layer.bias, layer.running_mean, layer.running_var
+    return all(part is not None and len(part) == len(convolution.weight) for part in parts)
 
 
 def _count_batch(norm: nn.BatchNorm2d) -> None:
@@ -125,9 +165,17 @@ def _average(pool: nn.Module, x: Tensor) -> Tensor:
     layer tables have both); compiled, pooling has a kernel of its own.
     """
     half = x.dtype in (torch.bfloat16, torch.float16)
-    if isinstance(pool, nn.AvgPool2d) and x.is_cuda and half and not torch.compiler.is_compiling():
+    if x.is_cuda and half and not torch.compiler.is_compiling() and _is_three_by_three(pool):
         return _average_by_convolution(pool, x)
     return pool(x)
+
+
+def _is_three_by_three(pool: nn.Module) -> TypeGuard[nn.AvgPool2d]:
+    """Whether ``pool`` is the one that a bottleneck is built with."""
+    if not _is_untouched(pool, nn.AvgPool2d):
+        return False
+    plain = pool.count_include_pad and not pool.ceil_mode and not pool.divisor_override
+    return pool.kernel_size == 3 and pool.padding == 1 and plain
 
 
 def _average_by_convolution(pool: nn.AvgPool2d, x: Tensor) -> Tensor:
@@ -160,24 +208,22 @@ def _weights(attention: RadixMajorSplitAttention, context: Tensor) -> Tensor:
 
 
 def accelerate(model: nn.Module, images: Tensor | None = None) -> nn.Module:
-    """Make the bottlenecks inside ``model`` run one split at a time, in place, and
-    return the model.
+    """Make the bottlenecks inside ``model`` run one split at a time, in place, and return the model.
 
-    Parameters, names and state dict stay, and so does what is computed, up to
-    rounding; training, export and ``torch.compile`` work as before. Blocks with radix
-    1, or without split attention, have nothing to gain and stay as they are.
+    Parameters, names and state dict stay, and so does what is computed, up to rounding; training, export and
+    ``torch.compile`` work as before. What it does not know stays as it is: subclasses of
+    :class:`~resnest_edu.Bottleneck`, other split attention, radix 1, other convolutions or norms, layers with hooks or
+    parametrizations. What changes afterwards (a hook is added, a layer replaced or pruned) is noticed at the next call,
+    which runs the reference.
 
-    Which form is faster depends on the device, the sizes and the memory format (see
-    :func:`restore`, which undoes it). Given ``images``, each block is timed both ways
-    on what reaches it, in the mode the model is in (training: forward and backward),
-    and changed only where that is faster. Channels-last memory gains most.
+    Which form is faster depends on the device, the sizes and the memory format (see :func:`restore`, which undoes it).
+    Given ``images``, each block is timed both ways on what reaches it, in the mode the model is in (training: forward
+    and backward), and changed only where that is faster. For this the model is called once. Channels-last memory gains
+    most.
 
     Args:
         model: a network, or whatever contains bottlenecks.
         images: a batch as large as those to come, on the model's device.
-
-    Raises:
-        ValueError: ``model`` contains no bottleneck.
 
     Example:
         >>> import torch
@@ -190,18 +236,15 @@ def accelerate(model: nn.Module, images: Tensor | None = None) -> nn.Module:
         >>> type(model.layer1[0]).__name__
         'PerSplitBottleneck'
     """
-    parts = dict(model.named_modules())
-    blocks = {name: p for name, p in parts.items() if isinstance(p, Bottleneck)}
-    if not blocks:
-        raise ValueError(f"model (={type(model).__name__}) must contain a Bottleneck")
-    inputs = {} if images is None else _inputs(model, blocks, images)
-    for name, block in blocks.items():
-        if getattr(block.conv2, "radix", 1) == 1:
-            continue
-        # The class alone decides how a block is executed: changing it keeps every
-        # tensor, name, hook and reference.
-        if images is None or _is_faster(block, inputs[name]):
-            block.__class__ = PerSplitBottleneck
+    blocks = [part for part in model.modules() if type(part) is Bottleneck and _has_own_methods(part, "forward")]
+    blocks = [block for block in blocks if _can_be_sliced(block)]
+    if images is not None:
+        with _left_as_it_was(model, images):
+            inputs = _inputs(model, blocks, images)
+            blocks = [block for block in blocks if block in inputs and _is_faster(block, inputs[block])]
+    for block in blocks:
+        # The class alone decides how a block is executed: changing it keeps every tensor, name, hook and reference.
+        block.__class__ = PerSplitBottleneck
     return model
 
 
@@ -219,37 +262,51 @@ def restore(model: nn.Module) -> nn.Module:
         'Bottleneck'
     """
     for part in model.modules():
-        if isinstance(part, PerSplitBottleneck):
+        if type(part) is PerSplitBottleneck:
             part.__class__ = Bottleneck  # type: ignore[assignment]
     return model
 
 
+@contextmanager
+def _left_as_it_was(model: nn.Module, images: Tensor) -> Iterator[None]:
+    """What runs inside may change neither the model's running statistics nor the generators of random numbers."""
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with torch.random.fork_rng([images.device] if images.is_cuda else []):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, earlier in buffers:
+                    buffer.copy_(earlier)
+
+
 @torch.no_grad()
-def _inputs(model: nn.Module, blocks: dict[str, Bottleneck], images: Tensor) -> dict[str, Tensor]:
-    """What reaches each block; the running statistics stay as they are."""
-    model = copy.deepcopy(model)
-    inputs: dict[str, Tensor] = {}
-    for name in blocks:
-        model.get_submodule(name).register_forward_pre_hook(
-            lambda module, args, name=name: inputs.update({name: args[0].detach()})
-        )
-    model(images)
+def _inputs(model: nn.Module, blocks: list[Bottleneck], images: Tensor) -> dict[nn.Module, Tensor]:
+    """What reaches each block."""
+    inputs: dict[nn.Module, Tensor] = {}
+    watching = [
+        block.register_forward_pre_hook(lambda module, args: inputs.update({module: args[0].detach()}))
+        for block in blocks
+    ]
+    try:
+        model(images)
+    finally:
+        for hook in watching:
+            hook.remove()
     return inputs
 
 
 def _is_faster(block: Bottleneck, x: Tensor) -> bool:
     """Whether running ``block`` one split at a time beats the reference on ``x``."""
-    calls = {}
-    for kind in (Bottleneck, PerSplitBottleneck):
-        trial = copy.deepcopy(block)
-        trial.__class__ = kind
-        calls[kind.__name__] = partial(_step, trial, x)
+    # By the class's method, so that hooks on the block are not called.
+    calls = {kind.__name__: partial(_step, kind, block, x) for kind in (Bottleneck, PerSplitBottleneck)}
     timings = interleave(calls, x.device, rounds=5, repeats=1)
     return timings["PerSplitBottleneck"].median < timings["Bottleneck"].median
 
 
-def _step(block: Bottleneck, x: Tensor) -> None:
+def _step(kind: type[Bottleneck], block: Bottleneck, x: Tensor) -> None:
     with torch.set_grad_enabled(block.training):
-        out = block(x.requires_grad_(block.training))
+        out = kind.forward(block, x.requires_grad_(block.training))
         if block.training:
-            out.sum().backward()
+            learnt = [parameter for parameter in block.parameters() if parameter.requires_grad]
+            torch.autograd.grad(out.sum(), [x, *learnt], allow_unused=True)

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class MovingAverage:
@@ -33,7 +33,11 @@ class MovingAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).requires_grad_(False)
+        # What hooks compute from parameters (a pruned weight, an older norm of weights) has to be copied without its
+        # graph; the copy's hooks compute it anew.
+        computed = (one for module in model.modules() for one in vars(module).values() if isinstance(one, Tensor))
+        copies = {id(one): one.detach().clone() for one in computed}
+        self.model = copy.deepcopy(model, copies).requires_grad_(False)
         self.decay = decay
         # Found once: to collect them takes longer than a step of a small network on
         # a GPU.

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from resnest_edu.training.augmentation import apply_policy, flip_and_shift, normalize
 from resnest_edu.training.batches import Plan, training_batches
 from resnest_edu.training.distributed import Group
-from resnest_edu.training.evaluation import evaluate
+from resnest_edu.training.evaluation import evaluate, evaluation_mode
 from resnest_edu.training.mixing import cutmix, equivalent_epsilon, mixup
 from resnest_edu.training.recipe import Recipe
 from resnest_edu.training.task import EpochMetrics, Task, half_precision
@@ -89,6 +89,8 @@ class Classification(Task):
 
     Args:
         recipe: what chance does to a batch, and how its labels are smoothed.
+        classes: how many the network tells apart. Only a recipe that mixes images asks, and if None, it asks the
+            network, on one image.
 
     Example:
         >>> import torch
@@ -107,15 +109,18 @@ class Classification(Task):
     tallies = ("train_accuracy",)
     compiles = True
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, classes: int | None = None) -> None:
         self.recipe = recipe
-        self.classes: int | None = None  # asked for only where targets are mixed
+        self.classes = classes
 
     def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
-        if self.recipe.mixup or self.recipe.cutmix:
-            with torch.inference_mode():
-                self.classes = model.eval()(normalize(data[0][0][None].to(device))).shape[1]
-            model.train()
+        if self.mixes and self.classes is None:
+            with torch.inference_mode(), evaluation_mode(model):
+                self.classes = model(normalize(data[0][0][None].to(device))).shape[1]
+
+    @property
+    def mixes(self) -> bool:
+        return self.recipe.mixup > 0 or self.recipe.cutmix > 0
 
     def batches(
         self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool
@@ -132,8 +137,8 @@ class Classification(Task):
         generator: torch.Generator,
     ) -> tuple[Tensor, tuple[Tensor]]:
         images, labels = (one.to(device, non_blocking=True) for one in batch)
-        chance = self.classes, generator
-        inputs, targets = prepare(images, labels, self.recipe, *chance)
+        classes = self.classes if self.mixes else None
+        inputs, targets = prepare(images, labels, self.recipe, classes, generator)
         with half_precision(device):
             logits = network(inputs)
         right = targets.argmax(1) if targets.ndim == 2 else targets
@@ -141,5 +146,7 @@ class Classification(Task):
         return smoothed_loss(logits, targets, self.recipe, count), (correct,)
 
     def measure(self, model: nn.Module, data: Dataset, *, workers: int, group: Group) -> dict[str, float]:
-        loss, accuracy = evaluate(model, data, workers=workers, group=group)
+        # No more images together than a step has: memory may be short.
+        batch_size = min(256, max(1, self.recipe.batch_size // group.size))
+        loss, accuracy = evaluate(model, data, batch_size=batch_size, workers=workers, group=group)
         return {"test_loss": loss, "test_accuracy": accuracy}

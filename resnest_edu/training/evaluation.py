@@ -1,7 +1,10 @@
-"""What a network makes of images that it was not trained on.
+"""Evaluation: what a network makes of images that it was not trained on.
 
 Legend: B batch, N images, H height, W width.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +15,18 @@ from resnest_edu.arguments import require_positive_int
 from resnest_edu.training.augmentation import normalize
 from resnest_edu.training.batches import evaluation_batches
 from resnest_edu.training.distributed import ALONE, Group
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """In evaluation mode; afterwards, whatever happens, each part of the model is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
@@ -36,11 +51,8 @@ def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tenso
     """
     require_positive_int(batch_size=batch_size)
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), evaluation_mode(model):
         chunks = [model(normalize(chunk.to(device))).softmax(1).float().cpu() for chunk in images.split(batch_size)]
-    model.train(was_training)
     return torch.cat(chunks)
 
 
@@ -69,16 +81,13 @@ def evaluate(
         (True, True)
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     sums = torch.zeros(3, device=device)  # loss, correct, images
-    with torch.inference_mode():
+    with torch.inference_mode(), evaluation_mode(model):
         for images, labels in evaluation_batches(data, batch_size, group=group, workers=workers):
             images, labels = images.to(device), labels.to(device)
             logits = model(normalize(images)).float()
             sums[0] += F.cross_entropy(logits, labels, reduction="sum")
             sums[1] += (logits.argmax(1) == labels).sum()
             sums[2] += len(labels)
-    model.train(was_training)
     loss, correct, count = group.sum(sums).tolist()
     return loss / count, correct / count

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from resnest_edu.network.regularization import DropBlock
-from resnest_edu.speed import accelerate
+from resnest_edu.speed import accelerate as execute_per_split
 from resnest_edu.training.augmentation import normalize
 from resnest_edu.training.average import MovingAverage
 from resnest_edu.training.batches import Plan, TensorImages, seed_of
@@ -71,7 +71,9 @@ class Run:
 
     @property
     def best_score(self) -> float:
-        return max((metrics.score for metrics in self.history), default=-1.0)
+        """The highest of the finished epochs; of one that cannot be measured, -1, which is better than none."""
+        scores = (metrics.score for metrics in self.history)
+        return max((score if math.isfinite(score) else -1.0 for score in scores), default=-math.inf)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -225,6 +227,7 @@ def train(
     device: torch.device | None = None,
     workers: int = 0,
     checkpoints: Checkpoints | None = None,
+    accelerate: bool = False,
     compile: bool = False,
     group: Group = ALONE,
     progress: bool | None = None,
@@ -232,9 +235,8 @@ def train(
 ) -> list[EpochMetrics]:
     """Train ``model`` in place by the recipe and measure it after every epoch.
 
-    The rate warms up in a straight line and falls as a cosine does. The seed decides order,
-    augmentation and dropping; the model's weights are the caller's to seed. The memory format is channels-last, and
-    split-attention blocks run one split at a time (:func:`resnest_edu.speed.accelerate`); on CUDA the network runs in
+    The rate warms up in a straight line and falls as a cosine does. The seed decides order, augmentation and dropping;
+    the model's weights are the caller's to seed. The memory format is channels-last; on CUDA the network runs in
     bfloat16 autocast, and data in memory is kept on the device. Where the recipe averages the weights, the model ends
     with the average.
 
@@ -256,6 +258,8 @@ def train(
         device: where to train; CUDA where there is one if None.
         workers: processes that read data which is not in memory.
         checkpoints: where to save the run, and to look for its beginning.
+        accelerate: run split attention one split at a time (:func:`resnest_edu.speed.accelerate`), which is for the
+            caller to measure: on some devices it is faster. The model stays so.
         compile: run a compiled form, on CUDA recorded as graphs: takes a minute at first, then a small network's steps
             take a fraction of their time.
         group: the processes that train together.
@@ -292,7 +296,8 @@ def train(
     plan = Plan(len(train_data), recipe.batch_size, recipe.epochs, seed, group)  # type: ignore[arg-type]
     device = device or default_device()
     model.to(device).to(memory_format=torch.channels_last).train()
-    accelerate(model)
+    if accelerate:
+        execute_per_split(model)
     if device.type == "cuda":
         train_data, test_data = (
             data.to(device) if isinstance(data, TensorImages) else data for data in (train_data, test_data)
@@ -342,9 +347,9 @@ def train(
                 started = time.perf_counter()
                 bar.set_postfix_str(f"epoch {metrics.epoch}/{recipe.epochs}, {metrics.describe()}")
                 if checkpoints and group.writes:
-                    if metrics.score > best:
+                    if run.best_score > best:
                         checkpoints.save_best(run.measured, metrics)
-                    checkpoints.write_metrics([asdict(one) for one in run.history])
+                    checkpoints.write_metrics([one.row() for one in run.history])
                 if group.writes and after_epoch is not None:
                     after_epoch(metrics)
                 save()

@@ -62,8 +62,6 @@ def smooth(
     else:
         off = epsilon / (classes - 1)
         on = 1 - epsilon
-    # Not F.one_hot: on CUDA it waits for the device, to see whether all labels are
-    # in range.
     targets = torch.full((len(labels), classes), off, device=labels.device)
     return targets.scatter_(1, labels[:, None], on)
 

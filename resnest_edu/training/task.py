@@ -4,10 +4,11 @@ The loop knows steps, rates, averages and checkpoints. What an image comes with,
 task's: :class:`~resnest_edu.training.classification.Classification`, or one of :mod:`resnest_edu.transfer`.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -50,7 +51,17 @@ class EpochMetrics:
         return getattr(self, self.score_name)
 
     def describe(self) -> str:
+        if math.isnan(self.score):
+            return f"{self.score_title} undefined on these images"
         return f"{self.score_title} {100 * self.score:.2f} %"
+
+    def row(self) -> dict[str, Any]:
+        """What ``metrics.jsonl`` holds of the epoch: null for what is not a finite number, which JSON does not know."""
+        values = asdict(self)
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
 
 
 class Task(ABC):

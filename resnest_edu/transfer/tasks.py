@@ -18,6 +18,7 @@ from resnest_edu.arguments import require_extra
 from resnest_edu.training.augmentation import normalize
 from resnest_edu.training.batches import Plan, evaluation_batches, training_batches
 from resnest_edu.training.distributed import ALONE, Group
+from resnest_edu.training.evaluation import evaluation_mode
 from resnest_edu.training.task import EpochMetrics, Task, half_precision
 from resnest_edu.transfer.annotations import IGNORED, Target, collate_detection, collate_segmentation, without_crowd
 from resnest_edu.transfer.metrics import DetectionScore, SegmentationScore
@@ -78,7 +79,7 @@ def detect(
 ) -> Iterator[tuple[list[Target], list[Target]]]:
     """Yield what a detector finds in this process's part of the images, and what there is, batch by batch, on the CPU.
 
-    The detector is in evaluation mode until the last batch.
+    The detector is in evaluation mode until the last batch, or until the caller stops.
 
     Args:
         model: see :func:`~resnest_edu.transfer.create_detector`.
@@ -99,13 +100,11 @@ def detect(
         2 2 ['boxes', 'labels', 'masks', 'scores']
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     batches: Any = evaluation_batches(data, batch_size, workers=workers, group=group, collate=collate_detection)
-    for images, targets in batches:
-        found = model([normalize(image.to(device)) for image in images])
-        yield to_device(found, torch.device("cpu")), targets
-    model.train(was_training)
+    with evaluation_mode(model):
+        for images, targets in batches:
+            found = model([normalize(image.to(device)) for image in images])
+            yield to_device(found, torch.device("cpu")), targets
 
 
 def evaluate_detector(
@@ -215,14 +214,12 @@ def evaluate_segmenter(
         (9, ['mean_iou', 'pixel_accuracy'])
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
     score = SegmentationScore(num_classes, group=group, device=device)
     batches = evaluation_batches(data, batch_size, workers=workers, group=group, collate=stack_by_size)
-    for images, classes in chain.from_iterable(batches):
-        logits = model(normalize(images.to(device)))["out"]
-        score.update(logits.argmax(1), classes.to(device))
-    model.train(was_training)
+    with evaluation_mode(model):
+        for images, classes in chain.from_iterable(batches):
+            logits = model(normalize(images.to(device)))["out"]
+            score.update(logits.argmax(1), classes.to(device))
     return score
 
 

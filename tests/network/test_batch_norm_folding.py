@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from resnest_edu import ResNeSt, Variant, create_model, rectify
 from resnest_edu.network.batch_norm_folding import fold_batch_norms
@@ -35,12 +35,27 @@ def test_no_batch_norm_is_left_and_the_convolutions_have_biases() -> None:
     assert all(module.bias is not None for module in folded.modules() if isinstance(module, nn.Conv2d))
 
 
+class Preactivated(nn.Module):
+    """Made in one order, run in the other."""
+
+    def __init__(self, zero: bool = False) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(4, 4, 1, bias=not zero), nn.BatchNorm2d(4)
+        if zero:
+            nn.init.zeros_(self.bn.weight)  # as it is, the order makes no difference
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(self.bn(x).relu())
+
+
 def test_what_cannot_be_folded_is_refused() -> None:
     for model, message in (
         (nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)), "0 must come straight after a plain convolution of 4"),
         (nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)), r"2 must .* not 1 \(=ReLU\(\)\)"),
         (nn.Sequential(nn.Conv2d(4, 8, 1), nn.BatchNorm2d(4)), "of 4 channels, not 0"),
         (nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)), "running statistics"),
+        (Preactivated(), r"model \(=Preactivated\) must run every batch norm straight after the convolution that was"),
+        (Preactivated(zero=True), "must run every batch norm"),
         (rectify(ResNeSt(SMALL, 5)), "conv1.1 must come straight after a plain convolution"),
     ):
         with pytest.raises(ValueError, match=message):

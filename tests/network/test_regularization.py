@@ -159,6 +159,16 @@ def test_rectify_works_in_the_cardinality_major_layout():
     assert sum(isinstance(part, RectifiedConv2d) for part in block.modules()) == 4
 
 
+@pytest.mark.parametrize(("kernel_size", "padding"), [(1, 1), (3, 3), ((1, 3), (2, 1))])
+def test_where_no_tap_is_inside_the_image_nothing_but_the_bias_is_left(kernel_size, padding):
+    conv = RectifiedConv2d(2, 3, kernel_size, padding=padding)
+    x = torch.randn(1, 2, 5, 5, requires_grad=True)
+    out = conv(x)
+    torch.testing.assert_close(out[0, :, 0, 0], conv.bias)
+    out.square().sum().backward()
+    assert out.isfinite().all() and x.grad.isfinite().all() and conv.weight.grad.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -21,6 +21,22 @@ def test_measuring_leaves_the_mode_and_the_statistics_alone():
         predict(model, data.images, batch_size=0)
 
 
+def test_every_part_is_in_its_own_mode_again_whatever_happens():
+    model, data = small_model().train(), images(9, 0)
+    frozen = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)).eval()
+    modes = [module.training for module in model.modules()]
+    evaluate(model, data)
+    predict(model, data.images)
+    two_channels = data.images[:, :2]
+    for call in (
+        lambda: predict(model, two_channels),
+        lambda: evaluate(model, TensorDataset(two_channels, data.labels)),
+    ):
+        with pytest.raises(RuntimeError):
+            call()
+    assert [module.training for module in model.modules()] == modes and not frozen.training
+
+
 def test_loss_and_accuracy_are_those_of_all_images():
     model, data = small_model().eval(), images(9, 0)
     with torch.no_grad():

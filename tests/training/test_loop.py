@@ -1,3 +1,4 @@
+import json
 import math
 import os
 import signal
@@ -253,6 +254,48 @@ def test_several_losses_are_looked_at_together():
             run.require_finite("", every=4)
     with pytest.raises(FloatingPointError, match=r"loss is nan at step 2 \(epoch 1\)"):
         run.require_finite("", every=4)
+
+
+def test_a_score_that_is_not_a_number_is_null_in_json_and_the_network_is_kept(tmp_path):
+    """As of a detector, measured on images without an object."""
+
+    class Unmeasurable(Classification):
+        def measure(self, *given, **options):
+            return super().measure(*given, **options) | {"test_accuracy": next(scores)}
+
+    scores = iter([math.nan, math.nan, 0.5, math.nan])
+    recipe = replace(TINY, epochs=4)
+    checkpoints, kept = Checkpoints(tmp_path, recipe, ("a", "b"), 0), []
+    checkpoints.save_best = lambda model, metrics: kept.append(metrics.epoch)
+    data = two_colours(16)
+    history = train(
+        tiny_model(), data, data, recipe, task=Unmeasurable(recipe), checkpoints=checkpoints, progress=False
+    )
+    assert kept == [1, 3]
+
+    def refuse(name):
+        raise ValueError(f"{name} is not JSON")
+
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert [row["test_accuracy"] for row in rows] == [None, None, 0.5, None]
+    assert [metrics.describe() for metrics in history[1:3]] == [
+        "test accuracy undefined on these images",
+        "test accuracy 50.00 %",
+    ]
+
+
+def test_no_more_images_are_measured_together_than_a_step_has():
+    seen = []
+    model, data = tiny_model(), two_colours(40)
+    model.register_forward_pre_hook(lambda module, given: seen.append((module.training, len(given[0]))))
+    mixing = replace(TINY, epochs=1, mixup=0.2)
+    train(model, data, data, mixing, task=Classification(mixing, classes=2), progress=False)
+    assert max(count for _, count in seen) == 8
+    assert seen[0] == (True, 8)  # nothing is asked of the network before the first step
+    seen.clear()
+    train(model, data, data, mixing, progress=False)
+    assert seen[0] == (False, 1)
 
 
 def test_ctrl_c_saves_between_two_steps_and_the_run_goes_on(tmp_path):

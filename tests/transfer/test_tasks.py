@@ -223,6 +223,16 @@ def test_a_detectors_score_is_that_of_what_it_finds() -> None:
     assert "mask_map" not in evaluate_detector(model, data).compute()
 
 
+def test_a_detector_is_in_its_mode_again_when_the_caller_stops_early() -> None:
+    model, data = build(DETECTION), scene_splits(DETECTION, 0).test
+    modes = [part.training for part in model.modules()]
+    finding = detect(model, data, batch_size=2)
+    next(finding)
+    assert not model.training
+    finding.close()
+    assert [part.training for part in model.modules()] == modes and model.training
+
+
 def segmentation_items(*sizes: tuple[int, int]) -> list[Any]:
     generator = torch.Generator().manual_seed(0)
     return [(picture(seed, *size), torch.randint(0, 9, size, generator=generator)) for seed, size in enumerate(sizes)]
