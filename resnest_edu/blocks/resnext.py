@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_positive_int
-from resnest_edu.layer_settings import copy_settings
+from resnest_edu.conversion import take_over
 
 
 class ResNeXtBottleneck(nn.Module):
@@ -187,21 +187,15 @@ class GroupedBottleneck(ResNeXtBottleneck):
 
 
 _Form = TypeVar("_Form", bound=ResNeXtBottleneck)
-# The axis (k d) of each tensor: the last convolution has it on its input side, all else on its output side.
-_PATH_AXIS = {"conv3.weight": 1}
 
 
-def _without_path(name: str) -> str:
-    return re.sub(r"^paths\.\d+\.", "", name)
-
-
-def _join(name: str, tensors: list[Tensor]) -> Tensor:
-    if tensors[0].ndim:
-        return torch.cat(tensors, dim=_PATH_AXIS.get(name, 0))
-    if not tensors[0].is_meta and len({count.item() for count in tensors}) > 1:
-        counts = ", ".join(str(count.item()) for count in tensors)
-        raise ValueError(f"{name} (={counts}) must be the same in every path")
-    return tensors[0]
+def _layers(block: ResNeXtBottleneck) -> dict[str, list[nn.Module]]:
+    """Convolutions and batch norms by their names in the grouped form, path by path."""
+    layers: dict[str, list[nn.Module]] = {}
+    for name, layer in block.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+            layers.setdefault(re.sub(r"^paths\.\d+\.", "", name), []).append(layer)
+    return layers
 
 
 def _convert(block: ResNeXtBottleneck, form: type[_Form]) -> _Form:
@@ -209,26 +203,13 @@ def _convert(block: ResNeXtBottleneck, form: type[_Form]) -> _Form:
     if type(block) not in forms:
         names = ", ".join(known.__name__ for known in forms)
         raise TypeError(f"block (a {type(block).__name__}) must be one of {names}")
-    parts: dict[str, list[Tensor]] = {}  # by the grouped form's name, path by path
-    for name, tensor in block.state_dict().items():
-        parts.setdefault(_without_path(name), []).append(tensor)
-    joined = {name: _join(name, tensors) for name, tensors in parts.items()}
     with torch.device("meta"):  # without data, so that no random number is drawn
         converted = form(**block.arguments)
-    state = {}
-    for name in converted.state_dict():
-        path = re.match(r"paths\.(\d+)\.(.+)", name)
-        tensor = joined[path[2] if path else name]
-        if path and tensor.ndim:
-            parts_of = tensor.split(block.width, _PATH_AXIS.get(path[2], 0))
-            tensor = parts_of[int(path[1])]
-        state[name] = tensor.clone()  # so that the two blocks share no memory
-    converted.load_state_dict(state, assign=True)
     converted.train(block.training)
-    sources = {_without_path(name): layer for name, layer in block.named_modules()}
-    for name, layer in converted.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
-            copy_settings(sources[_without_path(name)], layer)
+    sources = _layers(block)
+    for name, targets in _layers(converted).items():
+        # Of the last convolution the paths are the inputs, of all else the outputs.
+        take_over(name, sources[name], targets, dim=1 if name == "conv3" else 0)
     return converted
 
 
