@@ -43,23 +43,9 @@ class PlainBottleneck(Bottleneck):
         (2, (16, 8, 3, 3))
     """
 
-    def middle(
-        self,
-        width: int,
-        radix: int,
-        cardinality: int,
-        dilation: int,
-    ) -> nn.Module:
+    def middle(self, width: int, radix: int, cardinality: int, dilation: int) -> nn.Module:
         """Shape: (B, width, H, W) -> (B, width, H, W)."""
-        conv = nn.Conv2d(
-            width,
-            width,
-            3,
-            padding=dilation,
-            dilation=dilation,
-            groups=cardinality,
-            bias=False,
-        )
+        conv = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, groups=cardinality, bias=False)
         norm = nn.BatchNorm2d(width)
         return nn.Sequential(OrderedDict(conv=conv, bn0=norm, relu=nn.ReLU()))
 
@@ -102,13 +88,7 @@ class SelectiveKernelBottleneck(Bottleneck):
         'SelectiveKernel'
     """
 
-    def middle(
-        self,
-        width: int,
-        radix: int,
-        cardinality: int,
-        dilation: int,
-    ) -> nn.Module:
+    def middle(self, width: int, radix: int, cardinality: int, dilation: int) -> nn.Module:
         """Shape: (B, width, H, W) -> (B, width, H, W)."""
         return SelectiveKernel(width, width, groups=cardinality)
 
@@ -172,21 +152,9 @@ class Contender(ResNeSt):
         torch.Size([2, 10])
     """
 
-    def __init__(
-        self,
-        kind: Kind,
-        base_width: int,
-        num_classes: int = 1000,
-        reference: Variant = REFERENCE,
-    ) -> None:
-        self.block = kind.block  # first, because what follows builds them
-        variant = replace(
-            reference,
-            radix=kind.radix,
-            cardinality=kind.cardinality,
-            base_width=base_width,
-        )
-        super().__init__(variant, num_classes)
+    def __init__(self, kind: Kind, base_width: int, num_classes: int = 1000, reference: Variant = REFERENCE) -> None:
+        variant = replace(reference, radix=kind.radix, cardinality=kind.cardinality, base_width=base_width)
+        super().__init__(variant, num_classes, block=kind.block)
 
 
 @cache

@@ -5,11 +5,7 @@ Legend: B batch, C channels, H height, W width. Parameter names are those of the
 
 from torch import Tensor, nn
 
-from resnest_edu.arguments import (
-    require_divisible,
-    require_positive_int,
-    require_probability,
-)
+from resnest_edu.arguments import require_divisible, require_positive_int, require_probability
 from resnest_edu.network.regularization import DropBlock
 from resnest_edu.split_attention import RadixMajorSplitAttention
 
@@ -115,23 +111,11 @@ class Bottleneck(nn.Module):
                 nn.BatchNorm2d(out_channels),
             )
 
-    def middle(
-        self,
-        width: int,
-        radix: int,
-        cardinality: int,
-        dilation: int,
-    ) -> nn.Module:
+    def middle(self, width: int, radix: int, cardinality: int, dilation: int) -> nn.Module:
         """What stands between the two 1×1 convolutions."""
         inner = "the inner width, planes * base_width // 64 * cardinality,"
         require_divisible(inner, width, "radix * cardinality", radix * cardinality)
-        return RadixMajorSplitAttention(
-            width,
-            width,
-            radix=radix,
-            cardinality=cardinality,
-            dilation=dilation,
-        )
+        return RadixMajorSplitAttention(width, width, radix=radix, cardinality=cardinality, dilation=dilation)
 
     def branch(self, x: Tensor) -> Tensor:
         """What the shortcut is added to.

@@ -37,18 +37,6 @@ TOLERANCE = 0.01
 VARIANT = Variant((2, 2, 2, 2), planes=(32, 64, 128, 256), pool_first=True)
 
 
-class PlainBackbone(Backbone):
-    """ResNet-D: the same stem, stages and shortcuts, and plain 3×3 convolutions."""
-
-    block = PlainBottleneck
-
-
-class PlainResNet(ResNeSt):
-    """Its classifier."""
-
-    block = PlainBottleneck
-
-
 @dataclass(frozen=True)
 class Family:
     """A classifier, and the same network as a backbone."""
@@ -57,7 +45,11 @@ class Family:
     backbone: Callable[..., Backbone]
 
 
-FAMILIES = {"ResNet-D": Family(PlainResNet, PlainBackbone), "ResNeSt": Family(ResNeSt, Backbone)}
+FAMILIES = {
+    # ResNet-D: the same stem, stages and shortcuts, and plain 3×3 convolutions.
+    "ResNet-D": Family(partial(ResNeSt, block=PlainBottleneck), partial(Backbone, block=PlainBottleneck)),
+    "ResNeSt": Family(ResNeSt, Backbone),
+}
 # What a recipe calls its model is not looked at: the networks are those above.
 PRETRAINING = Recipe(
     model="resnest26",
