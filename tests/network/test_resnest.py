@@ -339,12 +339,12 @@ def test_create_model_with_an_unknown_option():
     rows = [
         (
             {"pretrained": True},
-            r"^option \(='pretrained'\) must be one of output_stride, dropout, dropblock, stochastic_depth; "
+            r"^option \(='pretrained'\) must be one of block, output_stride, dropblock, stochastic_depth, dropout; "
             "load_checkpoint loads weights",
         ),
         (
             {"features_only": True, "dropout": 0.5},
-            r"^option \(='dropout'\) must be one of output_stride, dropblock, stochastic_depth; load_checkpoint loads",
+            r"^option \(='dropout'\) must be one of block, output_stride, dropblock, stochastic_depth; load_checkpoint loads",
         ),
     ]
     assert_refused(lambda given: resnest_edu.create_model("resnest50", **given), rows, TypeError)
