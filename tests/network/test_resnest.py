@@ -344,7 +344,7 @@ def test_create_model_with_an_unknown_option():
         ),
         (
             {"features_only": True, "dropout": 0.5},
-            r"^option \(='dropout'\) must be one of block, output_stride, dropblock, stochastic_depth; load_checkpoint loads",
+            r"^option \(='dropout'\) must be one of block, output_stride, dropblock, stochastic_depth; load",
         ),
     ]
     assert_refused(lambda given: resnest_edu.create_model("resnest50", **given), rows, TypeError)
