@@ -215,7 +215,7 @@ def read_script(path: str | Path) -> dict[str, Any]:
 
 
 def train_and_write(folder: Path, *, seed: int = 0) -> Path:
-    """Train by the recipe ``shapes`` on the CPU, test, and write :data:`NAME` into ``folder``; returns its path."""
+    """Train by the recipe ``shapes`` on the CPU, test, and write ``NAME`` into ``folder``; returns its path."""
     device, recipe = torch.device("cpu"), RECIPES[RECIPE]
     train_data, test_data = shapes_data(recipe, seed)
     torch.manual_seed(seed)

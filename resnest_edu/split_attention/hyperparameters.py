@@ -23,7 +23,7 @@ def attention_width(in_channels: int, radix: int, reduction: int) -> int:
 
 class SplitAttention(nn.Module):
     """The arguments that both layouts share, and their checks. Build one of the two instead:
-    :class:`RadixMajorSplitAttention` or :class:`CardinalityMajorSplitAttention`.
+    :class:`~resnest_edu.RadixMajorSplitAttention` or :class:`~resnest_edu.CardinalityMajorSplitAttention`.
 
     Args:
         in_channels: channels of the input; each split reads in_channels / (R · K).
@@ -38,6 +38,8 @@ class SplitAttention(nn.Module):
 
     Attributes:
         arguments: all of them by name.
+        radix: R.
+        cardinality: K.
         width: channels between the dense layers, :func:`attention_width`.
 
     Raises:
