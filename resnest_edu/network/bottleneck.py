@@ -113,8 +113,12 @@ class Bottleneck(nn.Module):
 
     def middle(self, width: int, radix: int, cardinality: int, dilation: int) -> nn.Module:
         """What stands between the two 1×1 convolutions."""
-        inner = "the inner width, planes * base_width // 64 * cardinality,"
-        require_divisible(inner, width, "radix * cardinality", radix * cardinality)
+        require_divisible(
+            "the inner width, planes * base_width // 64 * cardinality,",
+            width,
+            "radix * cardinality",
+            radix * cardinality,
+        )
         return RadixMajorSplitAttention(width, width, radix=radix, cardinality=cardinality, dilation=dilation)
 
     def branch(self, x: Tensor) -> Tensor:
