@@ -89,20 +89,6 @@ def show_javascript(path: str | Path, *names: str) -> Markdown:
 
     Raises:
         ValueError: the script has no such function.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from resnest_edu.book.listings import show_javascript
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "sum.js")
-        ...     _ = path.write_text("function add(a, b) {\\n  return a + b;\\n}\\n")
-        ...     print(show_javascript(path, "add").data)
-        ```js
-        function add(a, b) {
-          return a + b;
-        }
-        ```
     """
     text, found = Path(path).read_text(encoding="utf-8"), []
     for name in names:

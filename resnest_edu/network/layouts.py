@@ -56,13 +56,6 @@ def cardinality_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int
 
     Raises:
         ValueError: as there.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.network.layouts import cardinality_major_order
-        >>> x = torch.tensor([[11, 21, 31, 12, 22, 32]])
-        >>> cardinality_major_order(x, radix=2, cardinality=3)
-        tensor([[11, 12, 21, 22, 31, 32]])
     """
     _check_groups(x, radix, cardinality, dim)
     return x.unflatten(dim, (radix, cardinality, -1)).transpose(dim, dim + 1).flatten(dim, dim + 2)
@@ -74,25 +67,21 @@ def _check_groups(x: Tensor, radix: int, cardinality: int, dim: int) -> None:
 
 
 def to_radix_major(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` that computes the same function with all its split
-    attention in the radix-major layout.
+    """A copy of ``module`` that computes the same function with all its split attention in the radix-major layout.
 
-    In a bottleneck the output channels of ``conv1`` and ``bn1`` are reordered too, so
-    nothing around it notices. A bare :class:`CardinalityMajorSplitAttention` has no
-    such neighbour: the result wants its input's channels in radix-major order,
-    ``result(radix_major_order(x, R, K)) == module(x)``.
+    In a bottleneck the output channels of ``conv1`` and ``bn1`` are reordered too, so nothing around it notices. A bare
+    :class:`CardinalityMajorSplitAttention` has no such neighbour: the result wants its input's channels in radix-major
+    order, ``result(radix_major_order(x, R, K)) == module(x)``.
 
-    Everything travels bit for bit: weights, running statistics, what is frozen, the
-    mode (training or evaluation). The copy shares no memory with ``module`` and
-    carries no gradients. What already has the layout is copied as it is.
+    Everything travels bit for bit: weights, running statistics, what is frozen, the mode (training or evaluation). The
+    copy shares no memory with ``module`` and carries no gradients. What already has the layout is copied as it is.
 
     Args:
-        module: split attention, a bottleneck, a whole network, or whatever contains
-            bottlenecks.
+        module: split attention, a bottleneck, a whole network, or whatever contains bottlenecks.
 
     Raises:
-        ValueError: ``module`` contains no split attention, or split attention outside
-            a bottleneck, whose input could not be reordered.
+        ValueError: ``module`` contains no split attention, or split attention outside a bottleneck, whose input could
+            not be reordered.
 
     Example:
         >>> import torch
@@ -108,10 +97,9 @@ def to_radix_major(module: nn.Module) -> nn.Module:
 
 
 def to_cardinality_major(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` that computes the same function with all its split
-    attention in the cardinality-major layout: the inverse of :func:`to_radix_major`,
-    with the same rules and errors. For a bare :class:`RadixMajorSplitAttention`,
-    ``result(cardinality_major_order(x, R, K)) == module(x)``.
+    """A copy of ``module`` that computes the same function with all its split attention in the cardinality-major
+    layout: the inverse of :func:`to_radix_major`, with the same rules and errors. For a bare
+    :class:`RadixMajorSplitAttention`, ``result(cardinality_major_order(x, R, K)) == module(x)``.
 
     Example:
         >>> import torch

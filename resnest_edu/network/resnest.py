@@ -24,15 +24,12 @@ class Variant:
         planes: the stages' nominal widths; a stage emits 4 times as many channels.
         radix: R, splits a cardinal group.
         cardinality: K, cardinal groups.
-        base_width: channels of one cardinal group where ``planes`` is 64 (the "d" of
-            2s1x64d).
-        stem_width: channels of the stem's first two convolutions; the third emits
-            twice as many.
-        stem_stride: by how much the stem shrinks the image: 4 with the published stem's
-            strided convolution and max-pool, 2 without the max-pool, 1 with neither.
-        pool_first: average-pool before the 3×3 convolution of a down-sampling block
-            instead of after it: the paper's "fast" setting, cheaper and less
-            accurate.
+        base_width: channels of one cardinal group where ``planes`` is 64 (the "d" of 2s1x64d).
+        stem_width: channels of the stem's first two convolutions; the third emits twice as many.
+        stem_stride: by how much the stem shrinks the image: 4 with the published stem's strided convolution and
+            max-pool, 2 without the max-pool, 1 with neither.
+        pool_first: average-pool before the 3×3 convolution of a down-sampling block instead of after it: the paper's
+            "fast" setting, cheaper and less accurate.
 
     Example:
         >>> import torch
@@ -77,8 +74,9 @@ VARIANTS: dict[str, Variant] = {
 
 
 def _strides_and_dilations(stages: int, stem_stride: int, output_stride: int) -> list[tuple[int, int]]:
-    """Each stage's stride and dilation: the stem has shrunk the image by
-    ``stem_stride``, and ``output_stride`` is the limit."""
+    """Each stage's stride and dilation: the stem has shrunk the image by ``stem_stride``, and ``output_stride`` is the
+    limit.
+    """
     plan = [(1, 1)]
     total_stride, dilation = stem_stride, 1
     for _ in range(1, stages):
@@ -92,15 +90,12 @@ def _strides_and_dilations(stages: int, stem_stride: int, output_stride: int) ->
 
 
 class Trunk(nn.Module):
-    """Stem and stages, what :class:`ResNeSt` and :class:`Backbone` share. Build one
-    of those instead.
+    """Stem and stages, what :class:`ResNeSt` and :class:`Backbone` share. Build one of those instead.
 
-    A deep stem (three 3×3 convolutions and a max-pool) shrinks the image by 4, or less
-    if the variant's ``stem_stride`` is; each stage but the first halves the size
-    again, until ``output_stride`` is reached. Later stages then keep the size, and
-    their convolutions spread out instead: dilation 2 in the first such stage, 4 in
-    the next, and half of that in each one's first block, as in the released PyTorch
-    code.
+    A deep stem (three 3×3 convolutions and a max-pool) shrinks the image by 4, or less if the variant's ``stem_stride``
+    is; each stage but the first halves the size again, until ``output_stride`` is reached. Later stages then keep the
+    size, and their convolutions spread out instead: dilation 2 in the first such stage, 4 in the next, and half of that
+    in each one's first block, as in the released PyTorch code.
 
     Args:
         variant: the row of the table to build.
@@ -207,8 +202,8 @@ class Trunk(nn.Module):
 
 
 class ResNeSt(Trunk):
-    """Split-attention network for image classification (arXiv:2004.08955): stem,
-    stages, the mean over all positions, a dense layer.
+    """Split-attention network for image classification (arXiv:2004.08955): stem, stages, the mean over all positions, a
+    dense layer.
 
     Shape: (B, 3, H, W) -> (B, num_classes) logits.
 
@@ -247,13 +242,12 @@ class ResNeSt(Trunk):
 
 
 class Backbone(Trunk):
-    """The same network without its head, for detection and segmentation: what every
-    stage emits, by its name.
+    """The same network without its head, for detection and segmentation: what every stage emits, by its name.
 
     Its state dict is that of :class:`ResNeSt` without ``fc``.
 
-    Shape: (B, 3, H, W) -> {"layer1": (B, C₁, H/4, W/4), "layer2": …}; the attributes
-    ``channels`` and ``strides`` hold the numbers (4 is the stem's stride).
+    Shape: (B, 3, H, W) -> {"layer1": (B, C₁, H/4, W/4), "layer2": …}; the attributes ``channels`` and ``strides`` hold
+    the numbers (4 is the stem's stride).
 
     Arguments and errors are those of :class:`~resnest_edu.network.resnest.Trunk`.
 
@@ -276,8 +270,7 @@ class Backbone(Trunk):
 
 
 def list_models() -> list[str]:
-    """The names that :func:`create_model` knows, smallest first within each part of
-    the family.
+    """The names that :func:`create_model` knows, smallest first within each part of the family.
 
     Example:
         >>> from resnest_edu import list_models
@@ -305,13 +298,12 @@ def create_model(
     Args:
         name: one of :func:`list_models`.
         num_classes: outputs of the last layer.
-        features_only: build a :class:`Backbone`, which has no last layer and returns
-            what every stage emits.
+        features_only: build a :class:`Backbone`, which has no last layer and returns what every stage emits.
         options: those of :class:`ResNeSt`, or of :class:`Backbone`.
 
     Raises:
-        ValueError: ``name`` is unknown, an argument is not as it must be, or a backbone
-            is asked for with a number of classes.
+        ValueError: ``name`` is unknown, an argument is not as it must be, or a backbone is asked for with a number of
+            classes.
         TypeError: an option is unknown.
 
     Example:

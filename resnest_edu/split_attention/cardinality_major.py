@@ -14,15 +14,7 @@ from resnest_edu.split_attention.hyperparameters import SplitAttention
 class Split(nn.Module):
     """One split of one cardinal group: a convolution, batch norm, ReLU.
 
-    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), where
-    H' = ceil(H / stride).
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.split_attention import Split
-        >>> split = Split(16, 32, kernel_size=3, stride=2, dilation=1)
-        >>> split(torch.randn(2, 16, 8, 8)).shape
-        torch.Size([2, 32, 4, 4])
+    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), where H' = ceil(H / stride).
     """
 
     def __init__(self, in_channels: int, channels: int, kernel_size: int, stride: int, dilation: int) -> None:
@@ -51,14 +43,6 @@ class CardinalGroup(nn.Module):
         splits: the R splits.
         channels: C/K, what each of them emits.
         width: channels of the hidden dense layer.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.split_attention import CardinalGroup, Split
-        >>> splits = [Split(8, 32, kernel_size=3, stride=1, dilation=1) for _ in range(2)]
-        >>> group = CardinalGroup(splits, channels=32, width=16)
-        >>> group(torch.randn(2, 2 * 8, 4, 4)).shape
-        torch.Size([2, 32, 4, 4])
     """
 
     def __init__(self, splits: list[Split], channels: int, width: int) -> None:
@@ -88,15 +72,13 @@ class CardinalGroup(nn.Module):
 
 
 class CardinalityMajorSplitAttention(SplitAttention):
-    """Split attention as the paper's figure 2 draws it: K cardinal groups side by
-    side, each with R splits and a pair of dense layers of its own (ResNeSt, Zhang et
-    al., arXiv:2004.08955, section 3.1).
+    """Split attention as the paper's figure 2 draws it: K cardinal groups side by side, each with R splits and a pair
+    of dense layers of its own (ResNeSt, Zhang et al., arXiv:2004.08955, section 3.1).
 
-    The layout to read. :class:`RadixMajorSplitAttention` computes the same in five
-    layers.
+    The layout to read. :class:`RadixMajorSplitAttention` computes the same in five layers.
 
-    Cardinality-major: everything of one cardinal group lies together, so the input's
-    channels read ``(k r c)``, and the output's ``(k c)``.
+    Cardinality-major: everything of one cardinal group lies together, so the input's channels read ``(k r c)``, and the
+    output's ``(k c)``.
 
     Shape: (B, in_channels, H, W) -> (B, channels, H', W'), H' = ceil(H / stride).
 

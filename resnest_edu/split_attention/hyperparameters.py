@@ -12,11 +12,6 @@ def attention_width(in_channels: int, radix: int, reduction: int) -> int:
         in_channels: channels of the input.
         radix: R.
         reduction: how much narrower than in_channels · R.
-
-    Example:
-        >>> from resnest_edu.split_attention import attention_width
-        >>> [attention_width(channels, radix=2, reduction=4) for channels in (32, 64, 256)]
-        [32, 32, 128]
     """
     return max(in_channels * radix // reduction, 32)
 

@@ -12,14 +12,13 @@ from resnest_edu.split_attention.hyperparameters import SplitAttention
 
 
 class RadixMajorSplitAttention(SplitAttention):
-    """Split attention in five layers: a 3×3 convolution into R splits of K cardinal
-    groups, and attention that weighs the splits against each other, channel by
-    channel (ResNeSt, Zhang et al., arXiv:2004.08955, section 3.1 and figure 4).
+    """Split attention in five layers: a 3×3 convolution into R splits of K cardinal groups, and attention that weighs
+    the splits against each other, channel by channel (ResNeSt, Zhang et al., arXiv:2004.08955, section 3.1 and figure
+    4).
 
-    Radix-major: all groups with the same r are neighbours, so the input's and the
-    convolution's channels read ``(r k c)``, and the output's ``(k c)``. The
-    parameters ``conv, bn0, fc1, bn1, fc2`` have the names, order and shapes of the
-    published checkpoints.
+    Radix-major: all groups with the same r are neighbours, so the input's and the convolution's channels read ``(r k
+    c)``, and the output's ``(k c)``. The parameters ``conv, bn0, fc1, bn1, fc2`` have the names, order and shapes of
+    the published checkpoints.
 
     Shape: (B, in_channels, H, W) -> (B, channels, H', W'), H' = ceil(H / stride).
 
@@ -58,14 +57,15 @@ class RadixMajorSplitAttention(SplitAttention):
 
     def split(self, x: Tensor) -> Tensor:
         """The R feature maps to choose from.
-        Shape: (B, in_channels, H, W) -> (B, R, C, H', W')."""
+        Shape: (B, in_channels, H, W) -> (B, R, C, H', W').
+        """
         features = self.bn0(self.conv(x)).relu()
         return rearrange(features, "b (r kc) h w -> b r kc h w", r=self.radix)
 
     def attention(self, splits: Tensor) -> Tensor:
-        """The weight of every split in every channel: for R > 1 they sum to 1 over
-        R, for R = 1 each is a gate in (0, 1).
-        Shape: (B, R, C, H', W') -> (B, R, C, 1, 1)."""
+        """The weight of every split in every channel: for R > 1 they sum to 1 over R, for R = 1 each is a gate in (0,
+        1). Shape: (B, R, C, H', W') -> (B, R, C, 1, 1).
+        """
         context = splits.sum(dim=1).mean(dim=(2, 3), keepdim=True)  # b (k c) 1 1
         hidden = self.bn1(self.fc1(context)).relu()
         logits = self.fc2(hidden)
