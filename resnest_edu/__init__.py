@@ -3,34 +3,15 @@
 The public names, in the order of the book's chapters.
 """
 
+from typing import TYPE_CHECKING
+
 from resnest_edu.blocks.selective_kernel import SelectiveKernel
 from resnest_edu.blocks.squeeze_excitation import SqueezeExcitation
+from resnest_edu.network import resnest as _resnest
 from resnest_edu.network.bottleneck import Bottleneck
 from resnest_edu.network.layouts import to_cardinality_major, to_radix_major
 from resnest_edu.network.regularization import DropBlock, RectifiedConv2d, rectify
-from resnest_edu.network.resnest import (
-    Backbone,
-    ResNeSt,
-    Variant,
-    create_model,
-    list_models,
-    resnest11_small,
-    resnest14,
-    resnest20_cifar,
-    resnest26,
-    resnest29_cifar,
-    resnest50,
-    resnest50_fast_1s1x64d,
-    resnest50_fast_1s2x40d,
-    resnest50_fast_1s4x24d,
-    resnest50_fast_2s1x64d,
-    resnest50_fast_2s2x40d,
-    resnest50_fast_4s1x64d,
-    resnest50_fast_4s2x40d,
-    resnest101,
-    resnest200,
-    resnest269,
-)
+from resnest_edu.network.resnest import Backbone, ResNeSt, Variant, create_model, list_models
 from resnest_edu.network.weights import PUBLISHED, PublishedFile, fetch, load_checkpoint
 from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention
 
@@ -54,22 +35,15 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "rectify",
-    "resnest11_small",
-    "resnest14",
-    "resnest20_cifar",
-    "resnest26",
-    "resnest29_cifar",
-    "resnest50",
-    "resnest50_fast_1s1x64d",
-    "resnest50_fast_1s2x40d",
-    "resnest50_fast_1s4x24d",
-    "resnest50_fast_2s1x64d",
-    "resnest50_fast_2s2x40d",
-    "resnest50_fast_4s1x64d",
-    "resnest50_fast_4s2x40d",
-    "resnest101",
-    "resnest200",
-    "resnest269",
     "to_cardinality_major",
     "to_radix_major",
+    *list_models(),
 ]
+
+# ``resnest50`` and all other rows of the family's table; ``dir`` and completion see them.
+globals().update({name: getattr(_resnest, name) for name in list_models()})
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    def __getattr__(name: str) -> Callable[..., ResNeSt]: ...

@@ -81,7 +81,7 @@ print({"torchvision", "torch._dynamo", "matplotlib"} & set(sys.modules))
 PARTS = [
     "arguments",
     "provenance",
-    "layer_settings",
+    "conversion",
     "blocks",
     "split_attention",
     "network",

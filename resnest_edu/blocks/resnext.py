@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_positive_int
-from resnest_edu.layer_settings import copy_settings
+from resnest_edu.conversion import take_over
 
 
 class ResNeXtBottleneck(nn.Module):
     """What the three forms of the bottleneck have in common: arguments and shortcut.
 
-    The shortcut is the identity where input and output have the same shape, else a
-    1×1 convolution with batch norm. No convolution has a bias.
+    The shortcut is the identity where input and output have the same shape, else a 1×1 convolution with batch norm. No
+    convolution has a bias.
 
     Shape: (B, in_channels, H, W) -> (B, out_channels, H', W'), H' = ceil(H / stride).
 
@@ -32,12 +32,6 @@ class ResNeXtBottleneck(nn.Module):
 
     Raises:
         ValueError: an argument is not a positive integer.
-
-    Example:
-        >>> from resnest_edu.blocks.resnext import GroupedBottleneck, ResNeXtBottleneck
-        >>> block = GroupedBottleneck(64, 256)
-        >>> isinstance(block, ResNeXtBottleneck), block.cardinality, block.width
-        (True, 32, 4)
     """
 
     def __init__(
@@ -64,15 +58,7 @@ class ResNeXtBottleneck(nn.Module):
 
 
 def narrow_path(in_channels: int, width: int, stride: int) -> nn.Sequential:
-    """How a path begins: 1×1 to d channels and 3×3, each with batch norm and ReLU.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.blocks.resnext import narrow_path
-        >>> path = narrow_path(in_channels=64, width=4, stride=2)
-        >>> path(torch.randn(1, 64, 9, 9)).shape
-        torch.Size([1, 4, 5, 5])
-    """
+    """How a path begins: 1×1 to d channels and 3×3, each with batch norm and ReLU."""
     layers = OrderedDict(
         conv1=nn.Conv2d(in_channels, width, 1, bias=False),
         bn1=nn.BatchNorm2d(width),
@@ -88,15 +74,6 @@ class AggregatedBottleneck(ResNeXtBottleneck):
     """The bottleneck as a sum of K paths (Xie et al., arXiv:1611.05431, 3a).
 
     Each path is 1×1, 3×3, 1×1. Batch norm is applied to their sum, not to each.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.blocks.resnext import AggregatedBottleneck
-        >>> block = AggregatedBottleneck(64, 256, cardinality=8, width=4, stride=2)
-        >>> block(torch.randn(2, 64, 9, 9)).shape
-        torch.Size([2, 256, 5, 5])
-        >>> len(block.paths)
-        8
     """
 
     def __init__(self, in_channels: int, out_channels: int, **options: int) -> None:
@@ -119,15 +96,6 @@ class EarlyConcatenationBottleneck(ResNeXtBottleneck):
     """The bottleneck with early concatenation (Xie et al., arXiv:1611.05431, 3b).
 
     Each of K paths is 1×1, 3×3; a single 1×1 follows on their concatenation.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.blocks.resnext import EarlyConcatenationBottleneck
-        >>> block = EarlyConcatenationBottleneck(64, 256, cardinality=8, width=4)
-        >>> block(torch.randn(2, 64, 9, 9)).shape
-        torch.Size([2, 256, 9, 9])
-        >>> len(block.paths), block.conv3.weight.shape
-        (8, torch.Size([256, 32, 1, 1]))
     """
 
     def __init__(self, in_channels: int, out_channels: int, **options: int) -> None:
@@ -148,8 +116,8 @@ class EarlyConcatenationBottleneck(ResNeXtBottleneck):
 class GroupedBottleneck(ResNeXtBottleneck):
     """The bottleneck as grouped convolution (Xie et al., arXiv:1611.05431, 3c).
 
-    1×1, 3×3 in K groups, 1×1. The parameters have the names, order and shapes of
-    torchvision's bottleneck, whose weights load strictly.
+    1×1, 3×3 in K groups, 1×1. The parameters have the names, order and shapes of torchvision's bottleneck, whose
+    weights load strictly.
 
     Example:
         >>> from torchvision.models.resnet import Bottleneck
@@ -187,21 +155,15 @@ class GroupedBottleneck(ResNeXtBottleneck):
 
 
 _Form = TypeVar("_Form", bound=ResNeXtBottleneck)
-# The axis (k d) of each tensor: the last convolution has it on its input side, all else on its output side.
-_PATH_AXIS = {"conv3.weight": 1}
 
 
-def _without_path(name: str) -> str:
-    return re.sub(r"^paths\.\d+\.", "", name)
-
-
-def _join(name: str, tensors: list[Tensor]) -> Tensor:
-    if tensors[0].ndim:
-        return torch.cat(tensors, dim=_PATH_AXIS.get(name, 0))
-    if not tensors[0].is_meta and len({count.item() for count in tensors}) > 1:
-        counts = ", ".join(str(count.item()) for count in tensors)
-        raise ValueError(f"{name} (={counts}) must be the same in every path")
-    return tensors[0]
+def _layers(block: ResNeXtBottleneck) -> dict[str, list[nn.Module]]:
+    """Convolutions and batch norms by their names in the grouped form, path by path."""
+    layers: dict[str, list[nn.Module]] = {}
+    for name, layer in block.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
+            layers.setdefault(re.sub(r"^paths\.\d+\.", "", name), []).append(layer)
+    return layers
 
 
 def _convert(block: ResNeXtBottleneck, form: type[_Form]) -> _Form:
@@ -209,26 +171,13 @@ def _convert(block: ResNeXtBottleneck, form: type[_Form]) -> _Form:
     if type(block) not in forms:
         names = ", ".join(known.__name__ for known in forms)
         raise TypeError(f"block (a {type(block).__name__}) must be one of {names}")
-    parts: dict[str, list[Tensor]] = {}  # by the grouped form's name, path by path
-    for name, tensor in block.state_dict().items():
-        parts.setdefault(_without_path(name), []).append(tensor)
-    joined = {name: _join(name, tensors) for name, tensors in parts.items()}
     with torch.device("meta"):  # without data, so that no random number is drawn
         converted = form(**block.arguments)
-    state = {}
-    for name in converted.state_dict():
-        path = re.match(r"paths\.(\d+)\.(.+)", name)
-        tensor = joined[path[2] if path else name]
-        if path and tensor.ndim:
-            parts_of = tensor.split(block.width, _PATH_AXIS.get(path[2], 0))
-            tensor = parts_of[int(path[1])]
-        state[name] = tensor.clone()  # so that the two blocks share no memory
-    converted.load_state_dict(state, assign=True)
     converted.train(block.training)
-    sources = {_without_path(name): layer for name, layer in block.named_modules()}
-    for name, layer in converted.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
-            copy_settings(sources[_without_path(name)], layer)
+    sources = _layers(block)
+    for name, targets in _layers(converted).items():
+        # Of the last convolution the paths are the inputs, of all else the outputs.
+        take_over(name, sources[name], targets, dim=1 if name == "conv3" else 0)
     return converted
 
 
@@ -244,27 +193,12 @@ def to_aggregated(block: ResNeXtBottleneck) -> AggregatedBottleneck:
     Raises:
         TypeError: ``block`` is none of the three forms.
         ValueError: the counters of batches in its paths differ.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.blocks.resnext import GroupedBottleneck, to_aggregated
-        >>> block = GroupedBottleneck(64, 64, cardinality=4, width=8)
-        >>> x = torch.randn(2, 64, 8, 8)
-        >>> torch.allclose(to_aggregated(block)(x), block(x), atol=1e-5)
-        True
     """
     return _convert(block, AggregatedBottleneck)
 
 
 def to_early_concatenation(block: ResNeXtBottleneck) -> EarlyConcatenationBottleneck:
-    """``block`` as a new :class:`EarlyConcatenationBottleneck`; see :func:`to_aggregated`.
-
-    Example:
-        >>> from resnest_edu.blocks.resnext import GroupedBottleneck, to_early_concatenation
-        >>> block = GroupedBottleneck(64, 64, cardinality=4, width=8)
-        >>> len(to_early_concatenation(block).paths)
-        4
-    """
+    """``block`` as a new :class:`EarlyConcatenationBottleneck`; see :func:`to_aggregated`."""
     return _convert(block, EarlyConcatenationBottleneck)
 
 

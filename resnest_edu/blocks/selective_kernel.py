@@ -11,18 +11,15 @@ from resnest_edu.arguments import require_divisible, require_positive_int
 
 
 class SelectiveKernel(nn.Module):
-    """Selective-kernel convolution (Li et al., arXiv:1903.06586, section 3.1,
-    equations 1 to 6).
+    """Selective-kernel convolution (Li et al., arXiv:1903.06586, section 3.1, equations 1 to 6).
 
-    Split: M branches look at the same input, each a grouped 3×3 convolution,
-    batch norm and ReLU. The taps of branch m = 1, …, M lie m pixels apart, so it
-    spans 3×3, 5×5, 7×7, … pixels for the same number of weights. Fuse: sum the
-    branches, average over all positions, one dense layer to d channels with batch
-    norm and ReLU. Select: one more dense layer to M logits a channel, a softmax
-    over the M, and the sum of the branches with these weights.
+    Split: M branches look at the same input, each a grouped 3×3 convolution, batch norm and ReLU. The taps of branch m
+    = 1, …, M lie m pixels apart, so it spans 3×3, 5×5, 7×7, … pixels for the same number of weights. Fuse: sum the
+    branches, average over all positions, one dense layer to d channels with batch norm and ReLU. Select: one more dense
+    layer to M logits a channel, a softmax over the M, and the sum of the branches with these weights.
 
-    The dense layers are 1×1 convolutions without bias, and their width is
-    d = max(C // reduction, min_width), of the *output's* channels C.
+    The dense layers are 1×1 convolutions without bias, and their width is d = max(C // reduction, min_width), of the
+    *output's* channels C.
 
     Shape: (B, in_channels, H, W) -> (B, C, H', W'), where H' = ceil(H / stride).
 
@@ -36,8 +33,8 @@ class SelectiveKernel(nn.Module):
         stride: stride of each branch's convolution.
 
     Raises:
-        ValueError: an argument is not a positive integer, ``branches`` is 1, or
-            ``in_channels`` or ``out_channels`` is not divisible by ``groups``.
+        ValueError: an argument is not a positive integer, ``branches`` is 1, or ``in_channels`` or ``out_channels`` is
+            not divisible by ``groups``.
 
     Example:
         >>> import torch
@@ -99,12 +96,14 @@ class SelectiveKernel(nn.Module):
 
     def split(self, x: Tensor) -> Tensor:
         """The M feature maps to choose from, smallest kernel first.
-        Shape: (B, in_channels, H, W) -> (B, M, C, H', W')."""
+        Shape: (B, in_channels, H, W) -> (B, M, C, H', W').
+        """
         return torch.stack([branch(x) for branch in self.branches], dim=1)
 
     def attention(self, splits: Tensor) -> Tensor:
         """The weight of every branch in every channel; over branches they sum to 1.
-        Shape: (B, M, C, H', W') -> (B, M, C, 1, 1)."""
+        Shape: (B, M, C, H', W') -> (B, M, C, 1, 1).
+        """
         context = splits.sum(dim=1).mean(dim=(2, 3), keepdim=True)  # b c 1 1
         hidden = self.bn1(self.fc1(context)).relu()  # b d 1 1
         logits = self.fc2(hidden)

@@ -11,13 +11,11 @@ from resnest_edu.arguments import require_divisible, require_positive_int
 class SqueezeExcitation(nn.Module):
     """Squeeze-and-excitation block (Hu et al., arXiv:1709.01507, equations 2 to 4).
 
-    Squeeze: average each channel over all positions. Excite: two dense layers,
-    C -> C/r -> C, the first followed by a ReLU, the second by a sigmoid. Scale:
-    multiply each channel by its gate.
+    Squeeze: average each channel over all positions. Excite: two dense layers, C -> C/r -> C, the first followed by a
+    ReLU, the second by a sigmoid. Scale: multiply each channel by its gate.
 
-    The dense layers are 1×1 convolutions with bias, ``fc1`` and ``fc2``: 2C²/r
-    weights and C/r + C biases. They have the names and shapes of those in
-    :class:`torchvision.ops.SqueezeExcitation`, whose weights load strictly.
+    The dense layers are 1×1 convolutions with bias, ``fc1`` and ``fc2``: 2C²/r weights and C/r + C biases. They have
+    the names and shapes of those in :class:`torchvision.ops.SqueezeExcitation`, whose weights load strictly.
 
     Shape: (B, C, H, W) -> (B, C, H, W).
 
@@ -26,8 +24,7 @@ class SqueezeExcitation(nn.Module):
         reduction: r, by which the hidden layer is narrower than C; 16 in the paper.
 
     Raises:
-        ValueError: an argument is not a positive integer, or ``channels`` is not
-            divisible by ``reduction``.
+        ValueError: an argument is not a positive integer, or ``channels`` is not divisible by ``reduction``.
 
     Example:
         >>> import torch

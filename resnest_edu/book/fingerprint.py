@@ -25,13 +25,6 @@ def fingerprint(module: str) -> str:
 
     Raises:
         ValueError: there is no such module.
-
-    Example:
-        >>> from resnest_edu.book.fingerprint import fingerprint
-        >>> len(fingerprint("resnest_edu.network.layouts"))
-        16
-        >>> fingerprint("resnest_edu.network.layouts") == fingerprint("resnest_edu.network.bottleneck")
-        False
     """
     source = _source(module)
     if source is None:
@@ -132,7 +125,8 @@ def _defined(statement: ast.stmt) -> set[str]:
 
 def _used(statement: ast.stmt, imports: Mapping[str, str]) -> Iterator[str]:
     """Names, those of imports as they were before ``as``, and attributes of what is imported: those of other objects
-    are no definitions of a module."""
+    are no definitions of a module.
+    """
     for node in ast.walk(statement):
         if isinstance(node, ast.Name):
             yield node.id

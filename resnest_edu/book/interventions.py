@@ -25,8 +25,8 @@ def replaced_attention(
     generator: torch.Generator | None = None,
     layers: Collection[str] | None = None,
 ) -> Iterator[None]:
-    """While it lasts, the radix-major split attention in ``model`` weighs its splits
-    by something other than its attention; afterwards all is as before.
+    """While it lasts, the radix-major split attention in ``model`` weighs its splits by something other than its
+    attention; afterwards all is as before.
 
     What is put in its place is
 
@@ -37,33 +37,19 @@ def replaced_attention(
     - ``"shuffled"``: in every batch each image gets the attention of another one.
     - ``"swapped"``: the splits in reversed order, so that what was preferred is not.
 
-    It takes the place of the method ``attention``, which the accelerated network
-    calls as well (:func:`resnest_edu.speed.accelerate`).
+    It takes the place of the method ``attention``, which the accelerated network calls as well
+    (:func:`resnest_edu.speed.accelerate`).
 
     Args:
         model: a network, or whatever contains radix-major split attention.
         how: one of the four.
-        images: for ``"average"``, what ``model`` takes; put it in evaluation mode
-            first.
+        images: for ``"average"``, what ``model`` takes; put it in evaluation mode first.
         generator: for ``"shuffled"``; PyTorch's own if None.
         layers: names of the split-attention modules to replace; all if None.
 
     Raises:
-        ValueError: ``how`` is none of the four; ``model`` contains no radix-major
-            split attention, or none of a name in ``layers``; ``"average"`` without
-            images or in training mode; ``"shuffled"`` meets a batch of one image.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu import RadixMajorSplitAttention
-        >>> from resnest_edu.book.interventions import replaced_attention
-        >>> model = RadixMajorSplitAttention(4, 4, radix=2).eval()
-        >>> x = torch.randn(2, 4, 8, 8)
-        >>> output = model(x)
-        >>> with replaced_attention(model, "uniform"):
-        ...     averaged = model(x)
-        >>> torch.equal(averaged, output), torch.equal(model(x), output)
-        (False, True)
+        ValueError: ``how`` is none of the four; ``model`` contains no radix-major split attention, or none of a name in
+            ``layers``; ``"average"`` without images or in training mode; ``"shuffled"`` meets a batch of one image.
     """
     require_one_of("how", how, REPLACEMENTS)
     modules = _modules(model, layers)
@@ -114,8 +100,7 @@ def _modules(model: nn.Module, layers: Collection[str] | None) -> dict[str, Radi
 
 
 def others(count: int, generator: torch.Generator | None = None) -> Tensor:
-    """For each of ``count`` images another one, and each of them once: a random cycle
-    through all of them.
+    """For each of ``count`` images another one, and each of them once: a random cycle through all of them.
 
     Shape: int64 (count,).
 
@@ -125,15 +110,6 @@ def others(count: int, generator: torch.Generator | None = None) -> Tensor:
 
     Raises:
         ValueError: there are fewer than two.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.interventions import others
-        >>> another = others(5)
-        >>> sorted(another.tolist())
-        [0, 1, 2, 3, 4]
-        >>> (another == torch.arange(5)).any().item()
-        False
     """
     if count < 2:
         raise ValueError(f"images (={count}) must be at least 2 to change places")
@@ -144,24 +120,16 @@ def others(count: int, generator: torch.Generator | None = None) -> Tensor:
 
 
 def distance_from_uniform(attention: Tensor) -> Tensor:
-    """How far the weights of R splits are from 1/R each: the total variation distance
-    as a share of the greatest possible.
+    """How far the weights of R splits are from 1/R each: the total variation distance as a share of the greatest
+    possible.
 
-    A number without a unit: 0 where a channel averages its splits, 1 where it takes
-    one of them alone. With R = 2 it is the difference of the two weights.
+    A number without a unit: 0 where a channel averages its splits, 1 where it takes one of them alone. With R = 2 it is
+    the difference of the two weights.
 
-    Shape: (..., R, C), as :func:`resnest_edu.split_attention.record_attention` gives
-    it -> (..., C).
+    Shape: (..., R, C), as :func:`resnest_edu.split_attention.record_attention` gives it -> (..., C).
 
     Raises:
-        ValueError: ``attention`` is of fewer than two splits (R), where there is nothing to choose.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.interventions import distance_from_uniform
-        >>> splits = torch.tensor([[0.5, 0.75, 1.0], [0.5, 0.25, 0.0]])  # R = 2, C = 3
-        >>> distance_from_uniform(splits)
-        tensor([0.0000, 0.5000, 1.0000])
+        ValueError: R is below 2, where there is nothing to choose.
     """
     radix = attention.shape[-2]
     if radix < 2:
@@ -172,10 +140,9 @@ def distance_from_uniform(attention: Tensor) -> Tensor:
 
 @torch.no_grad()
 def settle(model: nn.Module, images: Tensor, *, batch_size: int = 64) -> nn.Module:
-    """Set the running statistics of batch norm to the mean over the images' batches,
-    without learning, and return the model in evaluation mode: the control for a
-    trained network. (Merely to run the batches in training mode would leave part of
-    the initial values in the statistics.)
+    """Set the running statistics of batch norm to the mean over the images' batches, without learning, and return the
+    model in evaluation mode: the control for a trained network. (Merely to run the batches in training mode would leave
+    part of the initial values in the statistics.)
 
     Shape: images as ``model`` takes them, (B, 3, H, W).
 
@@ -183,13 +150,6 @@ def settle(model: nn.Module, images: Tensor, *, batch_size: int = 64) -> nn.Modu
         model: the network, which is changed in place.
         images: all to measure, on the model's device.
         batch_size: how many of them make a batch.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.interventions import settle
-        >>> network = settle(torch.nn.BatchNorm2d(3), torch.full((8, 3, 4, 4), 5.0))
-        >>> network.running_mean, network.training
-        (tensor([5., 5., 5.]), False)
     """
     update_bn(images.split(batch_size), model)
     return model.eval()

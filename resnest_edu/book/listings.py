@@ -1,35 +1,83 @@
-"""What the book's notebooks need to show the sources of what they run."""
+"""Listings: the sources of what the notebooks run, as code on their pages."""
 
+import ast
 import inspect
 import re
 import textwrap
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 
 from IPython.display import Markdown
 
-# The section "Example:" of a docstring: its head, all that is indented further, and the empty lines on both sides.
-_EXAMPLE = re.compile(r"(?:\n *)*\n(?P<indent> *)Example:\n(?:(?P=indent) .*\n| *\n)*(?P=indent)(?=\S)")
-
 
 def show_source(*objects: type | Callable) -> Markdown:
-    """The source of classes or functions, as the page's coloured code: what is read is what is imported. The examples
-    in docstrings are left out; they stand on the pages of the package.
+    """The source of classes or functions, as the page's coloured code: what is read is what is imported.
+
+    Of a docstring its first sentence and the shapes stay; what refuses arguments before the work is left out.
 
     Args:
         objects: what to show, one below the other.
 
     Raises:
         TypeError: there is no Python source for one of them.
-
-    Example:
-        >>> from resnest_edu.network.layouts import to_radix_major
-        >>> from resnest_edu.book.listings import show_source
-        >>> show_source(to_radix_major).data.splitlines()[1]
-        'def to_radix_major(module: nn.Module) -> nn.Module:'
     """
     sources = [textwrap.dedent(inspect.getsource(item)).strip() for item in objects]
-    return Markdown("```python\n" + "\n\n\n".join(map(_without_examples, sources)) + "\n```")
+    return Markdown("```python\n" + "\n\n\n".join(map(how_it_computes, sources)) + "\n```")
+
+
+def how_it_computes(source: str) -> str:
+    """The code without the bodies of its docstrings, and without checks of arguments."""
+    lines = source.splitlines()
+    edits: list[tuple[ast.stmt, list[str]]] = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        docstring = ast.get_docstring(node)
+        if docstring and "\n" in docstring:
+            edits.append((node.body[0], _summary(docstring, node.body[0].col_offset)))
+        statements = node.body[bool(docstring) :]
+        checks = [statement for statement in takewhile(_is_head, statements) if _is_check(statement)]
+        if len(checks) < len(statements):  # else to check is all it does
+            edits += [(check, []) for check in checks]
+    for statement, replacement in sorted(edits, key=lambda edit: edit[0].lineno, reverse=True):
+        first = statement.lineno - 1
+        while not replacement and lines[first - 1].lstrip().startswith("#"):  # the reason of a check goes with it
+            first -= 1
+        lines[first : statement.end_lineno] = replacement
+    return re.sub(r"\n(?: *\n){2,}", "\n\n", "\n".join(lines))
+
+
+def _is_head(statement: ast.stmt) -> bool:
+    """Whether it comes before the work of a function: a check, a name for something, the constructor of the base."""
+    match statement:
+        case ast.Assign() | ast.AnnAssign() | ast.Expr(ast.Call(ast.Attribute(ast.Call(ast.Name("super"))))):
+            return True
+    return _is_check(statement)
+
+
+def _is_check(statement: ast.stmt) -> bool:
+    """Whether it calls ``require_…``, or raises under a condition and does no more than word the message."""
+    match statement:
+        case ast.Expr(ast.Call(ast.Name(name))):
+            return name.startswith("require_")
+        case ast.If(body=[*before, ast.Raise()], orelse=[]):
+            return all(isinstance(line, ast.Assign) for line in before)
+    return False
+
+
+def _summary(docstring: str, indent: int) -> list[str]:
+    """The first sentence of a docstring, and the shapes if they are short, as lines of a docstring."""
+    paragraphs = [" ".join(paragraph.split()) for paragraph in docstring.split("\n\n")]
+    sentence, shapes = re.match(r".*?\.(?= |$)|.*", paragraphs[0]), re.search(r"\bShape: .*", "\n".join(paragraphs))
+    parts = [sentence.group() if sentence else ""]
+    if shapes and shapes.group() not in parts[0] and len(shapes.group()) < 100:
+        parts.append(shapes.group())
+    whole = f'"""{" ".join(parts)}"""'
+    if indent + len(whole) <= 88:
+        return [" " * indent + whole]
+    lines = [line for part in parts for line in textwrap.wrap(part, 85 - indent)]
+    return [" " * indent + line for line in (f'"""{lines[0]}', *lines[1:], '"""')]
 
 
 def show_javascript(path: str | Path, *names: str) -> Markdown:
@@ -41,20 +89,6 @@ def show_javascript(path: str | Path, *names: str) -> Markdown:
 
     Raises:
         ValueError: the script has no such function.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from resnest_edu.book.listings import show_javascript
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "sum.js")
-        ...     _ = path.write_text("function add(a, b) {\\n  return a + b;\\n}\\n")
-        ...     print(show_javascript(path, "add").data)
-        ```js
-        function add(a, b) {
-          return a + b;
-        }
-        ```
     """
     text, found = Path(path).read_text(encoding="utf-8"), []
     for name in names:
@@ -64,17 +98,3 @@ def show_javascript(path: str | Path, *names: str) -> Markdown:
             raise ValueError(f"name (={name!r}) must be a function of {Path(path).name}")
         found.append(match.group())
     return Markdown("```js\n" + "\n\n".join(found) + "\n```")
-
-
-def _without_examples(source: str) -> str:
-    return _EXAMPLE.sub(_what_stays, source)
-
-
-def _what_stays(match: re.Match[str]) -> str:
-    """What stands in an example's place: the space around a section, or before the closing quotes a new line, if the
-    docstring has more than one."""
-    before, after = match.string[: match.start()], match.string[match.end() :]
-    if not after.startswith('"""'):
-        return f"\n\n{match['indent']}"
-    last_line = before.rpartition("\n")[2]
-    return "" if last_line.lstrip().startswith('"""') else f"\n{match['indent']}"

@@ -24,11 +24,6 @@ def summarize(values: Sequence[float]) -> dict[str, float]:
 
     Raises:
         ValueError: there are fewer than two values, and so no spread.
-
-    Example:
-        >>> from resnest_edu.book.records import summarize
-        >>> summarize([1.0, 2.0, 3.0])
-        {'mean': 2.0, 'sd': 1.0, 'n': 3}
     """
     if len(values) < 2:
         raise ValueError(f"values (={list(values)}) must be at least two, or there is no spread")
@@ -45,14 +40,6 @@ def origin(*, module: str, command: str, device: torch.device) -> dict[str, Any]
 
     Raises:
         ValueError: there is no such module.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.records import origin
-        >>> run = {"module": "resnest_edu.network.layouts", "command": "python -m …"}
-        >>> found = origin(device=torch.device("cpu"), **run)
-        >>> list(found)
-        ['command', 'code', 'commit', 'date', 'device', 'instructions', 'threads', 'driver', 'versions']
     """
     return {"command": command, "code": fingerprint(module), **provenance(device)}
 
@@ -69,18 +56,6 @@ def record(path: Path, figures: Mapping[str, Any], *, module: str, command: str,
 
     Raises:
         ValueError: there is no such module.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
-        >>> import torch
-        >>> from resnest_edu.book.records import read, record
-        >>> run = {"module": "resnest_edu.network.layouts", "command": "python -m …"}
-        >>> with TemporaryDirectory() as folder:
-        ...     path = Path(folder, "speed.json")
-        ...     record(path, {"ms": [1.5, 1.25]}, device=torch.device("cpu"), **run)
-        ...     print(read(path)["ms"])
-        [1.5, 1.25]
     """
     write(path, {**origin(module=module, command=command, device=device), **figures})
 
@@ -91,15 +66,6 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     Args:
         path: the file to write; its folder is made if need be.
         content: plain values, as JSON can hold them.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
-        >>> from resnest_edu.book.records import write
-        >>> with TemporaryDirectory() as folder:
-        ...     write(Path(folder, "run.json"), {"ms": 1.5})
-        ...     print(Path(folder, "run.json").read_text().split())
-        ['{', '"ms":', '1.5', '}']
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
@@ -116,19 +82,6 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: it has not been recorded.
         ValueError: the file is not such a record.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
-        >>> import torch
-        >>> from resnest_edu.book.records import read, record
-        >>> run = {"module": "resnest_edu.network.layouts", "command": "python -m …"}
-        >>> with TemporaryDirectory() as folder:
-        ...     path = Path(folder, "speed.json")
-        ...     record(path, {"ms": 1.5}, device=torch.device("cpu"), **run)
-        ...     found = read(path)
-        >>> found["command"], found["ms"]
-        ('python -m …', 1.5)
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -146,13 +99,6 @@ def is_complete(content: Mapping[str, Any]) -> bool:
 
     Args:
         content: a record, as :func:`read` returns it.
-
-    Example:
-        >>> from resnest_edu.book.records import is_complete
-        >>> is_complete({"pieces": {"seed 0": 0.9}, "missing": ["seed 1"]})
-        False
-        >>> is_complete({"pieces": {"seed 0": 0.9}, "missing": [], "summary": {"mean": 0.9}})
-        True
     """
     return "pieces" not in content or (not content["missing"] and "summary" in content)
 
@@ -165,11 +111,6 @@ def recorded(path: str | Path) -> dict[str, Any] | None:
 
     Raises:
         ValueError: the file is no record.
-
-    Example:
-        >>> from resnest_edu.book.records import recorded
-        >>> print(recorded("not_yet.json"))
-        None
     """
     try:
         content = read(path)
@@ -184,11 +125,6 @@ def is_recorded(path: str | Path, module: str) -> bool:
     Args:
         path: where the record is, or will be.
         module: dotted name of the experiment.
-
-    Example:
-        >>> from resnest_edu.book.records import is_recorded
-        >>> is_recorded("not_yet.json", "resnest_edu.book.experiments.shapes_seeds")
-        False
     """
     try:
         content = read(path)
@@ -202,12 +138,6 @@ def describe(content: Mapping[str, Any]) -> str:
 
     Args:
         content: a record, as :func:`read` returns it.
-
-    Example:
-        >>> from resnest_edu.book.records import describe
-        >>> record = {"date": "2026-01-31", "device": "Some CPU, 2 cores", "versions": {"torch": "2.11.0"}}
-        >>> describe(record | {"instructions": "AVX2", "threads": 1})
-        'Recorded on 2026-01-31 on Some CPU, 2 cores, AVX2, 1 thread a run, with PyTorch 2.11.0.'
     """
     device = content["device"]
     if content.get("driver") is None and "instructions" in content:  # on a CPU, and not one of the first records

@@ -31,51 +31,21 @@ IMAGE_SIZE = 32
 
 
 class PlainBottleneck(Bottleneck):
-    """A bottleneck with a 3×3 convolution, batch norm and ReLU in its middle: that of
-    ResNet (arXiv:1512.03385), and with K > 1 groups that of ResNeXt
-    (arXiv:1611.05431). Arguments, shapes and errors are those of
+    """A bottleneck with a 3×3 convolution, batch norm and ReLU in its middle: that of ResNet (arXiv:1512.03385), and
+    with K > 1 groups that of ResNeXt (arXiv:1611.05431). Arguments, shapes and errors are those of
     :class:`~resnest_edu.Bottleneck`; there are no splits, so R does nothing.
-
-    Example:
-        >>> from resnest_edu.book.rivals import PlainBottleneck
-        >>> block = PlainBottleneck(64, planes=32, base_width=16, cardinality=2)
-        >>> block.conv2.conv.groups, tuple(block.conv2.conv.weight.shape)
-        (2, (16, 8, 3, 3))
     """
 
-    def middle(
-        self,
-        width: int,
-        radix: int,
-        cardinality: int,
-        dilation: int,
-    ) -> nn.Module:
+    def middle(self, width: int, radix: int, cardinality: int, dilation: int) -> nn.Module:
         """Shape: (B, width, H, W) -> (B, width, H, W)."""
-        conv = nn.Conv2d(
-            width,
-            width,
-            3,
-            padding=dilation,
-            dilation=dilation,
-            groups=cardinality,
-            bias=False,
-        )
+        conv = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation, groups=cardinality, bias=False)
         norm = nn.BatchNorm2d(width)
         return nn.Sequential(OrderedDict(conv=conv, bn0=norm, relu=nn.ReLU()))
 
 
 class SqueezeExcitationBottleneck(PlainBottleneck):
-    """The plain bottleneck with squeeze-and-excitation (r = 16) on what its branch
-    emits, as in SE-ResNet (arXiv:1709.01507, figure 3).
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.rivals import SqueezeExcitationBottleneck
-        >>> block = SqueezeExcitationBottleneck(64, planes=32, stride=2)
-        >>> block(torch.randn(2, 64, 8, 8)).shape
-        torch.Size([2, 128, 4, 4])
-        >>> type(block.se).__name__
-        'SqueezeExcitation'
+    """The plain bottleneck with squeeze-and-excitation (r = 16) on what its branch emits, as in SE-ResNet
+    (arXiv:1709.01507, figure 3).
     """
 
     def __init__(self, in_channels: int, planes: int, **options: Any) -> None:
@@ -88,27 +58,12 @@ class SqueezeExcitationBottleneck(PlainBottleneck):
 
 
 class SelectiveKernelBottleneck(Bottleneck):
-    """A bottleneck with the selective kernel of SKNet-50 in its middle: M = 2
-    branches, r = 16, L = 32 (arXiv:1903.06586), and K groups, as many as ResNeXt has,
-    as in its paper. Its branches are 3×3 and 5×5, so R and the dilation do nothing.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.rivals import SelectiveKernelBottleneck
-        >>> block = SelectiveKernelBottleneck(64, planes=32, cardinality=4)
-        >>> block(torch.randn(2, 64, 8, 8)).shape
-        torch.Size([2, 128, 8, 8])
-        >>> type(block.conv2).__name__
-        'SelectiveKernel'
+    """A bottleneck with the selective kernel of SKNet-50 in its middle: M = 2 branches, r = 16, L = 32
+    (arXiv:1903.06586), and K groups, as many as ResNeXt has, as in its paper. Its branches are 3×3 and 5×5, so R and
+    the dilation do nothing.
     """
 
-    def middle(
-        self,
-        width: int,
-        radix: int,
-        cardinality: int,
-        dilation: int,
-    ) -> nn.Module:
+    def middle(self, width: int, radix: int, cardinality: int, dilation: int) -> nn.Module:
         """Shape: (B, width, H, W) -> (B, width, H, W)."""
         return SelectiveKernel(width, width, groups=cardinality)
 
@@ -121,11 +76,6 @@ class Kind:
         block: the class of its blocks.
         radix: R, of split attention.
         cardinality: K, the groups of the middle's convolutions.
-
-    Example:
-        >>> from resnest_edu.book.rivals import CONTENDERS, Kind
-        >>> CONTENDERS["2s2x"] == Kind(radix=2, cardinality=2)
-        True
     """
 
     block: type[Bottleneck] = Bottleneck
@@ -163,30 +113,11 @@ class Contender(ResNeSt):
 
     Raises:
         ValueError: as in :class:`~resnest_edu.ResNeSt`.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.rivals import Contender, Kind
-        >>> model = Contender(Kind(radix=2, cardinality=2), base_width=24, num_classes=10)
-        >>> model(torch.randn(2, 3, 32, 32)).shape
-        torch.Size([2, 10])
     """
 
-    def __init__(
-        self,
-        kind: Kind,
-        base_width: int,
-        num_classes: int = 1000,
-        reference: Variant = REFERENCE,
-    ) -> None:
-        self.block = kind.block  # first, because what follows builds them
-        variant = replace(
-            reference,
-            radix=kind.radix,
-            cardinality=kind.cardinality,
-            base_width=base_width,
-        )
-        super().__init__(variant, num_classes)
+    def __init__(self, kind: Kind, base_width: int, num_classes: int = 1000, reference: Variant = REFERENCE) -> None:
+        variant = replace(reference, radix=kind.radix, cardinality=kind.cardinality, base_width=base_width)
+        super().__init__(variant, num_classes, block=kind.block)
 
 
 @cache
@@ -208,11 +139,6 @@ def equal_cost_base_width(name: str, reference: Variant = REFERENCE) -> int:
 
     Raises:
         ValueError: ``name`` is unknown.
-
-    Example:
-        >>> from resnest_edu.book.rivals import equal_cost_base_width
-        >>> equal_cost_base_width("ResNet"), equal_cost_base_width("ResNeXt")
-        (64, 24)
     """
     require_one_of("name", name, CONTENDERS)
     kind, of_reference = CONTENDERS[name], reference.base_width
@@ -241,13 +167,6 @@ def create_contender(name: str, num_classes: int = 1000, reference: Variant = RE
 
     Raises:
         ValueError: ``name`` is unknown, or ``num_classes`` is not a positive integer.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.rivals import create_contender
-        >>> model = create_contender("ResNeXt", num_classes=10)
-        >>> model(torch.randn(2, 3, 32, 32)).shape
-        torch.Size([2, 10])
     """
     base_width = equal_cost_base_width(name, reference)
     return Contender(CONTENDERS[name], base_width, num_classes, reference)

@@ -45,13 +45,6 @@ def side_by_side(
         ValueError: there is no process.
         RuntimeError: a process was killed.
         Exception: what a call raised, with its traceback as the cause.
-
-    Example:
-        >>> from resnest_edu.book.side_by_side import side_by_side
-        >>> for seed, result in side_by_side(abs, [-3, 2], processes=1):
-        ...     print(seed, result)
-        -3 3
-        2 2
     """
     require_positive_int(processes=processes)
     if processes == 1:
@@ -96,7 +89,8 @@ def _spread(
 
 def _start(waiting: Connection, compilers: int) -> None:
     """Prepare a new process: one thread, its share of the cores to compile with, and an end with the one that started
-    it."""
+    it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of a terminal; the first one decides
     torch.set_num_threads(1)
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(compilers))

@@ -18,12 +18,6 @@ def figure_and_ground(count: int, *, split: Literal["train", "test"] = "train") 
     """Scenes of one object, and which positions of a map of half their size belong to it.
 
     Shape: images, float32 (count, 3, 32, 32), normalized; targets, int64 (count, 16, 16), 1 on the object, 0 elsewhere.
-
-    Example:
-        >>> from resnest_edu.book.tiny_loop import figure_and_ground
-        >>> images, targets = figure_and_ground(4)
-        >>> images.shape, targets.shape, targets.unique().tolist()
-        (torch.Size([4, 3, 32, 32]), torch.Size([4, 16, 16]), [0, 1])
     """
     scenes = draw_scenes(0 if split == "train" else TEST_START, count)
     targets = torch.from_numpy(scenes.semantic[:, ::2, ::2] > 0).long()
@@ -40,8 +34,8 @@ def fit(
     seed: int,
     batch: int = 64,
 ) -> None:
-    """Train ``network`` in place by cross-entropy, and leave it in evaluation mode:
-    SGD with Nesterov momentum, one cycle of the learning rate.
+    """Train ``network`` in place by cross-entropy, and leave it in evaluation mode: SGD with Nesterov momentum, one
+    cycle of the learning rate.
 
     Shape: images (B, 3, H, W); targets (B) or (B, H', W'), as the output has it.
 
@@ -53,14 +47,6 @@ def fit(
         peak: the highest learning rate, reached after a fifth of the steps.
         seed: decides the order of the images.
         batch: images per step.
-
-    Example:
-        >>> from torch import nn
-        >>> from resnest_edu.book.tiny_loop import figure_and_ground, fit
-        >>> network = nn.Conv2d(3, 2, 3, stride=2, padding=1)
-        >>> fit(network, *figure_and_ground(64), epochs=2, peak=0.1, seed=0, batch=16)
-        >>> network.training
-        False
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.SGD(
@@ -88,12 +74,5 @@ def fit(
 
 
 def overlap(predicted: Tensor, target: Tensor) -> float:
-    """Intersection over union of two maps of 0 and 1 of the same shape, in per cent.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.tiny_loop import overlap
-        >>> overlap(torch.tensor([1, 1, 1, 0]), torch.tensor([0, 1, 1, 1]))  # 2 of 4
-        50.0
-    """
+    """Intersection over union of two maps of 0 and 1 of the same shape, in per cent."""
     return 100 * ((predicted & target).sum() / (predicted | target).sum()).item()

@@ -49,8 +49,8 @@ def encode_network(
     variant: Variant,
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """A network as JSON can hold it: all its weights and running statistics in one
-    text, base64 of little-endian float32, and where in it each of them begins.
+    """A network as JSON can hold it: all its weights and running statistics in one text, base64 of little-endian
+    float32, and where in it each of them begins.
 
     Args:
         model: the network, in the radix-major layout and not dilated.
@@ -58,16 +58,8 @@ def encode_network(
         classes: names of its outputs.
 
     Raises:
-        ValueError: ``model`` is dilated, one of its layers is not what ``variant`` and
-            ``classes`` call for, or a weight is not a finite number.
-
-    Example:
-        >>> from resnest_edu.book.web_export import encode_network
-        >>> from resnest_edu.network.resnest import VARIANTS, resnest11_small
-        >>> model = resnest11_small(2)
-        >>> content = encode_network(model, VARIANTS["resnest11_small"], ["cat", "dog"])
-        >>> content["tensors"]["conv1.0.weight"]
-        {'start': 0, 'shape': [16, 3, 3, 3]}
+        ValueError: ``model`` is dilated, one of its layers is not what ``variant`` and ``classes`` call for, or a
+            weight is not a finite number.
     """
     halving = [variant.stem_stride * 2**stage for stage in range(len(variant.blocks))]
     if list(model.strides.values()) != halving:
@@ -100,16 +92,6 @@ def decode_network(content: Mapping[str, Any]) -> ResNeSt:
 
     Raises:
         ValueError: ``content`` is not whole.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.web_export import decode_network, encode_network
-        >>> from resnest_edu.network.resnest import VARIANTS, resnest11_small
-        >>> model = resnest11_small(2).eval()
-        >>> content = encode_network(model, VARIANTS["resnest11_small"], ["cat", "dog"])
-        >>> x = torch.randn(1, 3, 32, 32)
-        >>> torch.equal(decode_network(content)(x), model(x))
-        True
     """
     numbers = np.frombuffer(base64.b64decode(content["data"]), dtype="<f4")
     if len(numbers) != content["numbers"]:
@@ -128,29 +110,12 @@ def decode_network(content: Mapping[str, Any]) -> ResNeSt:
 
 
 def encode_scenes(images: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Pictures with their classes, as JSON can hold them. Shape: uint8 (N, 3, S, S), int64 (N,).
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.web_export import encode_scenes
-        >>> images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
-        >>> encode_scenes(images, torch.tensor([4]))
-        {'size': 2, 'labels': [4], 'data': 'AAAAAAAAAAAAAAAA'}
-    """
+    """Pictures with their classes, as JSON can hold them. Shape: uint8 (N, 3, S, S), int64 (N,)."""
     return {"size": images.shape[-1], "labels": labels.tolist(), "data": _text(images.numpy())}
 
 
 def decode_scenes(scenes: Mapping[str, Any]) -> TensorImages:
-    """The pictures and classes that :func:`encode_scenes` has encoded.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.web_export import decode_scenes, encode_scenes
-        >>> images = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
-        >>> scenes = encode_scenes(images, torch.tensor([4]))
-        >>> decode_scenes(scenes).images.shape
-        torch.Size([1, 3, 2, 2])
-    """
+    """The pictures and classes that :func:`encode_scenes` has encoded."""
     pixels = np.frombuffer(base64.b64decode(scenes["data"]), dtype=np.uint8).copy()
     images = torch.from_numpy(pixels).view(-1, 3, scenes["size"], scenes["size"])
     return TensorImages(images, torch.tensor(scenes["labels"]))
@@ -173,15 +138,6 @@ def write_script(path: Path, content: Mapping[str, Any]) -> None:
     Args:
         path: of the script; its folder must exist.
         content: what JSON can hold.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from resnest_edu.book.web_export import write_script
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_script(Path(folder, "weights.js"), {"classes": ["cat"]})
-        ...     print(Path(folder, "weights.js").read_text(), end="")
-        self.LIVE_NETWORK = {"classes":["cat"]};
     """
     write_atomically(path, (_BEGIN + json.dumps(content, separators=(",", ":")) + _END).encode())
 
@@ -195,15 +151,6 @@ def read_script(path: str | Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not such a script.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from resnest_edu.book.web_export import read_script, write_script
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_script(Path(folder, "weights.js"), {"classes": ["cat"]})
-        ...     read_script(Path(folder, "weights.js"))
-        {'classes': ['cat']}
     """
     text = Path(path).read_text(encoding="utf-8")
     if not (text.startswith(_BEGIN) and text.endswith(_END)):
@@ -215,7 +162,7 @@ def read_script(path: str | Path) -> dict[str, Any]:
 
 
 def train_and_write(folder: Path, *, seed: int = 0) -> Path:
-    """Train by the recipe ``shapes`` on the CPU, test, and write :data:`NAME` into ``folder``; returns its path."""
+    """Train by the recipe ``shapes`` on the CPU, test, and write ``NAME`` into ``folder``; returns its path."""
     device, recipe = torch.device("cpu"), RECIPES[RECIPE]
     train_data, test_data = shapes_data(recipe, seed)
     torch.manual_seed(seed)

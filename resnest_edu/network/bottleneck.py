@@ -5,11 +5,7 @@ Legend: B batch, C channels, H height, W width. Parameter names are those of the
 
 from torch import Tensor, nn
 
-from resnest_edu.arguments import (
-    require_divisible,
-    require_positive_int,
-    require_probability,
-)
+from resnest_edu.arguments import require_divisible, require_positive_int, require_probability
 from resnest_edu.network.regularization import DropBlock
 from resnest_edu.split_attention import RadixMajorSplitAttention
 
@@ -18,39 +14,32 @@ EXPANSION = 4
 
 
 class Bottleneck(nn.Module):
-    """1×1 convolution, split attention, 1×1 convolution, around a shortcut
-    (arXiv:2004.08955, figure 2).
+    """1×1 convolution, split attention, 1×1 convolution, around a shortcut (arXiv:2004.08955, figure 2).
 
-    The shortcut is the identity where shapes agree; otherwise it averages before it
-    projects, as in ResNet-D (arXiv:1812.01187). A block with a stride pools by
-    average, never by a strided convolution. The network that is made of such blocks
-    sets the last batch norm to zero at the start (arXiv:1706.02677).
+    The shortcut is the identity where shapes agree; otherwise it averages before it projects, as in ResNet-D
+    (arXiv:1812.01187). A block with a stride pools by average, never by a strided convolution. The network that is made
+    of such blocks sets the last batch norm to zero at the start (arXiv:1706.02677).
 
-    Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W'), where
-    H' = ceil(H / stride).
+    Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W'), where H' = ceil(H / stride).
 
     Args:
         in_channels: channels of the input.
-        planes: nominal width; the block's inner width is
-            int(planes · base_width / 64) · cardinality.
+        planes: nominal width; the block's inner width is int(planes · base_width / 64) · cardinality.
         stride: by how much the block shrinks its input.
         radix: R, splits a cardinal group.
         cardinality: K, cardinal groups.
         base_width: channels of one cardinal group where ``planes`` is 64.
         pool_first: average-pool before the split attention instead of after it.
         dilation: dilation of the split attention's convolution.
-        always_pool: average over 3×3 positions even where the stride is 1. The
-            released network does so in the first block of a stage whose stride was
-            traded for dilation.
-        dropblock: probability of :class:`~resnest_edu.network.regularization.DropBlock`,
-            which acts where the released Gluon code has it: on ``bn1``, on the split
-            attention's output, on ``bn3``.
-        stochastic_depth: probability that training skips the branch, and leaves the
-            shortcut alone, for an image.
+        always_pool: average over 3×3 positions even where the stride is 1. The released network does so in the first
+            block of a stage whose stride was traded for dilation.
+        dropblock: probability of :class:`~resnest_edu.network.regularization.DropBlock`, which acts where the released
+            Gluon code has it: on ``bn1``, on the split attention's output, on ``bn3``.
+        stochastic_depth: probability that training skips the branch, and leaves the shortcut alone, for an image.
 
     Raises:
-        ValueError: an argument is not a positive integer, the widths do not divide
-            into R · K groups, or a probability is not in [0, 1).
+        ValueError: an argument is not a positive integer, the widths do not divide into R · K groups, or a probability
+            is not in [0, 1).
 
     Example:
         >>> import torch
@@ -115,27 +104,20 @@ class Bottleneck(nn.Module):
                 nn.BatchNorm2d(out_channels),
             )
 
-    def middle(
-        self,
-        width: int,
-        radix: int,
-        cardinality: int,
-        dilation: int,
-    ) -> nn.Module:
+    def middle(self, width: int, radix: int, cardinality: int, dilation: int) -> nn.Module:
         """What stands between the two 1×1 convolutions."""
-        inner = "the inner width, planes * base_width // 64 * cardinality,"
-        require_divisible(inner, width, "radix * cardinality", radix * cardinality)
-        return RadixMajorSplitAttention(
+        require_divisible(
+            "the inner width, planes * base_width // 64 * cardinality,",
             width,
-            width,
-            radix=radix,
-            cardinality=cardinality,
-            dilation=dilation,
+            "radix * cardinality",
+            radix * cardinality,
         )
+        return RadixMajorSplitAttention(width, width, radix=radix, cardinality=cardinality, dilation=dilation)
 
     def branch(self, x: Tensor) -> Tensor:
         """What the shortcut is added to.
-        Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W')."""
+        Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W').
+        """
         out = self.dropblock(self.bn1(self.conv1(x))).relu()
         if self.pool_first:
             out = self.dropblock(self.conv2(self.pool(out)))

@@ -30,11 +30,5 @@ def parameter_count(model: nn.Module) -> int:
 
     Args:
         model: any module.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.network.costs import parameter_count
-        >>> parameter_count(torch.nn.Conv2d(3, 8, kernel_size=3)) == 8 * 3 * 3 * 3 + 8
-        True
     """
     return sum(parameter.numel() for parameter in model.parameters())

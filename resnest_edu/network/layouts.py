@@ -7,13 +7,12 @@ the weights only change places, and what feeds a split-attention module changes 
 """
 
 import copy
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_divisible, require_positive_int
-from resnest_edu.layer_settings import copy_settings
+from resnest_edu.conversion import take_over
 from resnest_edu.network.bottleneck import Bottleneck
 from resnest_edu.network.regularization import RectifiedConv2d, rectify
 from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention, SplitAttention
@@ -57,13 +56,6 @@ def cardinality_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int
 
     Raises:
         ValueError: as there.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.network.layouts import cardinality_major_order
-        >>> x = torch.tensor([[11, 21, 31, 12, 22, 32]])
-        >>> cardinality_major_order(x, radix=2, cardinality=3)
-        tensor([[11, 12, 21, 22, 31, 32]])
     """
     _check_groups(x, radix, cardinality, dim)
     return x.unflatten(dim, (radix, cardinality, -1)).transpose(dim, dim + 1).flatten(dim, dim + 2)
@@ -75,25 +67,21 @@ def _check_groups(x: Tensor, radix: int, cardinality: int, dim: int) -> None:
 
 
 def to_radix_major(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` that computes the same function with all its split
-    attention in the radix-major layout.
+    """A copy of ``module`` that computes the same function with all its split attention in the radix-major layout.
 
-    In a bottleneck the output channels of ``conv1`` and ``bn1`` are reordered too, so
-    nothing around it notices. A bare :class:`CardinalityMajorSplitAttention` has no
-    such neighbour: the result wants its input's channels in radix-major order,
-    ``result(radix_major_order(x, R, K)) == module(x)``.
+    In a bottleneck the output channels of ``conv1`` and ``bn1`` are reordered too, so nothing around it notices. A bare
+    :class:`CardinalityMajorSplitAttention` has no such neighbour: the result wants its input's channels in radix-major
+    order, ``result(radix_major_order(x, R, K)) == module(x)``.
 
-    Everything travels bit for bit: weights, running statistics, what is frozen, the
-    mode (training or evaluation). The copy shares no memory with ``module`` and
-    carries no gradients. What already has the layout is copied as it is.
+    Everything travels bit for bit: weights, running statistics, what is frozen, the mode (training or evaluation). The
+    copy shares no memory with ``module`` and carries no gradients. What already has the layout is copied as it is.
 
     Args:
-        module: split attention, a bottleneck, a whole network, or whatever contains
-            bottlenecks.
+        module: split attention, a bottleneck, a whole network, or whatever contains bottlenecks.
 
     Raises:
-        ValueError: ``module`` contains no split attention, or split attention outside
-            a bottleneck, whose input could not be reordered.
+        ValueError: ``module`` contains no split attention, or split attention outside a bottleneck, whose input could
+            not be reordered.
 
     Example:
         >>> import torch
@@ -109,10 +97,9 @@ def to_radix_major(module: nn.Module) -> nn.Module:
 
 
 def to_cardinality_major(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` that computes the same function with all its split
-    attention in the cardinality-major layout: the inverse of :func:`to_radix_major`,
-    with the same rules and errors. For a bare :class:`RadixMajorSplitAttention`,
-    ``result(cardinality_major_order(x, R, K)) == module(x)``.
+    """A copy of ``module`` that computes the same function with all its split attention in the cardinality-major
+    layout: the inverse of :func:`to_radix_major`, with the same rules and errors. For a bare
+    :class:`RadixMajorSplitAttention`, ``result(cardinality_major_order(x, R, K)) == module(x)``.
 
     Example:
         >>> import torch
@@ -162,67 +149,29 @@ def _reorder_outputs(
                 tensor.copy_(order(tensor, radix, cardinality, dim=0))
 
 
-def _convert_attention(
-    module: SplitAttention,
-    layout: type[SplitAttention],
-) -> SplitAttention:
+def _convert_attention(module: SplitAttention, layout: type[SplitAttention]) -> SplitAttention:
     if isinstance(module, layout):
         return module
     with torch.device("meta"):  # takes no memory, and draws no random weights
         result = layout(**module.arguments)
-    split = layout is CardinalityMajorSplitAttention
-    names = result.state_dict()
-    state = _split_state(module) if split else _joined_state(module, names)
-    result.load_state_dict(state, assign=True)
     result.train(module.training)
     if any(isinstance(part, RectifiedConv2d) for part in module.modules()):
         rectify(result)
-    for name in ("conv", "bn0", "fc1", "bn1", "fc2"):
-        for place in _places(name, module.radix, module.cardinality):
-            source, target = (name, place) if split else (place, name)
-            copy_settings(
-                module.get_submodule(source),
-                result.get_submodule(target),
-            )
+    sources = _layers(module)
+    for name, targets in _layers(result).items():
+        take_over(name, sources[name], targets)
     return result
 
 
-def _places(name: str, radix: int, cardinality: int) -> list[str]:
-    """Where a cardinality-major module keeps the parts of what the radix-major one
-    calls ``name``, in the order in which the radix-major one joins them.
+def _layers(module: SplitAttention) -> dict[str, list[nn.Module]]:
+    """The layers by their radix-major names, in the order in which the radix-major layout joins their channels.
 
-    The convolution and its batch norm hold ``(r k c)`` channels, so splits come first
-    here. The dense layers are grouped by k alone and so have the same order,
-    ``(k c)`` or ``(k r c)``, in both layouts.
+    The convolution and its batch norm hold ``(r k c)`` channels, so splits come first here. The dense layers are
+    grouped by k alone and so have the same order, ``(k c)`` or ``(k r c)``, in both layouts.
     """
-    if name.startswith(("conv", "bn0")):
-        pairs = [(r, k) for r in range(radix) for k in range(cardinality)]
-        return [f"groups.{k}.splits.{r}.{name}" for r, k in pairs]
-    return [f"groups.{k}.{name}" for k in range(cardinality)]
-
-
-def _split_state(module: SplitAttention) -> dict[str, Tensor]:
-    """The cardinality-major state of a radix-major module."""
-    state: dict[str, Tensor] = {}
-    for name, tensor in module.state_dict().items():
-        places = _places(name, module.radix, module.cardinality)
-        counts = tensor.ndim == 0  # the number of batches goes to every part
-        parts = [tensor] * len(places) if counts else tensor.chunk(len(places))
-        for place, part in zip(places, parts, strict=True):
-            state[place] = part.clone()
-    return state
-
-
-def _joined_state(
-    module: SplitAttention,
-    names: Iterable[str],
-) -> dict[str, Tensor]:
-    """The radix-major state, with these ``names``, of a cardinality-major module."""
-    parts = module.state_dict()
-    state: dict[str, Tensor] = {}
-    for name in names:
-        places = _places(name, module.radix, module.cardinality)
-        tensors = [parts[place] for place in places]
-        counts = tensors[0].ndim == 0
-        state[name] = tensors[0].clone() if counts else torch.cat(tensors)
-    return state
+    if isinstance(module, RadixMajorSplitAttention):
+        return {name: [module.get_submodule(name)] for name in ("conv", "bn0", "fc1", "bn1", "fc2")}
+    groups = [f"groups.{k}" for k in range(module.cardinality)]
+    splits = [f"{group}.splits.{r}" for r in range(module.radix) for group in groups]
+    places = {"conv": splits, "bn0": splits, "fc1": groups, "bn1": groups, "fc2": groups}
+    return {name: [module.get_submodule(f"{part}.{name}") for part in parts] for name, parts in places.items()}

@@ -7,7 +7,7 @@ checkpoints, which is why the stages are called ``layer1`` … and the head ``fc
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from torch import Tensor, nn
 
@@ -24,15 +24,12 @@ class Variant:
         planes: the stages' nominal widths; a stage emits 4 times as many channels.
         radix: R, splits a cardinal group.
         cardinality: K, cardinal groups.
-        base_width: channels of one cardinal group where ``planes`` is 64 (the "d" of
-            2s1x64d).
-        stem_width: channels of the stem's first two convolutions; the third emits
-            twice as many.
-        stem_stride: by how much the stem shrinks the image: 4 with the published stem's
-            strided convolution and max-pool, 2 without the max-pool, 1 with neither.
-        pool_first: average-pool before the 3×3 convolution of a down-sampling block
-            instead of after it: the paper's "fast" setting, cheaper and less
-            accurate.
+        base_width: channels of one cardinal group where ``planes`` is 64 (the "d" of 2s1x64d).
+        stem_width: channels of the stem's first two convolutions; the third emits twice as many.
+        stem_stride: by how much the stem shrinks the image: 4 with the published stem's strided convolution and
+            max-pool, 2 without the max-pool, 1 with neither.
+        pool_first: average-pool before the 3×3 convolution of a down-sampling block instead of after it: the paper's
+            "fast" setting, cheaper and less accurate.
 
     Example:
         >>> import torch
@@ -76,13 +73,10 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-def _strides_and_dilations(
-    stages: int,
-    stem_stride: int,
-    output_stride: int,
-) -> list[tuple[int, int]]:
-    """Each stage's stride and dilation: the stem has shrunk the image by
-    ``stem_stride``, and ``output_stride`` is the limit."""
+def _strides_and_dilations(stages: int, stem_stride: int, output_stride: int) -> list[tuple[int, int]]:
+    """Each stage's stride and dilation: the stem has shrunk the image by ``stem_stride``, and ``output_stride`` is the
+    limit.
+    """
     plan = [(1, 1)]
     total_stride, dilation = stem_stride, 1
     for _ in range(1, stages):
@@ -96,37 +90,35 @@ def _strides_and_dilations(
 
 
 class Trunk(nn.Module):
-    """Stem and stages, what :class:`ResNeSt` and :class:`Backbone` share. Build one
-    of those instead.
+    """Stem and stages, what :class:`ResNeSt` and :class:`Backbone` share. Build one of those instead.
 
-    A deep stem (three 3×3 convolutions and a max-pool) shrinks the image by 4, or less
-    if the variant's ``stem_stride`` is; each stage but the first halves the size
-    again, until ``output_stride`` is reached. Later stages then keep the size, and
-    their convolutions spread out instead: dilation 2 in the first such stage, 4 in
-    the next, and half of that in each one's first block, as in the released PyTorch
-    code.
+    A deep stem (three 3×3 convolutions and a max-pool) shrinks the image by 4, or less if the variant's ``stem_stride``
+    is; each stage but the first halves the size again, until ``output_stride`` is reached. Later stages then keep the
+    size, and their convolutions spread out instead: dilation 2 in the first such stage, 4 in the next, and half of that
+    in each one's first block, as in the released PyTorch code.
+
+    Args:
+        variant: the row of the table to build.
+        block: the class of the blocks, :class:`~resnest_edu.Bottleneck` or one derived from it.
+        output_stride: 32, or for dense prediction 16 or 8: by how much the stages shrink the image at most.
+        dropblock: probability of :class:`~resnest_edu.DropBlock` in the last two stages.
+        stochastic_depth: probability that training skips the last block's branch for an image; earlier blocks' is less,
+            in proportion to their place (Huang et al., arXiv:1603.09382).
 
     Attributes:
-        channels: how many channels each stage emits, by its name: ``layer1``,
-            ``layer2``, ….
-        strides: how many pixels of the image one position of a stage's output stands
-            for, by its name.
-        block: the class of the blocks.
+        channels: how many channels each stage emits, by its name: ``layer1``, ``layer2``, ….
+        strides: how many pixels of the image one position of a stage's output stands for, by its name.
 
-    Example:
-        >>> from resnest_edu import resnest14
-        >>> from resnest_edu.network.resnest import Trunk
-        >>> model = resnest14(num_classes=10, output_stride=16)
-        >>> isinstance(model, Trunk), model.channels["layer4"], model.strides["layer4"]
-        (True, 2048, 16)
+    Raises:
+        ValueError: ``output_stride`` is none of the three, a probability is not in [0, 1), or the variant's numbers do
+            not fit together.
     """
-
-    block: type[Bottleneck] = Bottleneck
 
     def __init__(
         self,
         variant: Variant,
         *,
+        block: type[Bottleneck] = Bottleneck,
         output_stride: int = 32,
         dropblock: float = 0.0,
         stochastic_depth: float = 0.0,
@@ -171,20 +163,21 @@ class Trunk(nn.Module):
             for j in range(variant.blocks[i]):
                 first = j == 0
                 built += 1
-                block = self.block(
-                    channels,
-                    variant.planes[i],
-                    stride=stride if first else 1,
-                    radix=variant.radix,
-                    cardinality=variant.cardinality,
-                    base_width=variant.base_width,
-                    pool_first=variant.pool_first,
-                    dilation=max(1, dilation // 2) if first else dilation,
-                    always_pool=first and i > 0,
-                    dropblock=dropblock if i >= stages - 2 else 0.0,
-                    stochastic_depth=stochastic_depth * built / sum(variant.blocks),
+                stage.append(
+                    block(
+                        channels,
+                        variant.planes[i],
+                        stride=stride if first else 1,
+                        radix=variant.radix,
+                        cardinality=variant.cardinality,
+                        base_width=variant.base_width,
+                        pool_first=variant.pool_first,
+                        dilation=max(1, dilation // 2) if first else dilation,
+                        always_pool=first and i > 0,
+                        dropblock=dropblock if i >= stages - 2 else 0.0,
+                        stochastic_depth=stochastic_depth * built / sum(variant.blocks),
+                    )
                 )
-                stage.append(block)
                 channels = EXPANSION * variant.planes[i]
             name = f"layer{i + 1}"
             self.add_module(name, stage)
@@ -209,28 +202,20 @@ class Trunk(nn.Module):
 
 
 class ResNeSt(Trunk):
-    """Split-attention network for image classification (arXiv:2004.08955): stem,
-    stages, the mean over all positions, a dense layer.
+    """Split-attention network for image classification (arXiv:2004.08955): stem, stages, the mean over all positions, a
+    dense layer.
 
     Shape: (B, 3, H, W) -> (B, num_classes) logits.
 
     Args:
         variant: the row of the table to build.
         num_classes: outputs of the last layer.
-        output_stride: 32, or for dense prediction 16 or 8: by how much the stages
-            shrink the image at most.
-        dropout: probability of dropout before the last layer; 0.2 in the released
-            recipe of 200 and 269.
-        dropblock: probability of :class:`~resnest_edu.network.regularization.DropBlock` in
-            the last two stages.
-        stochastic_depth: probability that training skips the last block's branch for
-            an image; earlier blocks' is less, in proportion to their place (Huang et
-            al., arXiv:1603.09382).
+        dropout: probability of dropout before the last layer; 0.2 in the released recipe of 200 and 269.
+        options: ``block``, ``output_stride``, ``dropblock``, ``stochastic_depth`` of
+            :class:`~resnest_edu.network.resnest.Trunk`.
 
     Raises:
-        ValueError: ``num_classes`` is not a positive integer, ``output_stride`` is
-            none of the three, a probability is not in [0, 1), or the variant's
-            numbers do not fit together.
+        ValueError: ``num_classes`` is not a positive integer, ``dropout`` is not in [0, 1), or as there.
 
     Example:
         >>> import torch
@@ -241,24 +226,10 @@ class ResNeSt(Trunk):
         torch.Size([2, 10])
     """
 
-    def __init__(
-        self,
-        variant: Variant,
-        num_classes: int = 1000,
-        *,
-        output_stride: int = 32,
-        dropout: float = 0.0,
-        dropblock: float = 0.0,
-        stochastic_depth: float = 0.0,
-    ) -> None:
+    def __init__(self, variant: Variant, num_classes: int = 1000, *, dropout: float = 0.0, **options: Any) -> None:
         require_positive_int(num_classes=num_classes)
         require_probability(dropout=dropout)
-        super().__init__(
-            variant,
-            output_stride=output_stride,
-            dropblock=dropblock,
-            stochastic_depth=stochastic_depth,
-        )
+        super().__init__(variant, **options)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(EXPANSION * variant.planes[-1], num_classes)
 
@@ -271,22 +242,14 @@ class ResNeSt(Trunk):
 
 
 class Backbone(Trunk):
-    """The same network without its head, for detection and segmentation: what every
-    stage emits, by its name.
+    """The same network without its head, for detection and segmentation: what every stage emits, by its name.
 
     Its state dict is that of :class:`ResNeSt` without ``fc``.
 
-    Shape: (B, 3, H, W) -> {"layer1": (B, C₁, H/4, W/4), "layer2": …}; the attributes
-    ``channels`` and ``strides`` hold the numbers (4 is the stem's stride).
+    Shape: (B, 3, H, W) -> {"layer1": (B, C₁, H/4, W/4), "layer2": …}; the attributes ``channels`` and ``strides`` hold
+    the numbers (4 is the stem's stride).
 
-    Args:
-        variant: the row of the table to build.
-        output_stride: as in :class:`ResNeSt`, and so are the rest.
-        dropblock: see there.
-        stochastic_depth: see there.
-
-    Raises:
-        ValueError: as in :class:`ResNeSt`.
+    Arguments and errors are those of :class:`~resnest_edu.network.resnest.Trunk`.
 
     Example:
         >>> import torch
@@ -307,8 +270,7 @@ class Backbone(Trunk):
 
 
 def list_models() -> list[str]:
-    """The names that :func:`create_model` knows, smallest first within each part of
-    the family.
+    """The names that :func:`create_model` knows, smallest first within each part of the family.
 
     Example:
         >>> from resnest_edu import list_models
@@ -336,14 +298,12 @@ def create_model(
     Args:
         name: one of :func:`list_models`.
         num_classes: outputs of the last layer.
-        features_only: build a :class:`Backbone`, which has no last layer and returns
-            what every stage emits.
-        options: ``output_stride``, ``dropout``, ``dropblock``, ``stochastic_depth``
-            of :class:`ResNeSt`.
+        features_only: build a :class:`Backbone`, which has no last layer and returns what every stage emits.
+        options: those of :class:`ResNeSt`, or of :class:`Backbone`.
 
     Raises:
-        ValueError: ``name`` is unknown, an argument is not as it must be, or a backbone
-            is asked for with a number of classes.
+        ValueError: ``name`` is unknown, an argument is not as it must be, or a backbone is asked for with a number of
+            classes.
         TypeError: an option is unknown.
 
     Example:
@@ -356,8 +316,9 @@ def create_model(
         torch.Size([2, 256, 2, 2])
     """
     require_one_of("name", name, VARIANTS)
-    network = Backbone if features_only else ResNeSt
-    known = inspect.getfullargspec(network).kwonlyargs
+    known = [option for network in (Trunk, ResNeSt) for option in inspect.getfullargspec(network).kwonlyargs]
+    if features_only:
+        known.remove("dropout")
     for option in options.keys() - known:
         listed = f"{', '.join(known)}; load_checkpoint loads weights"
         raise TypeError(f"option (={option!r}) must be one of {listed}")
@@ -379,19 +340,8 @@ def _builder(name: str) -> Callable[..., ResNeSt]:
     return build
 
 
-resnest11_small = _builder("resnest11_small")
-resnest20_cifar = _builder("resnest20_cifar")
-resnest29_cifar = _builder("resnest29_cifar")
-resnest14 = _builder("resnest14")
-resnest26 = _builder("resnest26")
-resnest50 = _builder("resnest50")
-resnest101 = _builder("resnest101")
-resnest200 = _builder("resnest200")
-resnest269 = _builder("resnest269")
-resnest50_fast_1s1x64d = _builder("resnest50_fast_1s1x64d")
-resnest50_fast_2s1x64d = _builder("resnest50_fast_2s1x64d")
-resnest50_fast_4s1x64d = _builder("resnest50_fast_4s1x64d")
-resnest50_fast_1s2x40d = _builder("resnest50_fast_1s2x40d")
-resnest50_fast_2s2x40d = _builder("resnest50_fast_2s2x40d")
-resnest50_fast_4s2x40d = _builder("resnest50_fast_4s2x40d")
-resnest50_fast_1s4x24d = _builder("resnest50_fast_1s4x24d")
+# ``resnest50(…)`` and the like: a function for each row.
+globals().update({name: _builder(name) for name in VARIANTS})
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Callable[..., ResNeSt]: ...

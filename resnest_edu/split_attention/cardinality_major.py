@@ -14,25 +14,10 @@ from resnest_edu.split_attention.hyperparameters import SplitAttention
 class Split(nn.Module):
     """One split of one cardinal group: a convolution, batch norm, ReLU.
 
-    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), where
-    H' = ceil(H / stride).
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.split_attention import Split
-        >>> split = Split(16, 32, kernel_size=3, stride=2, dilation=1)
-        >>> split(torch.randn(2, 16, 8, 8)).shape
-        torch.Size([2, 32, 4, 4])
+    Shape: (B, in_channels, H, W) -> (B, channels, H', W'), where H' = ceil(H / stride).
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        kernel_size: int,
-        stride: int,
-        dilation: int,
-    ) -> None:
+    def __init__(self, in_channels: int, channels: int, kernel_size: int, stride: int, dilation: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
             in_channels,
@@ -58,22 +43,9 @@ class CardinalGroup(nn.Module):
         splits: the R splits.
         channels: C/K, what each of them emits.
         width: channels of the hidden dense layer.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.split_attention import CardinalGroup, Split
-        >>> splits = [Split(8, 32, kernel_size=3, stride=1, dilation=1) for _ in range(2)]
-        >>> group = CardinalGroup(splits, channels=32, width=16)
-        >>> group(torch.randn(2, 2 * 8, 4, 4)).shape
-        torch.Size([2, 32, 4, 4])
     """
 
-    def __init__(
-        self,
-        splits: list[Split],
-        channels: int,
-        width: int,
-    ) -> None:
+    def __init__(self, splits: list[Split], channels: int, width: int) -> None:
         super().__init__()
         self.splits = nn.ModuleList(splits)
         self.fc1 = nn.Conv2d(channels, width, 1)
@@ -100,35 +72,17 @@ class CardinalGroup(nn.Module):
 
 
 class CardinalityMajorSplitAttention(SplitAttention):
-    """Split attention as the paper's figure 2 draws it: K cardinal groups side by
-    side, each with R splits and a pair of dense layers of its own (ResNeSt, Zhang et
-    al., arXiv:2004.08955, section 3.1).
+    """Split attention as the paper's figure 2 draws it: K cardinal groups side by side, each with R splits and a pair
+    of dense layers of its own (ResNeSt, Zhang et al., arXiv:2004.08955, section 3.1).
 
-    The layout to read. :class:`RadixMajorSplitAttention` computes the same in five
-    layers.
+    The layout to read. :class:`RadixMajorSplitAttention` computes the same in five layers.
 
-    Cardinality-major: everything of one cardinal group lies together, so the input's
-    channels read ``(k r c)``, and the output's ``(k c)``.
+    Cardinality-major: everything of one cardinal group lies together, so the input's channels read ``(k r c)``, and the
+    output's ``(k c)``.
 
     Shape: (B, in_channels, H, W) -> (B, channels, H', W'), H' = ceil(H / stride).
 
-    Args:
-        in_channels: channels of the input; each split reads in_channels / (R · K).
-        channels: C, channels of the output; each cardinal group makes C / K of them.
-        radix: R, the number of splits in a cardinal group. With R = 1 the softmax
-            over splits becomes a sigmoid.
-        cardinality: K, the number of cardinal groups.
-        kernel_size: side of the convolutions' kernels, odd.
-        stride: stride of the convolutions.
-        dilation: dilation of the convolutions; the padding follows it, so it does
-            not change the size.
-        reduction: how much narrower the hidden dense layers are, all K taken
-            together, than in_channels · R (never below 32).
-
-    Raises:
-        ValueError: an argument is not a positive integer, ``kernel_size`` is even,
-            ``in_channels`` is not divisible by R · K, or ``channels`` or the
-            attention width is not divisible by K.
+    Arguments and errors are those of :class:`~resnest_edu.split_attention.SplitAttention`.
 
     Example:
         >>> import torch
@@ -140,36 +94,14 @@ class CardinalityMajorSplitAttention(SplitAttention):
         (4, 2)
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        *,
-        radix: int = 2,
-        cardinality: int = 1,
-        kernel_size: int = 3,
-        stride: int = 1,
-        dilation: int = 1,
-        reduction: int = 4,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            channels,
-            radix,
-            cardinality,
-            kernel_size,
-            stride,
-            dilation,
-            reduction,
-        )
-        c_in = in_channels // (radix * cardinality)
-        c = channels // cardinality
-        width = self.width // cardinality
+    def __init__(self, in_channels: int, channels: int, **options: int) -> None:
+        super().__init__(in_channels, channels, **options)
+        c_in = in_channels // (self.radix * self.cardinality)
+        c = channels // self.cardinality
         self.groups = nn.ModuleList()
-        for _ in range(cardinality):
-            options = kernel_size, stride, dilation
-            splits = [Split(c_in, c, *options) for _ in range(radix)]
-            self.groups.append(CardinalGroup(splits, c, width))
+        for _ in range(self.cardinality):
+            splits = [Split(c_in, c, self.kernel_size, self.stride, self.dilation) for _ in range(self.radix)]
+            self.groups.append(CardinalGroup(splits, c, self.width // self.cardinality))
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, in_channels, H, W) -> (B, C, H', W')."""

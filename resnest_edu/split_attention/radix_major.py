@@ -12,34 +12,18 @@ from resnest_edu.split_attention.hyperparameters import SplitAttention
 
 
 class RadixMajorSplitAttention(SplitAttention):
-    """Split attention in five layers: a 3×3 convolution into R splits of K cardinal
-    groups, and attention that weighs the splits against each other, channel by
-    channel (ResNeSt, Zhang et al., arXiv:2004.08955, section 3.1 and figure 4).
+    """Split attention in five layers: a 3×3 convolution into R splits of K cardinal groups, and attention that weighs
+    the splits against each other, channel by channel (ResNeSt, Zhang et al., arXiv:2004.08955, section 3.1 and figure
+    4).
 
-    Radix-major: all groups with the same r are neighbours, so the input's and the
-    convolution's channels read ``(r k c)``, and the output's ``(k c)``. The
-    parameters ``conv, bn0, fc1, bn1, fc2`` have the names, order and shapes of the
-    published checkpoints.
+    Radix-major: all groups with the same r are neighbours, so the input's and the convolution's channels read ``(r k
+    c)``, and the output's ``(k c)``. The parameters ``conv, bn0, fc1, bn1, fc2`` have the names, order and shapes of
+    the published checkpoints.
 
     Shape: (B, in_channels, H, W) -> (B, channels, H', W'), H' = ceil(H / stride).
 
-    Args:
-        in_channels: channels of the input.
-        channels: C, channels of the output; the convolution makes R · C.
-        radix: R, the number of splits. With R = 1 the softmax over splits becomes a
-            sigmoid.
-        cardinality: K, the number of cardinal groups.
-        kernel_size: side of the convolution's kernel, odd.
-        stride: stride of the convolution.
-        dilation: dilation of the convolution; the padding follows it, so it does not
-            change the size.
-        reduction: how much narrower the hidden dense layer is than in_channels · R
-            (never below 32).
-
-    Raises:
-        ValueError: an argument is not a positive integer, ``kernel_size`` is even,
-            ``in_channels`` is not divisible by R · K, or ``channels`` or the
-            attention width is not divisible by K.
+    Arguments and errors are those of :class:`~resnest_edu.split_attention.SplitAttention`; the convolution makes R · C
+    channels.
 
     Example:
         >>> import torch
@@ -53,63 +37,40 @@ class RadixMajorSplitAttention(SplitAttention):
         (torch.Size([2, 2, 64, 1, 1]), True)
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        *,
-        radix: int = 2,
-        cardinality: int = 1,
-        kernel_size: int = 3,
-        stride: int = 1,
-        dilation: int = 1,
-        reduction: int = 4,
-    ) -> None:
-        super().__init__(
-            in_channels,
-            channels,
-            radix,
-            cardinality,
-            kernel_size,
-            stride,
-            dilation,
-            reduction,
-        )
+    def __init__(self, in_channels: int, channels: int, **options: int) -> None:
+        super().__init__(in_channels, channels, **options)
+        all_splits = self.radix * channels
         self.conv = nn.Conv2d(
             in_channels,
-            radix * channels,
-            kernel_size,
-            stride=stride,
-            padding=dilation * (kernel_size // 2),
-            dilation=dilation,
-            groups=radix * cardinality,
+            all_splits,
+            self.kernel_size,
+            stride=self.stride,
+            padding=self.dilation * (self.kernel_size // 2),
+            dilation=self.dilation,
+            groups=self.radix * self.cardinality,
             bias=False,
         )
-        self.bn0 = nn.BatchNorm2d(radix * channels)
-        self.fc1 = nn.Conv2d(channels, self.width, 1, groups=cardinality)
+        self.bn0 = nn.BatchNorm2d(all_splits)
+        self.fc1 = nn.Conv2d(channels, self.width, 1, groups=self.cardinality)
         self.bn1 = nn.BatchNorm2d(self.width)
-        self.fc2 = nn.Conv2d(self.width, radix * channels, 1, groups=cardinality)
+        self.fc2 = nn.Conv2d(self.width, all_splits, 1, groups=self.cardinality)
 
     def split(self, x: Tensor) -> Tensor:
         """The R feature maps to choose from.
-        Shape: (B, in_channels, H, W) -> (B, R, C, H', W')."""
+        Shape: (B, in_channels, H, W) -> (B, R, C, H', W').
+        """
         features = self.bn0(self.conv(x)).relu()
         return rearrange(features, "b (r kc) h w -> b r kc h w", r=self.radix)
 
     def attention(self, splits: Tensor) -> Tensor:
-        """The weight of every split in every channel: for R > 1 they sum to 1 over
-        R, for R = 1 each is a gate in (0, 1).
-        Shape: (B, R, C, H', W') -> (B, R, C, 1, 1)."""
+        """The weight of every split in every channel: for R > 1 they sum to 1 over R, for R = 1 each is a gate in (0,
+        1). Shape: (B, R, C, H', W') -> (B, R, C, 1, 1).
+        """
         context = splits.sum(dim=1).mean(dim=(2, 3), keepdim=True)  # b (k c) 1 1
         hidden = self.bn1(self.fc1(context)).relu()
         logits = self.fc2(hidden)
         # The dense layers are grouped by k: here k comes first, not r as above.
-        by_split = rearrange(
-            logits,
-            "b (k r c) h w -> b r (k c) h w",
-            k=self.cardinality,
-            r=self.radix,
-        )
+        by_split = rearrange(logits, "b (k r c) h w -> b r (k c) h w", k=self.cardinality, r=self.radix)
         if self.radix == 1:
             return by_split.sigmoid()
         return by_split.softmax(dim=1)

@@ -40,8 +40,7 @@ Targets = list[dict[str, Tensor]]  # and detections: boxes, labels, masks, score
 class ClassAgnosticPredictor(FastRCNNPredictor):
     """Torchvision's predictor, but all classes share one box, as in the paper.
 
-    The box is repeated for every class, so the loss and the choice of detections are
-    torchvision's.
+    The box is repeated for every class, so the loss and the choice of detections are torchvision's.
 
     Shape: (N, in_channels) -> logits (N, K), offsets (N, 4 K).
     """
@@ -69,40 +68,25 @@ class LaterStage(RoIHeads):
 class CascadeRoIHeads(RoIHeads):
     """Stages with rising thresholds, to be put in the place of ``RoIHeads``.
 
-    This module is the first stage itself: it samples the proposals, to which it adds
-    the true boxes. ``later`` holds the other stages: each matches the boxes it gets
-    with the truth anew, by its own threshold, and samples no more.
+    This module is the first stage itself: it samples the proposals, to which it adds the true boxes. ``later`` holds
+    the other stages: each matches the boxes it gets with the truth anew, by its own threshold, and samples no more.
 
-    There is one mask head. It learns from the positives of the first stage and is
-    applied to the boxes of the last: the first of the strategies that the paper's
-    longer version compares (arXiv:1906.09756), and Detectron2's.
+    There is one mask head. It learns from the positives of the first stage and is applied to the boxes of the last: the
+    first of the strategies that the paper's longer version compares (arXiv:1906.09756), and Detectron2's.
 
     Args:
         box_roi_pool: crops the features of each box; all stages share it.
         box_heads: one for each stage, crops -> representations.
-        box_predictors: one for each stage, representations -> logits (N, K), offsets
-            (N, 4 K).
+        box_predictors: one for each stage, representations -> logits (N, K), offsets (N, 4 K).
         iou_thresholds: for each stage, the overlap from which on a box is positive.
-        box_weights: for each stage, what offsets (x, y, width, height) are multiplied
-            by. Later stages have less to correct, so theirs are enlarged more.
+        box_weights: for each stage, what offsets (x, y, width, height) are multiplied by. Later stages have less to
+            correct, so theirs are enlarged more.
         mask: None, or ``mask_roi_pool``, ``mask_head`` and ``mask_predictor``.
-        settings: ``batch_size_per_image``, ``positive_fraction``, ``score_thresh``,
-            ``nms_thresh`` and ``detections_per_img`` of ``RoIHeads``.
+        settings: ``batch_size_per_image``, ``positive_fraction``, ``score_thresh``, ``nms_thresh`` and
+            ``detections_per_img`` of ``RoIHeads``.
 
     Raises:
-        ValueError: the first four are not for the same number of stages, or the
-            thresholds do not rise within (0, 1].
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.transfer import Pyramid, create_backbone, create_detector
-        >>> pyramid = Pyramid(create_backbone("resnest11_small"), out_channels=16)
-        >>> detector = create_detector("cascade", pyramid, 8, head_width=32)
-        >>> heads = detector.roi_heads  # this class, in the place of torchvision's
-        >>> type(heads).__name__, len(heads.stages)
-        ('CascadeRoIHeads', 3)
-        >>> [stage.proposal_matcher.high_threshold for stage in heads.stages]
-        [0.5, 0.6, 0.7]
+        ValueError: the first four are not for the same number of stages, or the thresholds do not rise within (0, 1].
     """
 
     def __init__(
@@ -158,8 +142,8 @@ class CascadeRoIHeads(RoIHeads):
         sizes: Sizes,
         targets: Targets | None,
     ) -> dict[str, Tensor]:
-        """``loss_classifier_1``, ``loss_box_reg_1``, ``loss_classifier_2``, … and,
-        where there are masks, ``loss_mask``.
+        """``loss_classifier_1``, ``loss_box_reg_1``, ``loss_classifier_2``, … and, where there are masks,
+        ``loss_mask``.
         """
         losses = {}
         for number, stage in enumerate(self.stages, start=1):
@@ -212,8 +196,8 @@ class CascadeRoIHeads(RoIHeads):
     ) -> tuple[Tensor, Tensor]:
         """What a stage says of the boxes: logits (N, K) and offsets (N, 4 K).
 
-        All stages pull at the features, so each with the inverse of their number,
-        while their own weights learn at the full rate: Detectron2's practice.
+        All stages pull at the features, so each with the inverse of their number, while their own weights learn at the
+        full rate: Detectron2's practice.
         """
         crops = self.box_roi_pool(features, boxes, sizes)
         if crops.requires_grad:
@@ -234,9 +218,8 @@ def move(
     offsets: Tensor,
     sizes: Sizes,
 ) -> Boxes:
-    """The boxes where a stage puts them: by the offsets of the likeliest class but
-    the background, and inside the image. They stay as many, even if one shrinks to
-    nothing, for the stages' probabilities must be of the same boxes.
+    """The boxes where a stage puts them: by the offsets of the likeliest class but the background, and inside the
+    image. They stay as many, even if one shrinks to nothing, for the stages' probabilities must be of the same boxes.
     """
     likeliest = 1 + logits[:, 1:].argmax(dim=1)
     index = likeliest[:, None, None].expand(-1, 1, 4)

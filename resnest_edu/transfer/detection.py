@@ -49,33 +49,25 @@ def create_detector(
 ) -> GeneralizedRCNN:
     """Build a detector with fresh heads on ``pyramid``.
 
-    Images go in normalized, as a list of (3, H, W); they may differ in size. While it
-    trains, the detector takes a list of targets too and returns a dict of losses, to
-    be added up. In evaluation mode it returns for each image a dict of ``boxes``
-    (n, 4), ``labels`` and ``scores`` (n,) and, if it finds masks, ``masks``
-    (n, 1, H, W), probabilities.
+    Images go in normalized, as a list of (3, H, W); they may differ in size. While it trains, the detector takes a list
+    of targets too and returns a dict of losses, to be added up. In evaluation mode it returns for each image a dict of
+    ``boxes`` (n, 4), ``labels`` and ``scores`` (n,) and, if it finds masks, ``masks`` (n, 1, H, W), probabilities.
 
     Args:
-        kind: "faster" (Faster R-CNN, arXiv:1506.01497), "mask" (Mask R-CNN,
-            arXiv:1703.06870), "cascade" (Cascade R-CNN, arXiv:1712.00726) or
-            "cascade_mask", on a feature pyramid (arXiv:1612.03144) all.
-        pyramid: images (B, 3, H, W) -> dict of features, fine to coarse, all with
-            ``out_channels`` channels; its ``strides`` has their strides by the same
-            names. Boxes have anchors on all levels, and are cropped from all but the
-            last, or from that too if the pyramid's ``extra_level`` is false.
-        num_classes: how many there are to find, without the background. Labels run
-            from 1 to it.
-        image_size: resize images so that the shorter side has this many pixels, but
-            the longer at most ``max_size``. None leaves images as they are.
+        kind: "faster" (Faster R-CNN, arXiv:1506.01497), "mask" (Mask R-CNN, arXiv:1703.06870), "cascade" (Cascade
+            R-CNN, arXiv:1712.00726) or "cascade_mask", on a feature pyramid (arXiv:1612.03144) all.
+        pyramid: images (B, 3, H, W) -> dict of features, fine to coarse, all with ``out_channels`` channels; its
+            ``strides`` has their strides by the same names. Boxes have anchors on all levels, and are cropped from all
+            but the last, or from that too if the pyramid's ``extra_level`` is false.
+        num_classes: how many there are to find, without the background. Labels run from 1 to it.
+        image_size: resize images so that the shorter side has this many pixels, but the longer at most ``max_size``.
+            None leaves images as they are.
         max_size: see there.
-        anchor_scale: an anchor's side in strides of its level, 8 in the paper on
-            pyramids. Less finds smaller objects.
+        anchor_scale: an anchor's side in strides of its level, 8 in the paper on pyramids. Less finds smaller objects.
         head_width: features of a box's representation.
-        options: numbers of torchvision's ``FasterRCNN`` whose names begin with
-            ``rpn_`` or ``box_``, such as ``box_score_thresh``. In the place of
-            ``box_fg_iou_thresh`` and ``box_bg_iou_thresh`` a cascade has
-            ``iou_thresholds`` and ``box_weights`` of
-            :class:`~resnest_edu.transfer.cascade.CascadeRoIHeads`, and
+        options: numbers of torchvision's ``FasterRCNN`` whose names begin with ``rpn_`` or ``box_``, such as
+            ``box_score_thresh``. In the place of ``box_fg_iou_thresh`` and ``box_bg_iou_thresh`` a cascade has
+            ``iou_thresholds`` and ``box_weights`` of :class:`~resnest_edu.transfer.cascade.CascadeRoIHeads`, and
             ``class_agnostic``: whether all classes share one box (they do).
 
     Raises:
@@ -134,28 +126,15 @@ def create_detector(
 
 
 class ExportableDetector(nn.Module):
-    """A detector as it leaves Python, one image in, tensors out, by
-    ``torch.jit.trace`` or ``torch.onnx.export(…, dynamo=False)``, for images as large
-    as the example.
+    """A detector as it leaves Python, one image in, tensors out, by ``torch.jit.trace`` or ``torch.onnx.export(…,
+    dynamo=False)``, for images as large as the example.
 
-    ``torch.export`` cannot follow torchvision's detectors, where the number of boxes
-    decides what is done with them.
+    ``torch.export`` cannot follow torchvision's detectors, where the number of boxes decides what is done with them.
 
-    Shape: (3, H, W) -> boxes (n, 4), labels (n,), scores (n,) and, of a detector with
-    masks, masks (n, 1, H, W).
+    Shape: (3, H, W) -> boxes (n, 4), labels (n,), scores (n,) and, of a detector with masks, masks (n, 1, H, W).
 
     Raises:
         ValueError: the detector is training.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.transfer import TRANSFER_RECIPES
-        >>> from resnest_edu.transfer.detection import ExportableDetector
-        >>> detector = TRANSFER_RECIPES["detect-shapes"].build(8).eval()
-        >>> exportable = ExportableDetector(detector)
-        >>> boxes, labels, scores, masks = exportable(torch.randn(3, 64, 64))
-        >>> len(boxes) == len(labels) == len(scores) == len(masks)
-        True
     """
 
     def __init__(self, detector: GeneralizedRCNN) -> None:
@@ -222,9 +201,9 @@ def _take_stages(kind: str, options: dict[str, Any]) -> tuple[dict[str, Any], An
 def _crop(strides: dict[str, int], side: int, scale: float) -> MultiScaleRoIAlign:
     """RoIAlign on the level that fits a box's size (arXiv:1612.03144, eq. 1).
 
-    There a level begins at 14 strides (224 pixels where the stride is 16), 1.75 times
-    its anchors; here too, whatever the scale of anchors. Torchvision guesses strides
-    from sizes, and wrongly where a small image was padded: so it is told.
+    There a level begins at 14 strides (224 pixels where the stride is 16), 1.75 times its anchors; here too, whatever
+    the scale of anchors. Torchvision guesses strides from sizes, and wrongly where a small image was padded: so it is
+    told.
     """
     pool = MultiScaleRoIAlign(list(strides), output_size=side, sampling_ratio=2)
     pool.scales = [1 / stride for stride in strides.values()]

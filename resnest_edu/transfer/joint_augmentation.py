@@ -22,20 +22,9 @@ def _plain(tensor: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DetectionTransform:
-    """Torchvision's ``steps`` for a detection item; see
-    :func:`~resnest_edu.transfer.detection_transform`.
+    """Torchvision's ``steps`` for a detection item; see :func:`~resnest_edu.transfer.detection_transform`.
 
     Shape: uint8 (3, H, W), target -> uint8 (3, H', W'), target.
-
-    Example:
-        >>> from torchvision.transforms import v2
-        >>> from resnest_edu.transfer import DetectionScenes
-        >>> from resnest_edu.transfer.joint_augmentation import DetectionTransform
-        >>> mirror = DetectionTransform(v2.RandomHorizontalFlip(p=1))
-        >>> image, target = DetectionScenes(1)[0]
-        >>> mirrored, moved = mirror(image, target)
-        >>> (moved["masks"] == target["masks"].flip(2)).all().item()
-        True
     """
 
     steps: nn.Module
@@ -52,19 +41,9 @@ class DetectionTransform:
 
 @dataclass(frozen=True)
 class SegmentationTransform:
-    """Torchvision's ``steps`` for a segmentation item; see
-    :func:`~resnest_edu.transfer.segmentation_transform`.
+    """Torchvision's ``steps`` for a segmentation item; see :func:`~resnest_edu.transfer.segmentation_transform`.
 
     Shape: uint8 (3, H, W), int64 (H, W) -> uint8 (3, H', W'), int64 (H', W').
-
-    Example:
-        >>> from torchvision.transforms import v2
-        >>> from resnest_edu.transfer import SegmentationScenes
-        >>> from resnest_edu.transfer.joint_augmentation import SegmentationTransform
-        >>> mirror = SegmentationTransform(v2.RandomHorizontalFlip(p=1))
-        >>> image, classes = SegmentationScenes(1)[0]
-        >>> (mirror(image, classes)[1] == classes.flip(1)).all().item()
-        True
     """
 
     steps: nn.Module
@@ -80,8 +59,8 @@ def detection_transform(
     flip: bool = True,
     size: int | None = None,
 ) -> DetectionTransform:
-    """What happens to a detection item: its shorter side is resized, and in training
-    it is mirrored with probability 1/2.
+    """What happens to a detection item: its shorter side is resized, and in training it is mirrored with probability
+    1/2.
 
     Shape: uint8 (3, H, W), target -> the same, with another H and W if resized.
 
@@ -92,15 +71,6 @@ def detection_transform(
 
     Raises:
         ValueError: ``size`` is not as above.
-
-    Example:
-        >>> from resnest_edu.transfer import DetectionScenes, detection_transform
-        >>> image, target = DetectionScenes(1)[0]
-        >>> resized, fitting = detection_transform(False, size=48)(image, target)
-        >>> image.shape, resized.shape
-        (torch.Size([3, 96, 96]), torch.Size([3, 48, 48]))
-        >>> (fitting["boxes"] == target["boxes"] / 2).all().item()
-        True
     """
     return DetectionTransform(_compose(*_resize(size), *_mirror(train and flip)))
 
@@ -114,12 +84,10 @@ def segmentation_transform(
 ) -> SegmentationTransform:
     """What happens to a segmentation item.
 
-    In training the shorter side is resized to ``size`` times a random scale, the
-    image is mirrored with probability 1/2, and a random square of ``size`` is cut
-    out; where the image is too small for it, the mean colour is added around it,
-    whose class is ignored (255). For the test the shorter side is resized to
-    ``size``. Maps are resized to the nearest pixel: a class between two others is
-    neither.
+    In training the shorter side is resized to ``size`` times a random scale, the image is mirrored with probability
+    1/2, and a random square of ``size`` is cut out; where the image is too small for it, the mean colour is added
+    around it, whose class is ignored (255). For the test the shorter side is resized to ``size``. Maps are resized to
+    the nearest pixel: a class between two others is neither.
 
     Shape: uint8 (3, H, W), int64 (H, W) -> the same; in training H = W = ``size``.
 
@@ -131,13 +99,6 @@ def segmentation_transform(
 
     Raises:
         ValueError: an argument is not as above.
-
-    Example:
-        >>> from resnest_edu.transfer import SegmentationScenes, segmentation_transform
-        >>> crop = segmentation_transform(True, size=64)
-        >>> image, classes = SegmentationScenes(4, transform=crop)[0]
-        >>> image.shape, classes.shape
-        (torch.Size([3, 64, 64]), torch.Size([64, 64]))
     """
     if not train:
         return SegmentationTransform(_compose(*_resize(size)))

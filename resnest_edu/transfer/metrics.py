@@ -24,17 +24,14 @@ _FIGURES = {"map": "map", "map50": "map_50", "map75": "map_75"} | {
 
 
 class DetectionScore:
-    """Mean average precision (mAP), by COCO's definition, of the detections seen so
-    far.
+    """Mean average precision (mAP), by COCO's definition, of the detections seen so far.
 
-    A detection hits an object of its class if the intersection of the two over their
-    union (IoU) reaches a threshold, and no detection of a higher score has hit the
-    object. Average precision is the mean, over the recalls 0, 0.01, …, 1, of the
-    greatest precision at that recall or a greater one; ``map`` is its mean over
-    classes and over the thresholds 0.5, 0.55, …, 0.95. The 100 detections of the
-    highest scores count in each image and class. A ``"crowd"`` is no object to find,
-    and what lies in it no false detection. (PASCAL VOC's own figure, of one threshold
-    and without a limit, differs.)
+    A detection hits an object of its class if the intersection of the two over their union (IoU) reaches a threshold,
+    and no detection of a higher score has hit the object. Average precision is the mean, over the recalls 0, 0.01, …,
+    1, of the greatest precision at that recall or a greater one; ``map`` is its mean over classes and over the
+    thresholds 0.5, 0.55, …, 0.95. The 100 detections of the highest scores count in each image and class. A ``"crowd"``
+    is no object to find, and what lies in it no false detection. (PASCAL VOC's own figure, of one threshold and without
+    a limit, differs.)
 
     Args:
         masks: measure masks as well as boxes.
@@ -63,15 +60,12 @@ class DetectionScore:
         self._result: dict[str, Tensor] | None = None
 
     def update(self, predictions: Sequence[Target], targets: Sequence[Target]) -> None:
-        """Take in a batch: what a detector of torchvision gives in evaluation mode,
-        and the truth.
+        """Take in a batch: what a detector of torchvision gives in evaluation mode, and the truth.
 
-        Masks are of probabilities, (n, 1, H, W), as from torchvision, or of 0 and 1,
-        (n, H, W).
+        Masks are of probabilities, (n, 1, H, W), as from torchvision, or of 0 and 1, (n, H, W).
 
         Raises:
-            ValueError: there are more of one than of the other, or a field is
-                missing.
+            ValueError: there are more of one than of the other, or a field is missing.
         """
         if len(predictions) != len(targets):
             raise ValueError(f"predictions (={len(predictions)}) must be as many as targets (={len(targets)})")
@@ -84,12 +78,10 @@ class DetectionScore:
         self._result = None
 
     def compute(self) -> dict[str, float]:
-        """``box_map``, ``box_map50`` and ``box_map75`` (one threshold),
-        ``box_map_small``, ``box_map_medium`` and ``box_map_large`` (objects of less
-        than 32² pixels, up to 96², and more: of the mask if masks are measured, else
-        of the box); with masks the same of ``mask_``. A figure is ``nan`` where there
-        is no object to find. In several processes all must call this; it is about all
-        their images.
+        """``box_map``, ``box_map50`` and ``box_map75`` (one threshold), ``box_map_small``, ``box_map_medium`` and
+        ``box_map_large`` (objects of less than 32² pixels, up to 96², and more: of the mask if masks are measured, else
+        of the box); with masks the same of ``mask_``. A figure is ``nan`` where there is no object to find. In several
+        processes all must call this; it is about all their images.
         """
         result = self._evaluate()
         prefixes = {kind: f"{_KINDS[kind]}_" if len(self.kinds) > 1 else "" for kind in self.kinds}
@@ -105,31 +97,15 @@ class DetectionScore:
         iou: float = 0.5,
         kind: Literal["box", "mask"] = "box",
     ) -> tuple[Tensor, Tensor]:
-        """The precision reached at each recall, averaged over the classes; its mean
-        is the mAP at this threshold. In several processes all must call this.
+        """The precision reached at each recall, averaged over the classes; its mean is the mAP at this threshold. In
+        several processes all must call this.
 
         Returns:
             Recalls 0, 0.01, …, 1, float32 (101,), and precisions, float32 (101,),
             ``nan`` where there is no object to find.
 
         Raises:
-            ValueError: ``iou`` is not one of 0.5, 0.55, …, 0.95, or ``kind`` is not
-                measured.
-
-        Example:
-            >>> import torch
-            >>> from resnest_edu.transfer import DetectionScore
-            >>> boxes = torch.tensor([[10.0, 10, 50, 50], [60, 60, 90, 90]])
-            >>> target = {"boxes": boxes, "labels": torch.tensor([1, 1])}
-            >>> found = {"boxes": boxes[:1], "labels": torch.tensor([1])}  # one of two
-            >>> score = DetectionScore()
-            >>> score.update(
-            ...     [{**found, "scores": torch.tensor([0.9])}],
-            ...     [{**target, "crowd": torch.tensor([False, False])}],
-            ... )
-            >>> recall, precision = score.precision_recall(iou=0.5)
-            >>> [round(precision[at].item(), 2) for at in (0, 50, 51, 100)]
-            [1.0, 1.0, 0.0, 0.0]
+            ValueError: ``iou`` is not one of 0.5, 0.55, …, 0.95, or ``kind`` is not measured.
         """
         thresholds = [50 + 5 * step for step in range(10)]
         if not any(math.isclose(100 * iou, threshold) for threshold in thresholds):
@@ -198,11 +174,9 @@ def _or_nan(value: float) -> float:
 class SegmentationScore:
     """Mean intersection over union (mIoU) and pixel accuracy of the maps seen so far.
 
-    Both come from one table of all pixels, true class by predicted class: so an image
-    counts by its pixels, as in PASCAL VOC's figures. A class that is neither
-    predicted nor true anywhere has no IoU and does not count in the mean; one that is
-    true and never predicted, or the other way round, has 0. Pixels of truth 255 do
-    not count.
+    Both come from one table of all pixels, true class by predicted class: so an image counts by its pixels, as in
+    PASCAL VOC's figures. A class that is neither predicted nor true anywhere has no IoU and does not count in the mean;
+    one that is true and never predicted, or the other way round, has 0. Pixels of truth 255 do not count.
 
     Args:
         num_classes: the background among them; at least 2.
@@ -265,8 +239,9 @@ class SegmentationScore:
         self.metric.update(predictions.to(self.metric.device), targets.to(self.metric.device))
 
     def compute(self) -> dict[str, float]:
-        """``mean_iou`` and ``pixel_accuracy``, fractions; ``nan`` where no pixel counts.
-        In several processes all must call this; it is about all their images."""
+        """``mean_iou`` and ``pixel_accuracy``, fractions; ``nan`` where no pixel counts. In several processes all must
+        call this; it is about all their images.
+        """
         table = self._table()
         return {
             "mean_iou": float(_iou(table).nanmean()),
@@ -274,17 +249,7 @@ class SegmentationScore:
         }
 
     def class_iou(self) -> list[float]:
-        """Each class's IoU, ``nan`` if it has none. In several processes all must call
-        this.
-
-        Example:
-            >>> import torch
-            >>> from resnest_edu.transfer import SegmentationScore
-            >>> score = SegmentationScore(num_classes=3)
-            >>> score.update(torch.tensor([[[0, 1, 1, 1]]]), torch.tensor([[[0, 0, 1, 1]]]))
-            >>> [round(iou, 3) for iou in score.class_iou()]  # class 2 is nowhere
-            [0.5, 0.667, nan]
-        """
+        """Each class's IoU, ``nan`` if it has none. In several processes all must call this."""
         return _iou(self._table()).tolist()
 
     def _table(self) -> Tensor:

@@ -17,11 +17,9 @@ at an output stride of 8, of 6, 12 and 18 at 16."""
 
 
 class LastStages(nn.Module):
-    """A backbone's last two stages, under the names that torchvision's segmenters
-    read.
+    """A backbone's last two stages, under the names that torchvision's segmenters read.
 
-    Shape: (B, 3, H, W) -> {"out": (B, C, H', W'), "aux": …}, the last stage and the
-    one before.
+    Shape: (B, 3, H, W) -> {"out": (B, C, H', W'), "aux": …}, the last stage and the one before.
     """
 
     def __init__(self, stages: StageBackbone) -> None:
@@ -42,39 +40,32 @@ def create_segmenter(
     atrous_rates: tuple[int, ...] | None = None,
     head_width: int = 256,
 ) -> DeepLabV3:
-    """DeepLabV3 (arXiv:1706.05587) on a backbone: 3×3 convolutions of several atrous
-    rates and the mean over the image look at the last stage side by side, and what
-    they see becomes a class for every pixel.
+    """DeepLabV3 (arXiv:1706.05587) on a backbone: 3×3 convolutions of several atrous rates and the mean over the image
+    look at the last stage side by side, and what they see becomes a class for every pixel.
 
-    The network is torchvision's, with its names. It returns, in training and in
-    evaluation mode, ``{"out": logits}``, and ``"aux"`` if it has the auxiliary head: a
-    small one on the stage before last, whose loss helps training (arXiv:1612.01105).
-    The logits are interpolated to the size of the image.
+    The network is torchvision's, with its names. It returns, in training and in evaluation mode, ``{"out": logits}``,
+    and ``"aux"`` if it has the auxiliary head: a small one on the stage before last, whose loss helps training
+    (arXiv:1612.01105). The logits are interpolated to the size of the image.
 
-    The head's batch norms are trained even where the backbone's are frozen. One of
-    them, after the mean over the image, sees a single position: a step of training
-    needs at least two images.
+    The head's batch norms are trained even where the backbone's are frozen. One of them, after the mean over the image,
+    sees a single position: a step of training needs at least two images.
 
     Shape: (B, 3, H, W) -> {"out": (B, num_classes, H, W), "aux": the same}.
 
     Args:
-        backbone: what to build on; it is not copied. Its last stage must keep at
-            least 1/16 of the image's size, for which most of the family need
-            ``create_backbone(…, output_stride=16)`` or 8.
+        backbone: what to build on; it is not copied. Its last stage must keep at least 1/16 of the image's size, for
+            which most of the family need ``create_backbone(…, output_stride=16)`` or 8.
         num_classes: outputs for every pixel, the background among them.
         auxiliary: add the auxiliary head.
-        atrous_rates: of the head's 3×3 convolutions. Where they are not given, the
-            paper's: (6, 12, 18) at an output stride of 16, and doubled at 8. They are
-            made for images of 513 pixels. Where a rate reaches the side of the last
-            stage's map, all taps but the centre one lie in the padding, and what is
-            left is a 1×1 convolution (section 3.3 there): small images want smaller
-            rates.
+        atrous_rates: of the head's 3×3 convolutions. Where they are not given, the paper's: (6, 12, 18) at an output
+            stride of 16, and doubled at 8. They are made for images of 513 pixels. Where a rate reaches the side of the
+            last stage's map, all taps but the centre one lie in the padding, and what is left is a 1×1 convolution
+            (section 3.3 there): small images want smaller rates.
         head_width: channels of the head's convolutions, 256 in the paper.
 
     Raises:
-        ValueError: ``num_classes`` is not an integer of at least 2, a rate or the
-            width is not a positive integer or there is no rate, the backbone shrinks
-            the image too much, or has no stage for the auxiliary head.
+        ValueError: ``num_classes`` is not an integer of at least 2, a rate or the width is not a positive integer or
+            there is no rate, the backbone shrinks the image too much, or has no stage for the auxiliary head.
 
     Example:
         >>> import torch

@@ -224,7 +224,7 @@ def test_what_is_none_of_the_forms_is_refused(convert):
 def test_paths_that_counted_different_numbers_of_batches_are_refused(form, convert):
     block = form(8, 8, cardinality=3, width=2)
     block.paths[1](torch.randn(2, 8, 3, 3))
-    with pytest.raises(ValueError, match=r"^bn1\.num_batches_tracked \(=0, 1, 0\) must be the same in every path$"):
+    with pytest.raises(ValueError, match=r"^bn1\.num_batches_tracked \(=0, 1, 0\) must be the same in every part$"):
         convert(block)
 
 

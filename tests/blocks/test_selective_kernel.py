@@ -110,23 +110,6 @@ def test_attention_is_a_distribution_over_branches_that_is_not_constant(branches
     assert attention.std(dim=2).min() > 1e-4
 
 
-def test_permuting_the_output_channels_permutes_attention_and_output():
-    torch.manual_seed(0)
-    block, permuted = small(groups=1).eval(), small(groups=1).eval()
-    order = torch.randperm(12)
-    state = block.state_dict()
-    for name, tensor in state.items():
-        if name.startswith("branches") and tensor.dim() > 0:
-            state[name] = tensor[order]
-    state["fc1.weight"] = state["fc1.weight"][:, order]
-    state["fc2.weight"] = state["fc2.weight"].view(2, 12, -1, 1, 1)[:, order].flatten(0, 1)
-    permuted.load_state_dict(state)
-    x = double(3, 8, 5, 5)
-    attention = block.attention(block.split(x))
-    torch.testing.assert_close(permuted.attention(permuted.split(x)), attention[:, :, order])
-    torch.testing.assert_close(permuted(x), block(x)[:, order])
-
-
 def test_attention_sees_means_of_the_sum_and_nothing_else():
     torch.manual_seed(0)
     block = small(branches=3).eval()

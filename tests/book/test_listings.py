@@ -1,141 +1,78 @@
-"""Listings show what is imported, without the examples of docstrings; what is stored is the present source."""
+"""Listings show what is imported, without docstring bodies and checks; what is stored is the present source."""
 
 import ast
 import json
-import textwrap
 from pathlib import Path
 
 import pytest
 
-from resnest_edu.book import fingerprint
-from resnest_edu.book.listings import _without_examples, show_javascript, show_source
+from resnest_edu.arguments import require_positive_int
+from resnest_edu.book.listings import how_it_computes, show_javascript, show_source
 from tools.notebooks import ROOT, toc_notebooks
 
 PACKAGE = ROOT / "resnest_edu"
 
 
-def shown(*objects):
-    """The code of the listing of ``objects``."""
-    opening, *lines, closing = show_source(*objects).data.splitlines()
+class Doubled:
+    """Twice as much. And more on it.
+
+    Shape: (B, C) -> (B, C).
+
+    Example:
+        >>> Doubled(1)
+    """
+
+    def __init__(self, x):
+        """A sentence that is a good deal longer than what a line of a page has room for, so that it takes two of them.
+
+        Raises:
+            ValueError: never.
+        """
+        require_positive_int(x=x)
+        self.x = x  # as the name says
+        # Why it is refused.
+        if x > 9:
+            limit = "nine"
+            raise ValueError(limit)
+
+        if x > 8:
+            self.x = 8
+
+    def check(self):
+        require_positive_int(x=self.x)
+
+
+def test_a_listing_shows_how_it_computes_and_no_more() -> None:
+    opening, *lines, closing = show_source(Doubled, Doubled.check).data.splitlines()
     assert (opening, closing) == ("```python", "```")
-    return "\n".join(lines)
-
-
-def without(source):
-    return _without_examples(textwrap.dedent(source).strip()).splitlines()
-
-
-def with_an_example(x):
-    """Twice as much.
-
-    Example:
-        >>> with_an_example(2)
-        4
-
-        >>> with_an_example(3)
-        6
-    """
-    return 2 * x  # as the name says
-
-
-class WithSeveral:
-    """A class.
-
-    Its second paragraph.
-
-    Example:
-        >>> WithSeveral().one()
-        1
-
-    Raises:
-        ValueError: never.
-    """
-
-    def one(self):
-        """One.
-
-        Example:
-            >>> WithSeveral().one()
-            1
-        """
-        return 1
-
-    def two(self):
-        """Two.
-
-        Returns:
-            The number.
-
-        Example:
-            >>> WithSeveral().two()
-            2
-        """
-        return 2
-
-
-def test_a_summary_that_is_left_alone_stands_on_one_line() -> None:
-    assert shown(with_an_example).splitlines() == [
-        "def with_an_example(x):",
-        '    """Twice as much."""',
-        "    return 2 * x  # as the name says",
-    ]
-
-
-def test_every_docstring_of_a_class_loses_its_example_and_nothing_else() -> None:
-    assert shown(WithSeveral).splitlines() == [
-        "class WithSeveral:",
-        '    """A class.',
+    assert lines == [
+        "class Doubled:",
+        '    """Twice as much. Shape: (B, C) -> (B, C)."""',
         "",
-        "    Its second paragraph.",
-        "",
-        "    Raises:",
-        "        ValueError: never.",
-        '    """',
-        "",
-        "    def one(self):",
-        '        """One."""',
-        "        return 1",
-        "",
-        "    def two(self):",
-        '        """Two.',
-        "",
-        "        Returns:",
-        "            The number.",
+        "    def __init__(self, x):",
+        '        """A sentence that is a good deal longer than what a line of a page has room',
+        "        for, so that it takes two of them.",
         '        """',
-        "        return 2",
+        "        self.x = x  # as the name says",
+        "",
+        "        if x > 8:",
+        "            self.x = 8",
+        "",
+        "    def check(self):",
+        "        require_positive_int(x=self.x)",
+        "",
+        "",
+        "def check(self):",
+        "    require_positive_int(x=self.x)",
     ]
 
 
-def test_an_example_that_is_all_there_is_leaves_an_empty_docstring() -> None:
-    source = '''
-    def nothing_else():
-        """
-        Example:
-            >>> nothing_else()
-        """
-        return None
-    '''
-    assert without(source) == ["def nothing_else():", '    """"""', "    return None"]
-
-
-def test_text_that_only_mentions_an_example_stays() -> None:
-    source = '''
-    def other():
-        """For example:
-
-        Example: this line goes on, and so it is no head.
-        """
-        return {"Example:": 1}
-    '''
-    assert without(source) == textwrap.dedent(source).strip().splitlines()
-
-
-def test_examples_go_and_the_code_stays() -> None:
+def test_every_module_can_be_listed() -> None:
     for path in sorted(PACKAGE.rglob("*.py")):
         source = path.read_text(encoding="utf-8")
-        left = _without_examples(source)
-        assert fingerprint._text(ast.parse(left)) == fingerprint._text(ast.parse(source)), path
-        assert ">>>" not in left, path
+        listing = how_it_computes(source)
+        names = [[one.name for one in ast.walk(ast.parse(text)) if hasattr(one, "name")] for text in (source, listing)]
+        assert names[0] == names[1] and ">>>" not in listing, path
 
 
 @pytest.mark.parametrize("path", toc_notebooks(), ids=lambda path: path.stem)

@@ -7,13 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnest_edu import Bottleneck, ResNeSt, SelectiveKernel, SqueezeExcitation, Variant, to_cardinality_major
+from resnest_edu import Bottleneck, ResNeSt, SelectiveKernel, SqueezeExcitation, to_cardinality_major
 from resnest_edu.book.rivals import (
     CONTENDERS,
     IMAGE_SIZE,
     REFERENCE,
     Contender,
-    Kind,
     PlainBottleneck,
     SelectiveKernelBottleneck,
     SqueezeExcitationBottleneck,
@@ -24,9 +23,8 @@ from resnest_edu.book.rivals import (
 from resnest_edu.data import ShapesDataset
 from resnest_edu.network.costs import multiply_adds, parameter_count
 from resnest_edu.network.resnest import VARIANTS
-from resnest_edu.speed import PerSplitBottleneck, accelerate, restore
 from resnest_edu.split_attention import RadixMajorSplitAttention
-from tests.randomize import randomize, randomize_norms
+from tests.randomize import randomize
 
 # The result of the search: base width, inner width of each stage, parameters for 10 classes.
 FOUND = {
@@ -58,15 +56,6 @@ def test_all_cost_what_the_plain_network_does(name):
     assert parameter_count(model) == parameters == sum(tensor.numel() for tensor in model.parameters())
 
 
-def test_names_and_defaults():
-    assert list(CONTENDERS) == list(FOUND)
-    assert VARIANTS["resnest20_cifar"] == REFERENCE and IMAGE_SIZE == 32
-    assert Kind() == Kind(Bottleneck, 1, 1)
-    assert create_contender("ResNet").fc.out_features == 1000 == Contender(Kind(), 8).fc.out_features
-    create_contender("SE")
-    assert ResNeSt.block is Bottleneck  # a contender's blocks are its own
-
-
 @pytest.mark.parametrize(("name", "others"), {"ResNeXt": (23, 25), "SK": (19, 21), "2s2x": (36, 44)}.items())
 def test_no_other_width_is_nearer(name, others):
     target = _cost(CONTENDERS["ResNet"], 64)
@@ -85,28 +74,6 @@ def test_the_search_compares_at_the_size_of_the_images_and_starts_at_the_law_of_
     for name in ("ResNet", "2s2x", "1s4x"):
         equal_cost_base_width.__wrapped__(name)
     assert asked == [64, 64, 64, 40, 64, 24]  # the reference, then 1x64d, 2x40d, 4x24d of ResNeXt's table 2
-
-
-def test_the_search_takes_the_width_below_where_that_is_nearer(monkeypatch):
-    costs = {64: 100, 63: 95, 62: 93, 61: 89, 60: 88}
-    monkeypatch.setitem(CONTENDERS, "other", Kind(SqueezeExcitationBottleneck))
-
-    def cost(kind: Kind, base_width: int, reference: Variant) -> int:
-        if kind == CONTENDERS["ResNet"]:
-            return 90
-        if base_width in (62, 64):
-            raise ValueError("does not divide")
-        return costs[base_width]
-
-    monkeypatch.setattr("resnest_edu.book.rivals._cost", cost)
-    assert equal_cost_base_width.__wrapped__("other") == 61
-    costs[63] = 91
-    assert equal_cost_base_width.__wrapped__("other") in (61, 63)
-    costs[61] = 88
-    assert equal_cost_base_width.__wrapped__("other") == 63
-    costs[61] = 90  # no need to look any further
-    del costs[60]
-    assert equal_cost_base_width.__wrapped__("other") == 61
 
 
 def test_multiply_adds_by_hand():
@@ -209,20 +176,6 @@ def test_the_selective_kernel_chooses_between_two_spans():
     torch.testing.assert_close(block(x), by_hand(block, x, chosen))
 
 
-def test_the_middles_of_the_papers_four():
-    plain, grouped, gated, selective = (
-        blocks(create_contender(name, 10)) for name in ("ResNet", "ResNeXt", "SE", "SK")
-    )
-    assert {type(block) for block in plain + grouped} == {PlainBottleneck}
-    assert [block.conv2.conv.weight.shape[:2] for block in plain] == [(w, w) for w in (32, 32, 64, 64, 128, 128)]
-    assert [block.conv2.conv.weight.shape[:2] for block in grouped] == [(4 * w, w) for w in (12, 12, 24, 24, 48, 48)]
-    assert {type(block) for block in gated} == {SqueezeExcitationBottleneck}
-    assert [block.se.fc1.weight.shape[:2] for block in gated] == [(w // 16, w) for w in (128, 128, 256, 256, 512, 512)]
-    assert {type(block) for block in selective} == {SelectiveKernelBottleneck}
-    assert {block.conv2.branches[1][0].groups for block in selective} == {4}
-    assert {block.conv2.fc1.out_channels for block in selective} == {32}  # the paper's L
-
-
 @pytest.mark.parametrize("name", FOUND)
 def test_it_trains(name):
     torch.manual_seed(0)
@@ -255,18 +208,6 @@ def test_a_seed_fixes_the_weights_whether_or_not_the_search_has_been_made():
         assert all(torch.equal(tensor, state[name]) for name, tensor in states[0].items())
 
 
-@pytest.mark.parametrize("name", FOUND)
-def test_acceleration_changes_what_has_splits_and_nothing_else(name):
-    model = randomize_norms(create_contender(name, 3)).double().eval()
-    fast = accelerate(copy.deepcopy(model))
-    kinds = {type(block) for block in blocks(fast)}
-    assert kinds == ({PerSplitBottleneck} if name in ("2s1x", "4s1x", "2s2x") else {CONTENDERS[name].block})
-    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
-    with torch.no_grad():
-        torch.testing.assert_close(fast(x), model(x))
-    assert {type(block) for block in blocks(restore(fast))} == {CONTENDERS[name].block}
-
-
 def test_layouts_leave_alone_what_has_no_split_attention():
     model = randomize(nn.Sequential(PlainBottleneck(8, 16, radix=1), Bottleneck(64, 16, cardinality=2))).double().eval()
     converted = to_cardinality_major(model)
@@ -285,11 +226,6 @@ def test_layouts_leave_alone_what_has_no_split_attention():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         create_contender(*arguments)
-
-
-def test_the_width_of_an_unknown_contender():
-    with pytest.raises(ValueError, match=r"^name \(='resnet'\) must be one of ResNet, ResNeXt, "):
-        equal_cost_base_width("resnet")
 
 
 def test_another_reference_has_its_own_stages_and_its_own_cost():

@@ -15,13 +15,12 @@ from resnest_edu.book.web_export import (
     decode_scenes,
     encode_network,
     encode_scenes,
-    main,
     read_script,
     write_script,
 )
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.network.resnest import VARIANTS
-from resnest_edu.training import RECIPES, TensorImages, evaluate, predict, shapes_data
+from resnest_edu.training import RECIPES, evaluate, shapes_data
 from resnest_edu.training.augmentation import MEAN, STD
 from tests.randomize import randomize
 from tools.notebooks import ROOT
@@ -93,16 +92,6 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
             read_script(path)
 
 
-def test_scenes_of_every_class_are_shown_and_some_mistakes() -> None:
-    torch.manual_seed(0)
-    images, labels = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8), torch.arange(40) % 4
-    model = ResNeSt(SMALL, 4).eval()
-    chosen = choose_scenes(model, TensorImages(images, labels), each=2, wrong=3)
-    right = predict(model, images).argmax(1) == labels
-    assert chosen[:8].tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
-    assert chosen[8:].tolist() == [i for i in range(8, 40) if not right[i]][:3]
-
-
 def test_the_committed_network_does_what_its_file_says() -> None:
     content = read_script(COMMITTED)
     recipe, model = RECIPES[content["recipe"]], decode_network(content)
@@ -129,9 +118,3 @@ def test_the_committed_file_is_small_and_names_no_path() -> None:
     for key in ("data", "scenes", "tensors"):
         content.pop(key)
     assert "/" not in json.dumps(content)
-
-
-def test_the_command_wants_an_existing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--out", str(tmp_path / "nowhere")])
-    assert "must be an existing folder" in capsys.readouterr().err

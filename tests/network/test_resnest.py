@@ -199,13 +199,6 @@ def test_the_stem_shrinks_the_image_by_its_stride(stem_stride):
     assert dilations == {1: [1, 1, 1, 1, 1], 2: [1, 1, 1, 1, 1], 4: [1, 1, 1, 1, 2]}[stem_stride]
 
 
-def test_the_stems_stride_changes_no_name_and_no_shape():
-    assert Variant((1,)).stem_stride == 4
-    states = [ResNeSt(Variant((1, 1), (16, 32), stem_stride=stride)).state_dict() for stride in (1, 2, 4)]
-    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
-    assert shapes[0] == shapes[1] == shapes[2]
-
-
 def test_dilation_changes_no_name_and_no_shape():
     shapes = []
     for output_stride in (8, 16, 32):
@@ -213,11 +206,6 @@ def test_dilation_changes_no_name_and_no_shape():
             state = resnest_edu.create_model("resnest50", output_stride=output_stride).state_dict()
         shapes.append({name: tensor.shape for name, tensor in state.items()})
     assert shapes[0] == shapes[1] == shapes[2]
-
-
-def test_three_stages_reach_an_output_stride_of_sixteen_by_themselves():
-    assert resnest_edu.create_model("resnest11_small").strides == {"layer1": 4, "layer2": 8, "layer3": 16}
-    assert resnest_edu.create_model("resnest11_small", output_stride=8).strides["layer3"] == 8
 
 
 def test_the_stages_by_name():
@@ -238,12 +226,6 @@ def test_the_stages_by_name():
         assert torch.equal(features[name], torchvisions[name])
         stride = backbone.strides[name]
         assert features[name].shape == (2, backbone.channels[name], 64 // stride, 96 // stride)
-
-
-def test_a_backbone_has_the_options_of_the_network():
-    backbone = resnest_edu.create_model("resnest14", features_only=True, output_stride=8, dropblock=0.1)
-    assert backbone.strides["layer4"] == 8
-    assert backbone.layer4[0].dropblock.probability == 0.1
 
 
 def test_dropout_acts_before_the_last_layer_only():
@@ -339,12 +321,12 @@ def test_create_model_with_an_unknown_option():
     rows = [
         (
             {"pretrained": True},
-            r"^option \(='pretrained'\) must be one of output_stride, dropout, dropblock, stochastic_depth; "
+            r"^option \(='pretrained'\) must be one of block, output_stride, dropblock, stochastic_depth, dropout; "
             "load_checkpoint loads weights",
         ),
         (
             {"features_only": True, "dropout": 0.5},
-            r"^option \(='dropout'\) must be one of output_stride, dropblock, stochastic_depth; load_checkpoint loads",
+            r"^option \(='dropout'\) must be one of block, output_stride, dropblock, stochastic_depth; load",
         ),
     ]
     assert_refused(lambda given: resnest_edu.create_model("resnest50", **given), rows, TypeError)

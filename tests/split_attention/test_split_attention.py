@@ -1,5 +1,3 @@
-import inspect
-
 import pytest
 import torch
 from timm.layers.split_attn import SplitAttn
@@ -12,7 +10,7 @@ from tests.randomize import randomize
 from tests.refused import assert_refused
 
 LAYOUTS = [RadixMajorSplitAttention, CardinalityMajorSplitAttention]
-RADIX_CARDINALITY = [(r, k) for r in (1, 2, 4) for k in (1, 2, 4)]
+RADIX_CARDINALITY = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 2), (2, 4)]
 
 
 @pytest.mark.parametrize(("radix", "cardinality"), RADIX_CARDINALITY)
@@ -64,7 +62,7 @@ def test_a_cardinal_group_attends_to_its_own_context_only():
     assert change[8:].max() == 0
 
 
-@pytest.mark.parametrize(("radix", "cardinality"), [(1, 1), (2, 1), (1, 2), (2, 2), (4, 2), (2, 4)])
+@pytest.mark.parametrize(("radix", "cardinality"), RADIX_CARDINALITY)
 def test_the_paths_of_the_cardinality_major_block_are_apart(radix, cardinality):
     """Moving one split's input changes its own cardinal group's output, and no other's."""
     block = randomize(CardinalityMajorSplitAttention(32, 16, radix=radix, cardinality=cardinality).eval())
@@ -86,16 +84,7 @@ def test_output_size(layout, stride, kernel_size, dilation):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_bare_block_is_two_splits_of_one_group_with_a_3x3_kernel(layout):
-    signature = inspect.signature(layout)
-    defaults = {name: p.default for name, p in signature.parameters.items() if p.default is not inspect.Parameter.empty}
-    assert defaults == {
-        "radix": 2,
-        "cardinality": 1,
-        "kernel_size": 3,
-        "stride": 1,
-        "dilation": 1,
-        "reduction": 4,
-    }
+    defaults = {"radix": 2, "cardinality": 1, "kernel_size": 3, "stride": 1, "dilation": 1, "reduction": 4}
     block = layout(72, 36)
     assert block.arguments == {"in_channels": 72, "channels": 36} | defaults
     assert (block.radix, block.cardinality, block.width) == (2, 1, 36)

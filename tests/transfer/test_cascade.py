@@ -156,13 +156,6 @@ def test_scores_are_the_mean_of_the_stages_probabilities() -> None:
     torch.testing.assert_close(found["scores"], mean[found["labels"]])
 
 
-def test_settings_changed_later_count() -> None:
-    heads = still(cascade()).eval()
-    assert len(heads.detect(features(), [TRUTH], [(96, 96)])[0]["boxes"]) == 1
-    heads.score_thresh = 0.999
-    assert not len(heads.detect(features(), [TRUTH], [(96, 96)])[0]["boxes"])
-
-
 def test_no_gradient_goes_through_moved_boxes() -> None:
     heads, found = cascade(), features()
     losses = heads.learn(found, [at_iou(0.55, 0.65, 0.75)], [(96, 96)], [target()])
@@ -237,18 +230,6 @@ def test_boxes_that_shrank_to_nothing_do_no_harm() -> None:
     losses = heads.learn(features(), [at_iou(0.55)], [(96, 96)], [target()])
     assert all(loss.isfinite() for loss in losses.values())
     assert losses["loss_box_reg_2"] == 0
-
-
-@pytest.mark.parametrize("kind", ["cascade", "cascade_mask"])
-def test_double_precision(kind) -> None:
-    model, (images, targets) = detector(kind).double(), pictures()
-    images = [image.double() for image in images]
-    losses = model(images, [item | {"boxes": item["boxes"].double()} for item in targets])
-    sum(losses.values()).backward()
-    ours = [loss for name, loss in losses.items() if name[-1] in "123" or name == "loss_mask"]
-    assert len(ours) >= 6 and all(loss.dtype == torch.float64 and loss.isfinite() for loss in ours)
-    [found, _] = model.eval()(images)
-    assert found["boxes"].dtype == found["scores"].dtype == torch.float64
 
 
 def test_images_of_different_sizes() -> None:

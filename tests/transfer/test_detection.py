@@ -1,12 +1,10 @@
 """Detectors on a pyramid: anchors, levels and sizes follow it; a detector leaves Python and finds the same outside."""
 
-import math
-
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.ops import MultiScaleRoIAlign, roi_align
+from torchvision.ops import MultiScaleRoIAlign
 
 from resnest_edu.transfer.cascade import CascadeRoIHeads
 from resnest_edu.transfer.detection import KINDS, ExportableDetector, create_detector
@@ -72,22 +70,6 @@ def test_boxes_come_from_the_paper_s_levels_on_the_paper_s_strides() -> None:
         torch.testing.assert_close(pool(features, [boxes], [(1024, 1024)]), expected, rtol=0, atol=0)
         levels = pool.map_levels([boxes])
         assert set(levels.tolist()) == {0, 1, 2, 3}
-
-
-@pytest.mark.parametrize("size", [33, 40, 97])
-def test_levels_keep_their_strides_for_small_padded_images(size) -> None:
-    """Other strides than the paper's, too: torchvision would guess 1/2 for the first from 40 pixels padded to 64."""
-    strides = {"P1": 2, "P2": 4, "P3": 8}
-    model = create_detector("mask", pyramid_with(strides), 3, anchor_scale=4)
-    padded = math.ceil(size / 64) * 64
-    torch.manual_seed(0)
-    features = {name: torch.randn(1, 2, padded // stride, padded // stride) for name, stride in strides.items()}
-    small, large = torch.tensor([[3.0, 5, 13, 16]]), torch.tensor([[2.0, 3, 30, 32]])
-    for pool in (model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool):
-        assert pool.map_levels([small, large]).tolist() == [0, 1]
-    found = model.roi_heads.box_roi_pool(features, [torch.cat((small, large))], [(size, size)])
-    torch.testing.assert_close(found[:1], roi_align(features["P1"], [small], 7, 1 / 2, 2))
-    torch.testing.assert_close(found[1:], roi_align(features["P2"], [large], 7, 1 / 4, 2))
 
 
 def test_the_extra_level_has_anchors_only() -> None:

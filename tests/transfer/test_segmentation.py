@@ -109,18 +109,6 @@ def test_a_rate_as_large_as_the_map_leaves_the_centre_of_the_filter_alone() -> N
         assert torch.allclose(model(x)["out"], before) != matters
 
 
-def test_a_frozen_backbone_stays_frozen_under_the_heads() -> None:
-    backbone = create_backbone(SMALL, output_stride=8, norm="frozen", frozen_stages=2)
-    model = create_segmenter(backbone, 4, atrous_rates=(1, 2)).train()
-    model(torch.randn(2, 3, 32, 32))["out"].square().mean().backward()
-    assert model.classifier.training
-    assert backbone.body.layer3[0].conv1.weight.grad is not None
-    assert backbone.body.layer1[0].conv1.weight.grad is None
-    assert not any(module.training for module in backbone.modules() if isinstance(module, nn.BatchNorm2d))
-    with pytest.raises(ValueError, match="more than 1 value per channel"):  # the head's own norm, after its pooling
-        model(torch.randn(1, 3, 32, 32))
-
-
 @pytest.mark.parametrize(
     ("classes", "options", "message"),
     [

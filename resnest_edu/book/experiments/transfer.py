@@ -9,8 +9,7 @@ later call trains it again.
 """
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -24,6 +23,7 @@ from resnest_edu.book.records import summarize as over_seeds
 from resnest_edu.book.rivals import PlainBottleneck
 from resnest_edu.book.side_by_side import side_by_side
 from resnest_edu.data import SHAPE_CLASSES
+from resnest_edu.network.bottleneck import Bottleneck
 from resnest_edu.network.costs import multiply_adds, parameter_count
 from resnest_edu.network.resnest import Backbone, ResNeSt, Variant
 from resnest_edu.training import Recipe
@@ -35,29 +35,8 @@ SIDE_BY_SIDE = 8
 TOLERANCE = 0.01
 """By how much the multiply-adds of the two may differ."""
 VARIANT = Variant((2, 2, 2, 2), planes=(32, 64, 128, 256), pool_first=True)
-
-
-class PlainBackbone(Backbone):
-    """ResNet-D: the same stem, stages and shortcuts, and plain 3×3 convolutions."""
-
-    block = PlainBottleneck
-
-
-class PlainResNet(ResNeSt):
-    """Its classifier."""
-
-    block = PlainBottleneck
-
-
-@dataclass(frozen=True)
-class Family:
-    """A classifier, and the same network as a backbone."""
-
-    classifier: Callable[..., ResNeSt]
-    backbone: Callable[..., Backbone]
-
-
-FAMILIES = {"ResNet-D": Family(PlainResNet, PlainBackbone), "ResNeSt": Family(ResNeSt, Backbone)}
+# ResNet-D has the same stem, stages and shortcuts, and plain 3×3 convolutions.
+FAMILIES: dict[str, type[Bottleneck]] = {"ResNet-D": PlainBottleneck, "ResNeSt": Bottleneck}
 # What a recipe calls its model is not looked at: the networks are those above.
 PRETRAINING = Recipe(
     model="resnest26",
@@ -120,9 +99,9 @@ def run_pieces(
 def costs() -> dict[str, dict[str, int]]:
     """Parameters of each classifier, and multiply-adds for one image of a scene's size."""
     found = {}
-    for name, family in FAMILIES.items():
+    for name, block in FAMILIES.items():
         with torch.device("meta"):
-            model = family.classifier(VARIANT, len(SHAPE_CLASSES))
+            model = ResNeSt(VARIANT, len(SHAPE_CLASSES), block=block)
         size = SCENES["image_size"]
         found[name] = {"parameters": parameter_count(model), "multiply_adds": multiply_adds(model, size)}
     return found
@@ -140,12 +119,12 @@ def run_piece(name: str, *, folder: Path, device: torch.device) -> dict[str, Any
     family, task, seed = name.split(", ")
     number = int(seed.removeprefix("seed "))
     file = folder / f"{family}-{number}.pt"
-    figures = {}
+    block, figures = FAMILIES[family], {}
     if task == PRETRAINED or not file.exists():
-        figures = pretrain(partial(FAMILIES[family].classifier, VARIANT), PRETRAINING, number, file, device)
+        figures = pretrain(partial(ResNeSt, VARIANT, block=block), PRETRAINING, number, file, device)
     if task == PRETRAINED:
         return figures
-    return finetune(partial(FAMILIES[family].backbone, VARIANT), HEADS[task], number, file, device)
+    return finetune(partial(Backbone, VARIANT, block=block), HEADS[task], number, file, device)
 
 
 def summarize(pieces: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

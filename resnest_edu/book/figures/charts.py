@@ -18,12 +18,6 @@ def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigur
     Args:
         groups: name -> one number a run, two runs or more.
         label: of the horizontal axis.
-
-    Example:
-        >>> from resnest_edu.book.figures import mean_and_spread
-        >>> runs = {"ResNet": [91.2, 91.6], "ResNeSt": [92.9, 93.1]}
-        >>> mean_and_spread(runs, label="accuracy (%)")
-        <BookFigure size 910x221 with 1 Axes>
     """
     figure = new_figure(7, 0.7 + 0.5 * len(groups))
     axes = figure.add_subplot()
@@ -49,11 +43,6 @@ def mean_and_interval(groups: Mapping[str, ArrayLike], *, label: str, line: floa
         groups: name -> one number a run, two runs or more.
         label: of the horizontal axis.
         line: where to draw a dotted upright, such as zero under differences, or the mean of what all are compared with.
-
-    Example:
-        >>> from resnest_edu.book.figures import mean_and_interval
-        >>> mean_and_interval({"ResNeSt": [1.2, 0.9, 1.4]}, label="gain (%)", line=0)
-        <BookFigure size 910x158.6 with 1 Axes>
     """
     figure = new_figure(7, 0.8 + 0.42 * len(groups))
     axes = figure.add_subplot()
@@ -83,12 +72,6 @@ def cost_and_quality(
         groups: name -> cost, and one number a run.
         cost_label: of the horizontal axis.
         quality_label: of the vertical axis.
-
-    Example:
-        >>> from resnest_edu.book.figures import cost_and_quality
-        >>> runs = {"ResNet": (1.0, [91.2, 91.6]), "ResNeSt": (1.4, [92.9, 93.1])}
-        >>> cost_and_quality(runs, cost_label="ms a step", quality_label="accuracy (%)")
-        <BookFigure size 910x442 with 1 Axes>
     """
     figure = new_figure(7, 3.4)
     axes = figure.add_subplot()
@@ -121,13 +104,6 @@ def lines_with_band(
         x_label: of every panel.
         y_label: of all panels together; they share the scale.
         deviations: how many standard deviations of the runs the band reaches either way.
-
-    Example:
-        >>> from resnest_edu.book.figures import lines_with_band
-        >>> runs = {"split 1": [[0.1, 0.4], [0.2, 0.3]], "split 2": [[0.0, 0.1], [0.1, 0.1]]}
-        >>> panels = {"layer 1": runs, "layer 2": runs}
-        >>> lines_with_band([1, 2], panels, x_label="epoch", y_label="change")
-        <BookFigure size 728x377 with 2 Axes>
     """
     figure = new_figure(2.8 * len(panels), 2.9)
     first = None
@@ -159,11 +135,6 @@ def curve(x: ArrayLike, y: ArrayLike, x_label: str, y_label: str) -> BookFigure:
         y: likewise.
         x_label: of the horizontal axis.
         y_label: of the vertical axis.
-
-    Example:
-        >>> from resnest_edu.book.figures import curve
-        >>> curve([0, 1, 2], [0, 1, 4], "x", "x²")
-        <BookFigure size 780x338 with 1 Axes>
     """
     figure = new_figure(6, 2.6)
     axes = figure.add_subplot()
@@ -182,11 +153,6 @@ def lines(x: ArrayLike, ys: Mapping[str, ArrayLike], x_label: str, y_label: str)
         ys: name -> numbers, shape (N,).
         x_label: of the horizontal axis.
         y_label: of the vertical axis.
-
-    Example:
-        >>> from resnest_edu.book.figures import lines
-        >>> lines([0, 1, 2], {"square": [0, 1, 4], "cube": [0, 1, 8]}, "x", "power")
-        <BookFigure size 780x364 with 1 Axes>
     """
     figure = new_figure(6, 2.8)
     axes = figure.add_subplot()
@@ -210,12 +176,6 @@ def bars_side_by_side(
         names: what the values are of; a panel with fewer values has the first names.
         label: of the vertical axis, which all panels share.
         numbers: a format, such as ``".2f"``, in which every bar bears its value.
-
-    Example:
-        >>> from resnest_edu.book.figures import bars_side_by_side
-        >>> panels = {"layer 1": {"before": [0.5, 0.5], "after": [0.8, 0.2]}}
-        >>> bars_side_by_side(panels, ["split 1", "split 2"], label="attention")
-        <BookFigure size 377x338 with 1 Axes>
     """
     figure = new_figure(2.9 * len(panels), 2.6)
     first = None
@@ -244,14 +204,6 @@ def runs_by_setting(settings: Mapping[str, Mapping[str, ArrayLike]], *, x_label:
         settings: setting -> way -> its runs; the same ways in every setting.
         x_label: what the settings are.
         y_label: what was measured.
-
-    Example:
-        >>> from resnest_edu.book.figures import runs_by_setting
-        >>> short = {"plain": [88, 89], "mixup": [87, 88]}
-        >>> long = {"plain": [93, 94], "mixup": [95, 95]}
-        >>> settings = {"5 epochs": short, "50 epochs": long}
-        >>> runs_by_setting(settings, x_label="training", y_label="accuracy (%)")
-        <BookFigure size 936x429 with 1 Axes>
     """
     figure = new_figure(7.2, 3.3)
     axes = figure.add_subplot()
@@ -281,11 +233,6 @@ def paths(tracks: Mapping[str, ArrayLike], curvature: Sequence[float]) -> BookFi
     Args:
         tracks: name -> points in their order, shape (N, 2); the last is marked.
         curvature: c1 and c2.
-
-    Example:
-        >>> from resnest_edu.book.figures import paths
-        >>> paths({"descent": [[1, 1], [0.5, 0.1], [0.2, 0]]}, curvature=(1, 4))
-        <BookFigure size 832x507 with 1 Axes>
     """
     figure = new_figure(6.4, 3.9)
     axes = figure.add_subplot()
@@ -310,14 +257,6 @@ def training_curves(history: Sequence) -> BookFigure:
 
     Args:
         history: what :func:`resnest_edu.training.train` reports of every epoch.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> from resnest_edu.book.figures import training_curves
-        >>> losses = {"train_loss": 2.1, "test_loss": 1.9}
-        >>> accuracies = {"train_accuracy": 0.3, "test_accuracy": 0.4}
-        >>> training_curves([SimpleNamespace(epoch=1, **losses, **accuracies)])
-        <BookFigure size 1040x377 with 2 Axes>
     """
     epochs = [metrics.epoch for metrics in history]
     figure = new_figure(8, 2.9)
@@ -341,11 +280,6 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> BookFigure:
     Args:
         counts: numbers of images, shape (classes, classes).
         classes: their names.
-
-    Example:
-        >>> from resnest_edu.book.figures import confusion_matrix
-        >>> confusion_matrix([[9, 1], [2, 8]], ["circle", "square"])
-        <BookFigure size 676x598 with 1 Axes>
     """
     counts = np.asarray(counts)
     shares = counts / counts.sum(1, keepdims=True)
@@ -367,12 +301,6 @@ def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> B
 
     Args:
         attention: layer name -> image name -> weights of the first split, shape (C,).
-
-    Example:
-        >>> from resnest_edu.book.figures import attention_over_splits
-        >>> images = {"a circle": [0.4, 0.6], "a square": [0.1, 0.9]}
-        >>> attention_over_splits({"layer 1": images})
-        <BookFigure size 351x351 with 1 Axes>
     """
     figure = new_figure(2.7 * len(attention), 2.7)
     first = None
@@ -397,12 +325,6 @@ def changes_by_class(panels: Mapping[str, ArrayLike], classes: Sequence[str], *,
         panels: title -> values, shape (classes, C).
         classes: the names of the rows.
         label: of the scale.
-
-    Example:
-        >>> from resnest_edu.book.figures import changes_by_class
-        >>> changes = [[0.1, -0.2, 0.0], [0.0, 0.3, -0.1]]
-        >>> changes_by_class({"layer 1": changes}, ["circle", "square"], label="change")
-        <BookFigure size 1040x325 with 2 Axes>
     """
     arrays = {title: np.asarray(values, dtype=float) for title, values in panels.items()}
     most = max(np.abs(values).max() for values in arrays.values())
@@ -423,11 +345,6 @@ def shares(panels: Mapping[str, ArrayLike]) -> BookFigure:
 
     Args:
         panels: title -> weights, shape (R, C); each column sums to one.
-
-    Example:
-        >>> from resnest_edu.book.figures import shares
-        >>> shares({"layer 1": [[0.2, 0.7, 0.5], [0.8, 0.3, 0.5]]})
-        <BookFigure size 442x338 with 1 Axes>
     """
     figure = new_figure(3.4 * len(panels), 2.6)
     first = None
@@ -456,12 +373,6 @@ def changes_by_channel(
         groups: names of the groups that share the channels equally, in their order.
         label: of the vertical axis.
         start: the number of the first channel.
-
-    Example:
-        >>> from resnest_edu.book.figures import changes_by_channel
-        >>> changes = {"radix-major": [0, 0, 1, 1], "cardinality-major": [0, 1, 0, 1]}
-        >>> changes_by_channel(changes, ["first split", "second split"], label="change")
-        <BookFigure size 780x351 with 2 Axes>
     """
     figure = new_figure(3 * len(changes), 2.7)
     first = None
@@ -484,18 +395,13 @@ def changes_by_channel(
 def errors_by_bit(errors: Mapping[int, ArrayLike], *, label: str, limit: float = 1e3) -> BookFigure:
     """What flipping one bit of a 32-bit float does: a dot a flip, a black bar for the median, a colour a part.
 
-    Errors of zero lie on a line of their own below the logarithmic scale; those above the limit, and those that are
-    no number, on one above it.
+    Errors of zero lie on a line of their own below the logarithmic scale; those above the limit, and those that are no
+    number, on one above it.
 
     Args:
         errors: number of the bit, 0 to 31 -> the error of every flip.
         label: of the vertical axis.
         limit: the largest error that is told from larger ones.
-
-    Example:
-        >>> from resnest_edu.book.figures import errors_by_bit
-        >>> errors_by_bit({0: [0.0, 1e-7], 23: [0.1, 0.5], 30: [1e30]}, label="error")
-        <BookFigure size 1040x442 with 1 Axes>
     """
     raw = {bit: np.nan_to_num(np.asarray(values, dtype=float), nan=np.inf) for bit, values in errors.items()}
     everything = np.concatenate(list(raw.values()))
@@ -533,12 +439,6 @@ def quartile_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], *, label:
         panels: title -> name of a row -> lower quartile, median, upper quartile.
         label: of the horizontal axes; every panel has its own scale.
         columns: panels side by side.
-
-    Example:
-        >>> from resnest_edu.book.figures import quartile_bars
-        >>> steps = {"reference": (9.8, 10.0, 10.3), "fast": (5.9, 6.0, 6.2)}
-        >>> quartile_bars({"training": steps}, label="ms", columns=1)
-        <BookFigure size 507x175.5 with 1 Axes>
     """
     rows = -(-len(panels) // columns)
     most = max(len(bars) for bars in panels.values())
@@ -569,12 +469,6 @@ def roofline(
         panels: title -> kind -> operations and bytes of each of its dots.
         peak: operations a second.
         bandwidth: bytes a second.
-
-    Example:
-        >>> from resnest_edu.book.figures import roofline
-        >>> operations = {"convolution": [(2e9, 1e7)], "addition": [(1e6, 1.2e7)]}
-        >>> roofline({"ResNeSt-50": operations}, peak=1e15, bandwidth=4e12)
-        <BookFigure size 533x481 with 1 Axes>
     """
     dots = [(n / b) for kinds in panels.values() for pairs in kinds.values() for n, b in pairs]
     ends = np.array([min(dots) / 3, peak / bandwidth, max(*dots, peak / bandwidth) * 4])

@@ -60,14 +60,6 @@ def scenes_with_boxes(
         classes: the name of label 1, of label 2, and so on.
         threshold: the least score that is drawn.
         columns: pictures in a row.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.figures import scenes_with_boxes
-        >>> images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-        >>> boxes, labels = torch.tensor([[4, 4, 20, 16]]), torch.tensor([1])
-        >>> scenes_with_boxes(images, [{"boxes": boxes, "labels": labels}], classes=["circle"])
-        <BookFigure size 299x305.5 with 1 Axes>
     """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
@@ -112,14 +104,6 @@ def label_maps(
 
     Raises:
         ValueError: more than eight labels besides the background would need a colour.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.figures import label_maps
-        >>> images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
-        >>> truth = torch.eye(8, dtype=torch.int64)[None]
-        >>> label_maps(images, {"truth": truth}, ["background", "line"])
-        <BookFigure size 572x390 with 2 Axes>
     """
     arrays = {title: np.asarray(labels) for title, labels in maps.items()}
     found = {int(label) for labels in arrays.values() for label in np.unique(labels)}
@@ -156,12 +140,6 @@ def precision_recall(curves: Mapping[str, ArrayLike]) -> BookFigure:
 
     Args:
         curves: name -> precision at the recalls 0, 0.01, …, 1, shape (101,).
-
-    Example:
-        >>> import numpy as np
-        >>> from resnest_edu.book.figures import precision_recall
-        >>> precision_recall({"circle": np.linspace(1, 0.5, 101)})
-        <BookFigure size 780x442 with 1 Axes>
     """
     figure = new_figure(6, 3.4)
     axes = figure.add_subplot()
@@ -183,11 +161,6 @@ def iou_histograms(groups: Mapping[str, ArrayLike], *, thresholds: Sequence[floa
     Args:
         groups: name, such as that of a stage -> the IoU of every box with its object, in [0, 1].
         thresholds: where to draw a dotted upright.
-
-    Example:
-        >>> from resnest_edu.book.figures import iou_histograms
-        >>> iou_histograms({"proposals": [0.3, 0.5, 0.6], "boxes": [0.7, 0.8, 0.9]})
-        <BookFigure size 702x364 with 2 Axes>
     """
     figure = new_figure(2.7 * len(groups), 2.8)
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
@@ -214,11 +187,6 @@ def pyramid(stages: Mapping[str, tuple[int, int]], *, out_channels: int = 256, e
         stages: name, finest first, a C and a number -> its stride and its channels.
         out_channels: channels of every level.
         extra_level: draw the level that a pool makes from the last.
-
-    Example:
-        >>> from resnest_edu.book.figures import pyramid
-        >>> pyramid({"C2": (4, 256), "C3": (8, 512)}, out_channels=128)
-        <BookFigure size 1079x444.6 with 1 Axes>
     """
     boxes = {"image": Box(0, -0.9, "image", width=2.1)}
     arrows = []

@@ -21,11 +21,6 @@ class Box:
         text: what stands in it.
         fill: a key of ``FILLS``.
         width: from side to side.
-
-    Example:
-        >>> from resnest_edu.book.figures import Box
-        >>> Box(0, 1, "3×3 convolution", "blue")
-        Box(x=0, y=1, text='3×3 convolution', fill='blue', width=1.9)
     """
 
     x: float
@@ -45,11 +40,6 @@ class Arrow:
         end: the key of the box that it points to.
         label: what stands beside it.
         via: the x of its upright, or None.
-
-    Example:
-        >>> from resnest_edu.book.figures import Arrow
-        >>> Arrow("input", "sum", label="shortcut", via=2)
-        Arrow(start='input', end='sum', label='shortcut', via=2)
     """
 
     start: str
@@ -64,12 +54,6 @@ def flow_diagram(boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> BookFigur
     Args:
         boxes: by the key that arrows call them.
         arrows: from box to box.
-
-    Example:
-        >>> from resnest_edu.book.figures import Arrow, Box, flow_diagram
-        >>> boxes = {"x": Box(0, 0, "input"), "conv": Box(0, -1, "convolution", "blue")}
-        >>> flow_diagram(boxes, [Arrow("x", "conv")])
-        <BookFigure size 299x223.6 with 1 Axes>
     """
     half = 0.21  # of a box's height
     xs = [b.x + side * b.width / 2 for b in boxes.values() for side in (-1, 1)]
@@ -117,11 +101,6 @@ class Segment:
         text: what stands on them.
         split: which split they belong to, or None.
         group: which cardinal group, or None.
-
-    Example:
-        >>> from resnest_edu.book.figures import Segment
-        >>> Segment(16, "r = 1", split=0)
-        Segment(size=16, text='r = 1', split=0, group=None)
     """
 
     size: int
@@ -137,16 +116,6 @@ def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int |
     Args:
         rows: the tensor's name -> its segments, in the order of its channels.
         follow: in each row the number of a channel to mark, or None; marks in neighbouring rows are joined.
-
-    Example:
-        >>> from resnest_edu.book.figures import Segment, channel_strips
-        >>> pairs = [(1, 1), (1, 2), (2, 1), (2, 2)]  # of a split and a cardinal group
-        >>> strips = {
-        ...     "radix-major": [Segment(8, f"r={r} k={k}", r, k) for r, k in pairs],
-        ...     "cardinality-major": [Segment(8, f"r={r} k={k}", r, k) for k, r in pairs],
-        ... }
-        >>> channel_strips(strips, follow=[9, 17])
-        <BookFigure size 949x260 with 1 Axes>
     """
     longest = max(sum(segment.size for segment in segments) for segments in rows.values())
     scale, pitch, half = 7.0 / longest, 1.0, 0.19  # inches a channel, from row to row, half of a strip's height
@@ -199,11 +168,6 @@ class MapStage:
         channels: how many maps it emits.
         size: positions on each side of a map.
         fill: a key of ``FILLS``.
-
-    Example:
-        >>> from resnest_edu.book.figures import MapStage
-        >>> MapStage("layer 1", channels=256, size=56)
-        MapStage(name='layer 1', channels=256, size=56, fill='plain')
     """
 
     name: str
@@ -218,11 +182,6 @@ def network_map(stages: Sequence[MapStage]) -> BookFigure:
 
     Args:
         stages: from the input to the output.
-
-    Example:
-        >>> from resnest_edu.book.figures import MapStage, network_map
-        >>> network_map([MapStage("stem", 64, 56), MapStage("layer 1", 256, 56, "blue")])
-        <BookFigure size 520x226.2 with 1 Axes>
     """
     wide = 2.0 / max(stage.channels for stage in stages) ** 0.5  # inches for the root of one channel
     high = 0.62 / max(stage.size for stage in stages) ** 0.5

@@ -16,13 +16,6 @@ def image_grid(images: Tensor | np.ndarray, titles: Sequence[str] | None = None,
         images: uint8 (N, 3, H, W).
         titles: one for each, if any.
         columns: pictures in a row.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.figures import image_grid
-        >>> images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
-        >>> image_grid(images, ["first", "second"], columns=2)
-        <BookFigure size 299x182 with 2 Axes>
     """
     rows = -(-len(images) // columns)
     figure = new_figure(1.15 * columns, (1.4 if titles else 1.15) * rows)
@@ -40,12 +33,6 @@ def heat_maps(maps: Mapping[str, Tensor | np.ndarray]) -> BookFigure:
 
     Args:
         maps: title -> values (H, W), not all of them zero.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.figures import heat_maps
-        >>> heat_maps({"one": torch.eye(4), "ten": 10 * torch.eye(4)})
-        <BookFigure size 884x403 with 3 Axes>
     """
     arrays = {name: np.asarray(values) for name, values in maps.items()}
     positive = np.concatenate([values[values > 0] for values in arrays.values()])
@@ -69,12 +56,6 @@ def cell_maps(maps: Mapping[str, Tensor | np.ndarray], *, columns: int = 3, numb
         maps: title -> values.
         columns: panels in a row.
         numbers: write the value into every cell that is not zero.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.book.figures import cell_maps
-        >>> cell_maps({"a diagonal": torch.eye(3), "the other": torch.eye(3).flip(0)})
-        <BookFigure size 572x338 with 2 Axes>
     """
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)

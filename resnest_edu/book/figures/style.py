@@ -10,14 +10,7 @@ FILLS = {"plain": "#F2F4F7", "blue": "#D5E8F5", "orange": "#FBE3D0", "green": "#
 
 
 class BookFigure(Figure):
-    """A figure that shows itself where a notebook cell ends in it, whatever matplotlib's backend.
-
-    Example:
-        >>> from resnest_edu.book.figures import BookFigure, curve
-        >>> figure = curve([0, 1, 2], [0, 1, 4], "x", "x²")
-        >>> isinstance(figure, BookFigure), figure._repr_png_()[:4]
-        (True, b'\x89PNG')
-    """
+    """A figure that shows itself where a notebook cell ends in it, whatever matplotlib's backend."""
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

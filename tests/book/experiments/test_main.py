@@ -143,13 +143,6 @@ def test_an_interrupted_run_goes_on_where_it_ended(tmp_path, toy, capsys, error)
     assert recorded(tmp_path) == (squares(1, 2, 3, 4), [], {"sum": 30})
 
 
-def test_pieces_are_recorded_in_their_order_though_finished_in_another(tmp_path, toy):
-    finished = toy.run_pieces
-    toy.run_pieces = lambda *arguments: reversed(list(finished(*arguments)))
-    assert main(["toy", "--out", str(tmp_path)]) == 0
-    assert list(recorded(tmp_path)[0]) == ["1", "2", "3", "4"]
-
-
 def test_a_failing_summary_loses_no_piece(tmp_path, toy):
     summarize, toy.summarize = toy.summarize, lambda pieces: 1 / 0
     with pytest.raises(ZeroDivisionError):
@@ -185,15 +178,6 @@ def test_a_record_of_something_else_is_started_anew(tmp_path, toy, capsys, chang
     assert toy.ran == [*"1234", *"1234"]
     out = capsys.readouterr().out
     assert "toy: started anew" in out and why.replace("\\", "") in out
-
-
-def test_recordings_from_elsewhere_are_kept(tmp_path, toy):
-    path = tmp_path / "toy.json"
-    main(["toy", "--out", str(tmp_path)])
-    earlier = [{"device": "an abacus", "pieces": squares(1)}]
-    path.write_text(json.dumps({**read(path), "earlier": earlier}))
-    assert main(["toy", "--out", str(tmp_path), "--force"]) == 0
-    assert len(toy.ran) == 8 and read(path)["earlier"] == earlier
 
 
 def test_seeds_make_the_pieces(tmp_path, toy, monkeypatch):

@@ -2,18 +2,14 @@
 
 import json
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from resnest_edu.book.experiments import _runs, ablation, best, components, time_to_907
-from resnest_edu.book.experiments._runs import Job, run_job, run_jobs
-from resnest_edu.book.side_by_side import side_by_side
-from resnest_edu.speed import accelerate
+from resnest_edu.book.experiments._runs import Job, run_jobs
 from resnest_edu.training import get_recipe
-from tests.randomize import randomize_norms
 
 CPU = torch.device("cpu")
 SMALL = replace(get_recipe("shapes"), epochs=2, batch_size=8, warmup_epochs=0.5)
@@ -81,17 +77,6 @@ def test_the_seed_decides_the_weights_too(tiny_cifar10, monkeypatch):
     assert first.equal(second) and not first.equal(other)
 
 
-def test_names_are_taken_when_they_are_run(tiny_cifar10):
-    jobs = {name: job(name, alone=name == "b") for name in "abc"}
-    taken = []
-    names = (taken.append(name) or name for name in jobs)
-    results = run_jobs(names, jobs, CPU, tiny_cifar10, processes=1)
-    for count in (1, 2, 3):
-        next(results)
-        assert len(taken) == count
-    results.close()
-
-
 def test_on_cuda_all_but_those_that_must_be_alone_run_side_by_side(tiny_cifar10, monkeypatch):
     asked = []
 
@@ -107,14 +92,6 @@ def test_on_cuda_all_but_those_that_must_be_alone_run_side_by_side(tiny_cifar10,
         name: {} for name in jobs
     }
     assert asked == [(["a", "b"], 8), (["c", "d"], 1), (["e"], 8)]
-
-
-@pytest.mark.slow
-def test_a_job_runs_in_another_process(tiny_cifar10):
-    function = partial(run_job, file=_runs._decoded(tiny_cifar10), device=CPU)
-    ((_, there),) = side_by_side(function, [job("a")], processes=2)
-    here = function(job("a"))
-    assert losses(there) == pytest.approx(losses(here), rel=1e-3)
 
 
 def test_speed_is_that_of_epochs_but_the_first(tiny_cifar10, monkeypatch):
@@ -162,19 +139,6 @@ def test_experiments_of_one_network(experiment, tiny_cifar10, monkeypatch):
     assert summary["test_accuracy"]["n"] == len(pieces)
     assert summary["recipe"]["epochs"] == experiment.RECIPE.epochs
     json.dumps([pieces, summary])
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "seconds", "met"),
-    [((0.92, 0.92), (119, 121), True), ((0.919, 0.92), (100, 100), False), ((0.93, 0.93), (120, 121), False)],
-)
-def test_the_best_is_judged_by_accuracy_and_time(accuracies, seconds, met):
-    others = {"preparation_seconds": 1.0, "images_per_second": 1.0}
-    pieces = {
-        str(i): {"test_accuracy": accuracy, "seconds": second, **others}
-        for i, (accuracy, second) in enumerate(zip(accuracies, seconds, strict=True))
-    }
-    assert best.summarize(pieces)["targets"] == {"test_accuracy": 0.92, "seconds": 120.0, "met": met}
 
 
 def test_the_time_is_that_of_all_epochs_up_to_the_first_that_reaches_the_target():
@@ -270,14 +234,3 @@ def test_each_component_adds_to_the_one_before():
     costs = [_runs.cost(build, 32)["multiply_adds"] for build in (plain, split, later)]
     assert costs[1] == pytest.approx(costs[0], rel=0.03)
     assert costs[2] > 1.05 * costs[1]
-
-
-@pytest.mark.parametrize("contender", ablation.BUILD)
-def test_what_training_on_a_gpu_does_to_a_network_changes_no_output(contender):
-    torch.manual_seed(0)
-    model = ablation.BUILD[contender](10).eval()
-    randomize_norms(model)
-    x = torch.randn(2, 3, 32, 32)
-    with torch.no_grad():
-        before = model(x)
-        torch.testing.assert_close(accelerate(model)(x), before, rtol=1e-4, atol=1e-4)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from resnest_edu import Backbone, Bottleneck, ResNeSt
 from resnest_edu.book.experiments import _transfer, transfer, transfer_shapes
 from resnest_edu.book.rivals import PlainBottleneck
 from resnest_edu.data import ShapesDataset
@@ -68,13 +69,13 @@ def test_a_difference_in_either_direction_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_the_two_differ_in_their_blocks_alone() -> None:
-    plain, split = transfer.FAMILIES["ResNet-D"], transfer.FAMILIES["ResNeSt"]
-    for name, family in transfer.FAMILIES.items():
-        classifier, body = family.classifier(transfer.VARIANT, 8), family.backbone(transfer.VARIANT)
+    bodies = []
+    for name, block in transfer.FAMILIES.items():
+        classifier, body = ResNeSt(transfer.VARIANT, 8, block=block), Backbone(transfer.VARIANT, block=block)
         state = {key: value for key, value in classifier.state_dict().items() if not key.startswith("fc.")}
         body.load_state_dict(state)  # the same network, without its head
         assert isinstance(body.layer1[0], PlainBottleneck) == (name == "ResNet-D")
-    bodies = [family.backbone(transfer.VARIANT) for family in (plain, split)]
+        bodies.append(body)
     assert bodies[0].channels == bodies[1].channels and bodies[0].strides == bodies[1].strides
 
 
@@ -92,7 +93,7 @@ def test_pieces_are_run_and_what_classifying_taught_is_kept(tiny: None, monkeypa
     trained, files, pretrain, finetune = [], [], transfer.pretrain, transfer.finetune
 
     def note(build: Any, recipe: Any, seed: int, file: Path, device: torch.device) -> dict[str, Any]:
-        trained.append((build.func, seed))
+        trained.append((build.func, build.keywords["block"], seed))
         return pretrain(build, recipe, seed, file, device)
 
     def look(build: Any, recipe: Any, seed: int, file: Path, device: torch.device) -> dict[str, Any]:
@@ -110,8 +111,8 @@ def test_pieces_are_run_and_what_classifying_taught_is_kept(tiny: None, monkeypa
     pieces = dict(transfer.run_pieces(iter(names), CPU))
     assert list(pieces) == names
     json.dumps(pieces)
-    ours, theirs = transfer.FAMILIES["ResNeSt"], transfer.FAMILIES["ResNet-D"]
-    assert trained == [(ours.classifier, 0), (theirs.classifier, 1)]  # the last was asked for without it
+    # The last was asked for without it.
+    assert trained == [(ResNeSt, Bottleneck, 0), (ResNeSt, PlainBottleneck, 1)]
     assert len(set(files)) == 2 and not any(file.exists() for file in files)
     scores = {"classification": "test_accuracy", "Mask R-CNN": "mask_map", "DeepLabV3": "mean_iou"}
     for name, figures in pieces.items():
@@ -130,7 +131,7 @@ def test_a_head_begins_with_what_classifying_taught(
         started.append((seed, {key: value.clone() for key, value in model.state_dict().items()}))
         raise InterruptedError
 
-    build, file = partial(transfer.FAMILIES["ResNeSt"].classifier, transfer.VARIANT), tmp_path / "ResNeSt-2.pt"
+    build, file = partial(ResNeSt, transfer.VARIANT), tmp_path / "ResNeSt-2.pt"
     transfer.pretrain(build, transfer.PRETRAINING, 2, file, CPU)
     kept = torch.load(file, weights_only=True)
     assert list(tmp_path.iterdir()) == [file] and not any(key.startswith("fc.") for key in kept)
