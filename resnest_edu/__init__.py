@@ -31,7 +31,7 @@ from resnest_edu.network.resnest import (
     resnest200,
     resnest269,
 )
-from resnest_edu.network.weights import PUBLISHED, PublishedFile, fetch, load_checkpoint
+from resnest_edu.network.weights import PUBLISHED, PublishedFile, fetch, load, load_checkpoint, read_header, save
 from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention
 
 __version__ = "0.1.0"
@@ -52,7 +52,9 @@ __all__ = [
     "create_model",
     "fetch",
     "list_models",
+    "load",
     "load_checkpoint",
+    "read_header",
     "rectify",
     "resnest11_small",
     "resnest14",
@@ -70,6 +72,7 @@ __all__ = [
     "resnest101",
     "resnest200",
     "resnest269",
+    "save",
     "to_cardinality_major",
     "to_radix_major",
 ]

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from resnest_edu.arguments import require_one_of, require_positive_int
+from resnest_edu.atomic_write import write_atomically
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.training.batches import folder_data, shapes_data
 from resnest_edu.training.classification import Classification
@@ -28,7 +29,7 @@ from resnest_edu.training.distributed import Group, process_group
 from resnest_edu.training.loop import default_device, train
 from resnest_edu.training.recipe import BaseRecipe, Recipe
 from resnest_edu.training.recipes import RECIPES
-from resnest_edu.training.run_state import NAMES, Checkpoints, require_writable, write_atomically
+from resnest_edu.training.run_state import NAMES, Checkpoints, require_writable
 from resnest_edu.training.task import EpochMetrics, Task
 from resnest_edu.transfer.backbone import load_backbone
 from resnest_edu.transfer.partitions import folder_splits, scene_splits

@@ -80,6 +80,7 @@ print({"torchvision", "torch._dynamo", "matplotlib"} & set(sys.modules))
 # The order of the ideas: what a module imports from the package stands in its own part or further up.
 PARTS = [
     "arguments",
+    "atomic_write",
     "provenance",
     "layer_settings",
     "blocks",

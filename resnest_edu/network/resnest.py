@@ -112,6 +112,7 @@ class Trunk(nn.Module):
         strides: how many pixels of the image one position of a stage's output stands
             for, by its name.
         block: the class of the blocks.
+        variant, output_stride: as given.
 
     Example:
         >>> from resnest_edu import resnest14
@@ -145,6 +146,7 @@ class Trunk(nn.Module):
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride (={output_stride!r}) must be 8, 16 or 32")
         require_probability(dropblock=dropblock, stochastic_depth=stochastic_depth)
+        self.variant, self.output_stride = variant, output_stride
         channels = 2 * stem_width
         self.conv1 = nn.Sequential(
             nn.Conv2d(3, stem_width, 3, min(stem_stride, 2), padding=1, bias=False),

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from resnest_edu.atomic_write import write_atomically
 from resnest_edu.training import Checkpoints, load_checkpoint, predict, save_checkpoint, train
-from resnest_edu.training.run_state import write_atomically
 from tests.training.small_runs import CLASSES, RECIPE, clean_process, images, run, small_model, values
 
 NAMED = replace(RECIPE, model="resnest11_small", image_size=32)
