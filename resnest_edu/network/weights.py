@@ -260,7 +260,7 @@ def _digest(text: str, state: Mapping[str, Tensor]) -> str:
     for name in sorted(state):
         tensor = state[name]
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        found.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
