@@ -78,7 +78,8 @@ def add_numbers(parser: argparse.ArgumentParser) -> None:
     """An option for every number of every kind of recipe."""
     added: set[str] = set()
     for task, (kind, _) in TASKS.items():
-        group = parser.add_argument_group("replace a number of the recipe" + f", {task}" * (kind is not Recipe))
+        title = "replace a number of the recipe"
+        group = parser.add_argument_group(title if kind is Recipe else f"{title}, for {task}")
         words, types = described(kind), get_type_hints(kind)
         for name in [name for name in numbers_of(kind) if name not in added]:
             option, of = "--" + name.replace("_", "-"), types[name]
@@ -100,9 +101,10 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m resnest_edu.training",
         allow_abbrev=False,
         description="Train a ResNeSt, or a detector or segmenter on it, on the embedded shapes or a folder of images.",
+        usage="%(prog)s [--recipe NAME] [--out FOLDER] [options]",
         epilog="--out receives recipe.json, data.json (which images), run.json (how many threads), metrics.jsonl (one "
-        "JSON object an epoch), checkpoint.pt (the last) with previous.pt (the one before), and best.safetensors. Ctrl-C saves; "
-        "--resume goes on.",
+        "JSON object an epoch), checkpoint.pt (the last) with previous.pt (the one before), and best.safetensors. "
+        "Ctrl-C saves; --resume goes on.",
     )
     parser.add_argument(
         "--recipe",
@@ -115,8 +117,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="train on these images, resized to --image-size, instead of the embedded shapes: FOLDER/train/CLASS/* "
-        "with FOLDER/val/CLASS/* (if there is none, test), or FOLDER/CLASS/*, of which a tenth is then held out as the test set; for "
-        "detection and segmentation a folder in the format of COCO or of PASCAL VOC",
+        "with FOLDER/val/CLASS/* (if there is none, test), or FOLDER/CLASS/*, of which a tenth is then held out as the "
+        "test set; for detection and segmentation a folder in the format of COCO or of PASCAL VOC",
     )
     parser.add_argument(
         "--weights",
