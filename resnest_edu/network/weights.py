@@ -324,7 +324,7 @@ def unpack(data: bytes) -> Any:
             with zipfile.ZipFile(file) as archive:
                 damaged = archive.testzip()
             if damaged is not None:
-                raise ValueError(f"it is damaged in its part {damaged}")
+                raise ValueError(f"its part {damaged} is damaged")
         file.seek(0)
         found = torch.load(file, map_location="cpu", weights_only=True)
     except ValueError:

@@ -71,7 +71,7 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "flipped.pt").write_bytes(flipped)
     (tmp_path / "last.pt").write_bytes(whole.read_bytes()[:-1] + b"?")
     rows = [("weights.pt", "it has no recipe")]
-    rows += [(name, "it is damaged") for name in ("text.pt", "cut.pt", "flipped.pt", "last.pt")]
+    rows += [(name, "is damaged") for name in ("text.pt", "cut.pt", "flipped.pt", "last.pt")]
     assert_refused(lambda name: load_checkpoint(tmp_path / name), rows)
 
 
