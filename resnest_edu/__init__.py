@@ -12,7 +12,7 @@ from resnest_edu.network.bottleneck import Bottleneck
 from resnest_edu.network.layouts import to_cardinality_major, to_radix_major
 from resnest_edu.network.regularization import DropBlock, RectifiedConv2d, rectify
 from resnest_edu.network.resnest import Backbone, ResNeSt, Variant, create_model, list_models
-from resnest_edu.network.weights import PUBLISHED, PublishedFile, fetch, load_checkpoint
+from resnest_edu.network.weights import PUBLISHED, PublishedFile, fetch, load, load_checkpoint, read_header, save
 from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention
 
 __version__ = "0.1.0"
@@ -33,8 +33,11 @@ __all__ = [
     "create_model",
     "fetch",
     "list_models",
+    "load",
     "load_checkpoint",
+    "read_header",
     "rectify",
+    "save",
     "to_cardinality_major",
     "to_radix_major",
     *list_models(),

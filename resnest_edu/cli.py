@@ -7,20 +7,23 @@ import argparse
 import inspect
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import Field, asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from resnest_edu.arguments import require_one_of, require_positive_int
+from resnest_edu.arguments import first_line, require_one_of, require_positive_int
+from resnest_edu.atomic_write import write_atomically
 from resnest_edu.data import SHAPE_CLASSES
+from resnest_edu.training import recipes
 from resnest_edu.training.batches import folder_data, shapes_data
 from resnest_edu.training.classification import Classification
 from resnest_edu.training.data_fingerprint import digest
@@ -28,8 +31,9 @@ from resnest_edu.training.distributed import Group, process_group
 from resnest_edu.training.loop import default_device, train
 from resnest_edu.training.recipe import BaseRecipe, Recipe
 from resnest_edu.training.recipes import RECIPES
-from resnest_edu.training.run_state import NAMES, Checkpoints, require_writable, write_atomically
+from resnest_edu.training.run_state import NAMES, Checkpoints, require_writable
 from resnest_edu.training.task import EpochMetrics, Task
+from resnest_edu.transfer import transfer_recipes
 from resnest_edu.transfer.backbone import load_backbone
 from resnest_edu.transfer.partitions import folder_splits, scene_splits
 from resnest_edu.transfer.tasks import Detection, Segmentation
@@ -46,7 +50,50 @@ MOST_THREADS = 1024
 """More cores than a processor has; beyond a few thousand threads the system refuses."""
 SMALL_IMAGES = 64
 """Up to this many pixels one thread trains nearly as fast as two, and, unlike them, on a busy machine too."""
-OVERRIDES = ("model", "image_size", "epochs", "batch_size", "base_rate", "warmup_epochs")
+ABOUT = {**recipes.ABOUT, **transfer_recipes.ABOUT}
+
+
+def numbers_of(kind: type[BaseRecipe]) -> dict[str, Field]:
+    """What a recipe of this kind lets be chosen, by name."""
+    return {field.name: field for field in fields(kind) if field.name != "task"}
+
+
+def described(kind: type[BaseRecipe]) -> dict[str, str]:
+    """What the docstrings of a kind of recipe and of those above it say of each number, as plain text."""
+    found: dict[str, str] = {}
+    for part in kind.__mro__:
+        text = inspect.cleandoc(part.__doc__ or "").partition("\nAttributes:\n")[2]
+        for name, words in re.findall(r"^    (\w+): ((?:.*\n?)(?:^        .*\n?)*)", text, re.MULTILINE):
+            plain = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", " ".join(words.split())).replace("`", "")
+            found.setdefault(name, plain.replace("%", "%%"))
+    return found
+
+
+def whole_numbers(text: str) -> tuple[int, ...] | None:
+    """From ``1,2,4`` or ``none``."""
+    return None if text == "none" else tuple(map(int, text.split(",")))
+
+
+def add_numbers(parser: argparse.ArgumentParser) -> None:
+    """An option for every number of every kind of recipe."""
+    added: set[str] = set()
+    for task, (kind, _) in TASKS.items():
+        title = "replace a number of the recipe"
+        group = parser.add_argument_group(title if kind is Recipe else f"{title}, for {task}")
+        words, types = described(kind), get_type_hints(kind)
+        for name in [name for name in numbers_of(kind) if name not in added]:
+            option, of = "--" + name.replace("_", "-"), types[name]
+            how: dict[str, Any] = {"help": words.get(name)}
+            if of is bool:
+                how["action"] = argparse.BooleanOptionalAction
+            elif get_origin(of) is Literal:
+                how["metavar"] = "{" + ",".join(get_args(of)) + "}"
+            elif of in (int, float):
+                how["type"] = of
+            elif of is not str:
+                how |= {"type": whole_numbers, "metavar": "N,N,…"}
+            group.add_argument(option, default=argparse.SUPPRESS, **how)
+            added.add(name)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -54,9 +101,10 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m resnest_edu.training",
         allow_abbrev=False,
         description="Train a ResNeSt, or a detector or segmenter on it, on the embedded shapes or a folder of images.",
+        usage="%(prog)s [--recipe NAME] [--out FOLDER] [options]",
         epilog="--out receives recipe.json, data.json (which images), run.json (how many threads), metrics.jsonl (one "
-        "JSON object an epoch), checkpoint.pt (the last) with previous.pt (the one before), and best.pt. Ctrl-C saves; "
-        "--resume goes on.",
+        "JSON object an epoch), checkpoint.pt (the last) with previous.pt (the one before), and best.safetensors. "
+        "Ctrl-C saves; --resume goes on.",
     )
     parser.add_argument(
         "--recipe",
@@ -69,8 +117,8 @@ def build_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="train on these images, resized to --image-size, instead of the embedded shapes: FOLDER/train/CLASS/* "
-        "with FOLDER/test/CLASS/* (or val), or FOLDER/CLASS/*, of which a tenth is then held out as the test set; for "
-        "detection and segmentation a folder in the format of COCO or of PASCAL VOC",
+        "with FOLDER/val/CLASS/* (if there is none, test), or FOLDER/CLASS/*, of which a tenth is then held out as the "
+        "test set; for detection and segmentation a folder in the format of COCO or of PASCAL VOC",
     )
     parser.add_argument(
         "--weights",
@@ -110,13 +158,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save-minutes", type=float, default=5.0, help="between two checkpoints, besides each epoch's (default: 5)"
     )
-    group = parser.add_argument_group("replace one number of the recipe")
-    group.add_argument("--model")
-    group.add_argument("--image-size", type=int)
-    group.add_argument("--epochs", type=int)
-    group.add_argument("--batch-size", type=int)
-    group.add_argument("--base-rate", type=float, help="learning rate at a batch of 256")
-    group.add_argument("--warmup-epochs", type=float)
+    add_numbers(parser)
     return parser
 
 
@@ -161,18 +203,51 @@ def check(arguments: argparse.Namespace, group: Group) -> torch.device:
     return device
 
 
+@contextmanager
+def settings_of_a_run(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON object in a file that an earlier part of the run has left. Whatever is wrong with it, also in the eyes
+    of who reads it, is one clear error."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds a {type(content).__name__}")
+        yield content
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
+        raise ValueError(
+            f"{path} must be as a run of this version left it: {reason}; --overwrite begins anew"
+        ) from error
+
+
 def choose_recipe(arguments: argparse.Namespace) -> BaseRecipe:
     """The recipe asked for, or that of the run which is resumed, with the numbers that are to be replaced."""
-    overrides = {name: getattr(arguments, name) for name in OVERRIDES if getattr(arguments, name) is not None}
     earlier = arguments.out / "recipe.json" if arguments.out and arguments.resume else None
     if arguments.recipe is None and earlier and earlier.exists():
-        content = json.loads(earlier.read_text(encoding="utf-8"))
-        recipe = TASKS[content["task"]][0](**content)
+        with settings_of_a_run(earlier) as content:
+            require_one_of("task", content["task"], TASKS)
+            recipe = TASKS[content["task"]][0](**content)
     else:
         name = arguments.recipe or "shapes"
         require_one_of("recipe", name, ALL_RECIPES)
         recipe = ALL_RECIPES[name]
-    return replace(recipe, **overrides)
+    every = {name for kind, _ in TASKS.values() for name in numbers_of(kind)}
+    given = {name: value for name, value in vars(arguments).items() if name in every}
+    for name in given:
+        if name not in numbers_of(type(recipe)):
+            raise ValueError(f"--{name.replace('_', '-')} must not be given for {recipe.task}")
+    return replace(recipe, **given)
+
+
+def explain(arguments: argparse.Namespace, recipe: BaseRecipe) -> str:
+    """The recipe's text, and its numbers as they are to be used."""
+    numbers, parts = asdict(recipe), [json.dumps(asdict(recipe), indent=2)]
+    name = arguments.recipe or (None if arguments.resume else "shapes")
+    if name is not None:
+        replaced = [key for key, value in asdict(ALL_RECIPES[name]).items() if numbers[key] != value]
+        parts.insert(0, ABOUT[name])
+        if replaced:
+            parts.insert(1, f"Other than the recipe: {', '.join(replaced)}.")
+    return "\n\n".join([*parts, f"Learning rate at its peak: {recipe.peak_rate:g}"])
 
 
 def choose_threads(arguments: argparse.Namespace, recipe: BaseRecipe, device: torch.device) -> int:
@@ -243,12 +318,13 @@ def write_json_once(path: Path, content: dict[str, Any]) -> None:
 def require_same_data(out: Path, found: dict[str, Any]) -> None:
     """Raise ValueError if the run began with other images: some of those that are held out might have been trained
     on."""
-    earlier = json.loads((out / "data.json").read_text(encoding="utf-8"))
-    if earlier != found:
+    with settings_of_a_run(out / "data.json") as earlier:
+        same, counts = earlier == found, (earlier["training"], earlier["test"])
+        began = "{:,} for training and {:,} for the test".format(*counts)
+    if not same:
         raise ValueError(
-            f"--data must hold the images that the run in {out} began with, {earlier['training']:,} for training "
-            f"and {earlier['test']:,} for the test; they are {found['training']:,} and {found['test']:,} now, or "
-            "have other names or contents"
+            f"--data must hold the images that the run in {out} began with, {began}; they are "
+            f"{found['training']:,} and {found['test']:,} now, or have other names or contents"
         )
 
 
@@ -268,7 +344,7 @@ class AnnouncedCheckpoints(Checkpoints):
 def run(arguments: argparse.Namespace, group: Group) -> None:
     recipe = choose_recipe(arguments)
     if arguments.explain:
-        print(inspect.getdoc(type(recipe)), json.dumps(asdict(recipe), indent=2), sep="\n\n")
+        print(explain(arguments, recipe))
         return
     device = check(arguments, group)
     task = TASKS[recipe.task][1](recipe)

@@ -3,7 +3,7 @@ import os
 import re
 import signal
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -61,6 +61,9 @@ def test_an_earlier_run_is_not_overwritten_unasked(colour_folder, tmp_path, caps
 def test_bad_input_is_one_clear_line(tmp_path, capsys):
     rows = [
         (["--recipe", "cakes"], f"recipe (='cakes') must be one of {', '.join(cli.ALL_RECIPES)}"),
+        (["--mixup", "-1"], "mixup (=-1.0) must be a finite number at least 0"),
+        (["--policy", "magic"], "policy (='magic') must be one of none, autoaugment, randaugment"),
+        (["--detector", "mask"], "--detector must not be given for classification"),
         (["--epochs", "-1"], "epochs (=-1) must be an integer of at least 1"),
         (["--batch-size", "1"], "batch_size (=1) must be at least 2 for batch norm to train"),
         (["--base-rate", "nan"], "base_rate (=nan) must be a finite number greater than 0"),
@@ -108,13 +111,64 @@ def test_a_broken_image_is_named_before_training(colour_folder, tmp_path, capsys
     )
 
 
-def test_a_recipe_explains_itself(capsys):
-    assert main(["--recipe", "imagenet-resnest50", "--batch-size", "256", "--explain"]) == 0
-    printed = capsys.readouterr().out
-    assert printed.startswith("ResNeSt-50 on ImageNet at 224 pixels: a rate of 3.2 at a batch of 8192.")
-    assert '"batch_size": 256' in printed
+def test_a_recipe_explains_itself_with_the_numbers_that_are_used(capsys):
+    given = ["--batch-size", "256", "--mixup", "0.4", "--no-flip", "--smoothing", "all"]
+    assert main(["--recipe", "imagenet-resnest50", *given, "--explain"]) == 0
+    about, replaced, numbers, rate = capsys.readouterr().out.rsplit("\n\n", 3)
+    assert about == cli.ABOUT["imagenet-resnest50"] and ">>>" not in about and "8192" not in about
+    assert replaced == "Other than the recipe: batch_size, flip, smoothing, mixup."
+    expected = replace(RECIPES["imagenet-resnest50"], batch_size=256, mixup=0.4, flip=False, smoothing="all")
+    assert json.loads(numbers) == asdict(expected)
+    assert rate == "Learning rate at its peak: 0.1\n"
     assert main(["--recipe", "shapes"]) == 2
     assert "--out (=None) must be a folder for the results" in capsys.readouterr().err
+
+
+def test_every_number_of_every_recipe_has_an_option_that_says_what_it_is():
+    text = " ".join(cli.build_parser().format_help().split())
+    for recipe in (*RECIPES.values(), DETECTION, SEGMENTATION):
+        numbers = {name: value for name, value in asdict(recipe).items() if name != "task"}
+        given = []
+        for name, value in numbers.items():
+            option = "--" + name.replace("_", "-")
+            assert option in text
+            if isinstance(value, bool):
+                given += [option if value else f"--no-{name}"]
+            else:
+                given += [option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+        kind = {"classification": "cifar10", "detection": "detect-shapes", "segmentation": "segment-shapes"}[
+            recipe.task
+        ]
+        assert cli.choose_recipe(cli.build_parser().parse_args(["--recipe", kind, *given])) == recipe
+        assert cli.described(type(recipe)).keys() >= numbers.keys()
+
+
+def test_damaged_settings_of_a_run_are_one_clear_line(colour_folder, tmp_path, capsys):
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path), "--device", "cpu", "--resume"]
+    assert main([*arguments, *QUICK]) == 0
+    recipe = json.loads((tmp_path / "recipe.json").read_text())
+    rows = [
+        ("recipe.json", "{}", "'task' is missing"),
+        ("recipe.json", "[1]", "it holds a list"),
+        ("recipe.json", "{", "Expecting property name"),
+        ("recipe.json", json.dumps(recipe | {"momentun": 1}), "unexpected keyword argument 'momentun'"),
+        ("recipe.json", json.dumps(recipe | {"epochs": "3"}), "epochs (='3') must be an integer"),
+        ("recipe.json", json.dumps(recipe | {"task": []}), "task (=[]) must be one of"),
+        ("data.json", "{}", "'training' is missing"),
+        ("data.json", "null", "it holds a NoneType"),
+        ("data.json", "", "Expecting value"),
+        ("data.json", '{"training": "many", "test": 2}', "Cannot specify ',' with 's'"),
+    ]
+    for name, content, message in rows:
+        whole = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(content)
+        capsys.readouterr()
+        assert main(arguments) == 2, content
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"error: {tmp_path / name} must be as a run of this version left it: "), printed
+        assert message in printed and printed.count("\n") == 1
+        (tmp_path / name).write_text(whole)
+    assert main(arguments) == 0
 
 
 def test_an_interrupted_run_goes_on_by_the_same_command(colour_folder, tmp_path, capsys, monkeypatch):

@@ -43,7 +43,7 @@ def main(folder: Path, state: str, torch_index: str | None = None) -> int:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     tested = ["-c", "constraints.txt"]
     pip: list[str | Path] = [python, "-m", "pip", "install", "--disable-pip-version-check"]
-    project = ["-r", "requirements.txt", "-e", "."]
+    project = ["-r", "requirements.txt"]
 
     def installed(*arguments: str) -> bool:
         with log.open("a", encoding="utf-8") as output:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from resnest_edu.atomic_write import write_atomically
 from resnest_edu.book.fingerprint import fingerprint
 from resnest_edu.provenance import provenance
 
@@ -68,9 +69,7 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
         content: plain values, as JSON can hold them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def read(path: str | Path) -> dict[str, Any]:

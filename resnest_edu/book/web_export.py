@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resnest_edu.atomic_write import write_atomically
 from resnest_edu.book.records import origin
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.network.resnest import VARIANTS, ResNeSt, Variant
 from resnest_edu.training import RECIPES, TensorImages, evaluate, predict, shapes_data, train
 from resnest_edu.training.augmentation import MEAN, STD
-from resnest_edu.training.run_state import write_atomically
 
 NAME = "live_network_weights.js"
 RECIPE = "shapes"

@@ -20,7 +20,12 @@ Transform = Callable[[Image.Image], Tensor]
 """From an upright RGB image to uint8 (3, size, size)."""
 
 _BLOCK = 256  # images for each task of a thread
-_HELD_OUT = ("test", "val", "valid", "validation")
+_HELD_OUT = (
+    "val",
+    "valid",
+    "validation",
+    "test",
+)  # the best epoch is chosen on these: not on a test set, if there is another
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def open_image_folder(
     seed: int = 0,
     transforms: tuple[Transform, Transform] | None = None,
 ) -> ImageSplits:
-    """Open `root/train/CLASS/*` with `root/test/CLASS/*` (or val, valid, validation), or else `root/CLASS/*`.
+    """Open `root/train/CLASS/*` with `root/val/CLASS/*` (or valid, validation, else test), or else `root/CLASS/*`.
 
     In the second layout a share `test_fraction` of each class is held out for the test, chosen by `seed`.
     Every image becomes upright RGB, transparent parts white; then its shorter side is resized to `size`
@@ -148,6 +153,7 @@ def open_image_folder(
     folders = [ClassFolder(root / "train" if split else root, train_transform)]
     if split:
         test_roots = [root / name for name in _HELD_OUT if (root / name).is_dir()]
+        test_roots.sort(key=lambda folder: not class_names(folder))  # a flat folder has no labels
         if not test_roots:
             raise ValueError(f"root (={root}) must contain one of {', '.join(_HELD_OUT)} beside train")
         folders.append(ClassFolder(test_roots[0], test_transform))

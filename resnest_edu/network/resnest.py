@@ -108,6 +108,7 @@ class Trunk(nn.Module):
     Attributes:
         channels: how many channels each stage emits, by its name: ``layer1``, ``layer2``, ….
         strides: how many pixels of the image one position of a stage's output stands for, by its name.
+        variant, output_stride: as given.
 
     Raises:
         ValueError: ``output_stride`` is none of the three, a probability is not in [0, 1), or the variant's numbers do
@@ -137,6 +138,7 @@ class Trunk(nn.Module):
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride (={output_stride!r}) must be 8, 16 or 32")
         require_probability(dropblock=dropblock, stochastic_depth=stochastic_depth)
+        self.variant, self.output_stride = variant, output_stride
         channels = 2 * stem_width
         self.conv1 = nn.Sequential(
             nn.Conv2d(3, stem_width, 3, min(stem_stride, 2), padding=1, bias=False),

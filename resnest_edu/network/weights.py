@@ -1,25 +1,35 @@
-"""Published weights: which files there are, how to get one, and how to load it safely.
+"""Files of weights, the published ones and our own: how to get, save and load them safely.
 
-Everything about a file is checked before the first weight of the model changes.
+Everything about a file is checked before the first weight of the model changes. A file that :func:`save` wrote says in
+its header which network it holds, and loads without being told.
 """
 
 import hashlib
+import io
+import json
 import pickle
 import re
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import safetensors.torch
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from resnest_edu.arguments import first_line, require_one_of
+from resnest_edu.atomic_write import write_atomically
+from resnest_edu.network.resnest import VARIANTS, ResNeSt, Variant
 
 AUTHORS = "https://github.com/zhanghang1989/ResNeSt/releases/download/weights_step1"
 TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
 
 HEAD = ("fc.weight", "fc.bias")
+DIGEST = 32  # bytes of SHA-256 at the end of what training saves to go on from
+_DROPPING = ("Dropout", "DropBlock", "StochasticDepth", "Identity")
 _NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.[A-Za-z]+$")  # as in resnest50-528c19ca.pth
 
 
@@ -88,15 +98,6 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
         ValueError: nothing is published under ``name``.
         OSError: the file cannot be downloaded, or what came is not what was
             published.
-
-    Example:
-        >>> from pathlib import Path
-        >>> from tempfile import TemporaryDirectory
-        >>> from resnest_edu import PUBLISHED, fetch
-        >>> with TemporaryDirectory() as folder:
-        ...     Path(folder, PUBLISHED["resnest50"].file).touch()  # as if it were there
-        ...     print(fetch("resnest50", folder).name)
-        resnest50-528c19ca.pth
     """
     require_one_of("name", name, PUBLISHED)
     published = PUBLISHED[name]
@@ -110,120 +111,274 @@ def fetch(name: str, folder: str | Path | None = None) -> Path:
     return path
 
 
-def load_checkpoint(
-    model: nn.Module,
+def save(
     path: str | Path,
+    model: nn.Module,
     *,
-    sha256: str | None = None,
-    new_head: bool = False,
+    classes: tuple[str, ...] = (),
+    recipe: Mapping[str, Any] | None = None,
+    score: Mapping[str, Any] | None = None,
 ) -> None:
-    """Put the weights of a file into ``model``, all of them or, if anything is wrong
-    with the file, none.
+    """Write a network for use: its weights, and in the file's header what network it is. The file appears whole or not
+    at all.
 
-    The file must hold a state dict with the model's names and shapes, bare or under
-    the key ``state_dict``; those of the official release and of timm do for
-    :func:`resnest_edu.create_model`'s networks. Nothing but tensors and plain values
-    is unpickled, so a file from a stranger is given no means to run code. Only
-    ``.pth`` files of PyTorch 1.6 and later carry checksums of their own: in other
-    files a weight that was changed to another number is found by ``sha256`` alone.
+    A :class:`~resnest_edu.ResNeSt` is described by its :class:`~resnest_edu.Variant`, number of classes and output
+    stride, so that :func:`load` builds it again. Any other network, or one whose layers have been replaced, is loaded
+    into a model of the same kind.
 
     Args:
-        model: what to load into.
-        path: a file that ends in ``.safetensors``, or one that :func:`torch.save`
-            wrote.
-        sha256: the file's SHA-256 in hexadecimal digits, or at least its first eight.
-            Where it is not given but the file's name carries it, as those of
-            published files do (``resnest50-528c19ca.pth``), the name's is checked.
-        new_head: leave the model's last layer (``fc``) as it is, for another number
-            of classes. A model without one, such as a :class:`~resnest_edu.Backbone`,
-            needs none of the file's.
+        path: the file, which ends in ``.safetensors``.
+        model: the network.
+        classes: what its outputs mean.
+        recipe: how it was trained; plain values.
+        score: what it reached; plain values.
+
+    Raises:
+        ValueError: the name has another ending.
+        OSError: the file could not be written; what was at ``path`` is still there.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from resnest_edu import ResNeSt, Variant, load, save
+        >>> model = ResNeSt(Variant(blocks=(1, 2), planes=(16, 32), stem_width=8), num_classes=2)
+        >>> with TemporaryDirectory() as folder:
+        ...     save(f"{folder}/pets.safetensors", model, classes=("cat", "dog"))
+        ...     load(f"{folder}/pets.safetensors").variant.blocks
+        (1, 2)
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"path (={str(path)!r}) must end in .safetensors")
+    header = {"architecture": architecture(model), "classes": classes, "recipe": recipe, "score": score}
+    text = json.dumps(header)
+    # Cloned, since the format has neither shared memory nor channels-last.
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    metadata = {"resnest_edu": text, "sha256": _digest(text, state)}
+    write_atomically(path, safetensors.torch.save(state, metadata))
+
+
+def load(
+    path: str | Path, model: nn.Module | None = None, *, sha256: str | None = None, new_head: bool = False
+) -> nn.Module:
+    """Read a file of weights: the network that its header describes, or ``model`` with the file's weights, all of them
+    or, if anything is wrong with the file, none.
+
+    Nothing but tensors and plain values is unpickled, so a file from a stranger is given no means to run code. Our own
+    files and the ``.pth`` files of PyTorch 1.6 and later carry checksums; in other files a weight that was changed to
+    another number is found by ``sha256`` alone.
+
+    Args:
+        path: a file from :func:`save`, a checkpoint of training, or a published one: a state dict by :func:`torch.save`
+            or as ``.safetensors``, bare or under the key ``state_dict``.
+        model: what to load into, for files that do not say which network they hold: published ones, and those of
+            networks of one's own. Its names and shapes must be the file's.
+        sha256: the file's SHA-256 in hexadecimal digits, or at least its first eight. Where it is not given but the
+            file's name carries it, as those of published files do (``resnest50-528c19ca.pth``), the name's is checked.
+        new_head: leave the model's last layer (``fc``) as it is, for another number of classes. A model without one,
+            such as a :class:`~resnest_edu.Backbone`, needs none of the file's.
+
+    Returns:
+        ``model``, or the new network in evaluation mode. A checkpoint whose run averages the weights has the average.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the hash is not the file's; the file cannot be read, is damaged,
-            or would run code; or what it holds does not fit: names are missing or
-            unknown, shapes differ, a value is not finite, a variance is negative.
+        ValueError: the hash is not the file's; the file cannot be read, is damaged, or would run code; it does not say
+            which network it holds; or what it holds does not fit: names are missing or unknown, shapes differ, a value
+            is not finite, a variance is negative.
 
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> import torch
-        >>> from resnest_edu import load_checkpoint, resnest11_small
+        >>> from resnest_edu import load, resnest11_small
         >>> model, other = resnest11_small(10), resnest11_small(10)
         >>> with TemporaryDirectory() as folder:
         ...     torch.save(other.state_dict(), f"{folder}/weights.pth")
-        ...     load_checkpoint(model, f"{folder}/weights.pth")
-        >>> torch.equal(model.fc.weight, other.fc.weight)
+        ...     torch.equal(load(f"{folder}/weights.pth", model).fc.weight, other.fc.weight)
         True
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"path (={str(path)!r}) must be a file")
-    _check_hash(path, sha256)
-    try:
-        state = _state_of(_read(path))
-        chosen = _fitting(model, state, new_head)
-    except Exception as error:
-        message = f"path (={str(path)!r}) must be a checkpoint for this model"
-        raise ValueError(f"{message}: {first_line(error)}") from error
+    if new_head and model is None:
+        raise ValueError("new_head (=True) must come with a model, whose last layer it keeps")
+    with _about(
+        path, "must be a checkpoint for this model" if model is not None else "must be a file that says its network"
+    ):
+        header, state = _read(Path(path), sha256)
+        target = _described(header, state) if model is None else model
+        chosen = _fitting(target, state, new_head)
+    if model is None:
+        target.load_state_dict(chosen, assign=True)
+        return target.eval()
     model.load_state_dict(chosen, strict=not new_head)
+    return model
 
 
-def _check_hash(path: Path, sha256: str | None) -> None:
+def load_checkpoint(model: nn.Module, path: str | Path, *, sha256: str | None = None, new_head: bool = False) -> None:
+    """Put the weights of a file into ``model``: :func:`load` with the model first."""
+    load(path, model, sha256=sha256, new_head=new_head)
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """What a file says of the network in it, as far as it does: ``architecture``, ``classes``, ``recipe``, ``score``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file cannot be read, is damaged, or would run code.
+    """
+    with _about(path, "must be a file of weights"):
+        return _read(Path(path), None)[0]
+
+
+def architecture(model: nn.Module) -> dict[str, Any] | None:
+    """What builds the network again; None if numbers alone do not, since it is of another class or has other layers."""
+    if type(model) is not ResNeSt or not isinstance(model.fc, nn.Linear):
+        return None
+    numbers = {"num_classes": model.fc.out_features, "output_stride": model.output_stride}
+    with torch.device("meta"):
+        twin = ResNeSt(model.variant, **numbers)
+    same = model.state_dict().keys() == twin.state_dict().keys() and _layers(model) == _layers(twin)
+    return {"variant": _plain(model.variant), **numbers} if same else None
+
+
+def _plain(variant: Variant) -> dict[str, Any]:
+    """A variant as JSON gives it back."""
+    return {name: list(one) if isinstance(one, tuple) else one for name, one in asdict(variant).items()}
+
+
+def _layers(model: nn.Module) -> dict[str, tuple[type, str]]:
+    """The class and numbers of every layer, but for those that only training has, and for how it is executed."""
+    found = {}
+    for name, layer in model.named_modules():
+        kind = next(kind for kind in type(layer).__mro__ if not kind.__module__.startswith("resnest_edu.speed."))
+        kind = nn.BatchNorm2d if kind is nn.SyncBatchNorm else kind
+        if kind.__name__ not in _DROPPING or not name.endswith(("dropout", "dropblock", "stochastic_depth")):
+            found[name] = kind, layer.extra_repr()
+    return found
+
+
+def _digest(text: str, state: Mapping[str, Tensor]) -> str:
+    """SHA-256 of a header and of all tensors, which the format leaves unprotected."""
+    found = hashlib.sha256(text.encode())
+    for name in sorted(state):
+        tensor = state[name]
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+@contextmanager
+def _about(path: str | Path, constraint: str) -> Iterator[None]:
+    """Let every fault of a file be one clear error that names it."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path (={str(path)!r}) must be a file")
+    try:
+        yield
+    except _WrongHash as error:
+        raise ValueError(str(error)) from error
+    except Exception as error:
+        raise ValueError(f"path (={str(path)!r}) {constraint}: {first_line(error)}") from error
+
+
+class _WrongHash(ValueError):
+    pass
+
+
+def _read(path: Path, sha256: str | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A file's header, empty if it has none, and its state dict."""
+    data = path.read_bytes()
+    _check_hash(path, data, sha256)
+    return _of_safetensors(data) if path.suffix == ".safetensors" else _of_torch(unpack(data))
+
+
+def _check_hash(path: Path, data: bytes, sha256: str | None) -> None:
     if sha256 is not None and not re.fullmatch(r"[0-9a-f]{8,64}", sha256):
-        digits = "8 to 64 digits, 0 to 9 and a to f"
-        raise ValueError(f"sha256 (={sha256!r}) must be {digits}")
+        raise _WrongHash(f"sha256 (={sha256!r}) must be 8 to 64 digits, 0 to 9 and a to f")
     named = _NAMED_HASH.search(path.name)
     expected = sha256 or (named[1] if named else None)
     if expected is None:
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256(data).hexdigest()
     if not found.startswith(expected):
         why = "" if sha256 else ", the digits its name ends in"
         message = f"path (={str(path)!r}) must have the SHA-256 {expected}{why}"
-        raise ValueError(f"{message}; it has {found[: len(expected)]}")
+        raise _WrongHash(f"{message}; it has {found[: len(expected)]}")
 
 
-def _read(path: Path) -> object:
+def _of_safetensors(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    state = safetensors.torch.load(data)
+    metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+    text = metadata.get("resnest_edu")
+    if text is None:
+        return {}, state
+    if _digest(text, state) != metadata.get("sha256"):
+        raise ValueError("it is damaged: its checksum does not agree")
+    return json.loads(text), state
+
+
+def unpack(data: bytes) -> Any:
+    """What :func:`torch.save` wrote, with or without a checksum behind it."""
+    content, checksum = data[:-DIGEST], data[-DIGEST:]
+    checked = hashlib.sha256(content).digest() == checksum
+    file = io.BytesIO(content if checked else data)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        if zipfile.is_zipfile(path):
+        if zipfile.is_zipfile(file):
             # PyTorch does not compare the checksums of what it reads.
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(file) as archive:
                 damaged = archive.testzip()
             if damaged is not None:
                 raise ValueError(f"its part {damaged} is damaged")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        file.seek(0)
+        found = torch.load(file, map_location="cpu", weights_only=True)
     except ValueError:
         raise
     except pickle.UnpicklingError as error:
         # PyTorch's own words end in the advice to load it without this protection.
         raise ValueError("it is damaged, or holds more than tensors and plain values and might run code") from error
     except Exception as error:
-        raise ValueError(f"it cannot be read ({first_line(error)})") from error
+        raise ValueError(f"it is damaged, or no such file ({first_line(error)})") from error
+    if is_run(found) and not checked:
+        raise ValueError("it is damaged: its checksum does not agree")
+    return found
 
 
-def _state_of(content: object) -> dict[str, Tensor]:
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+def is_run(content: Any) -> bool:
+    """Whether training has written it."""
+    return isinstance(content, dict) and {"model", "recipe", "classes"} <= content.keys()
+
+
+def _of_torch(content: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if is_run(content):
+        header = {name: content[name] for name in ("architecture", "classes", "recipe") if name in content}
+        if "step" not in content:
+            header["score"] = {name: value for name, value in content.items() if isinstance(value, int | float)}
+        content = content.get("average") or content.get("model")
+    else:
+        header = {}
+        if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+            content = content["state_dict"]
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__} instead of a state dict")
-    if "recipe" in content:
-        loader = "resnest_edu.training.load_checkpoint"
-        raise ValueError(f"it is a checkpoint of training, which {loader} reads")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             kind = type(value).__name__
             raise ValueError(f"its entry {name!r} is a {kind} instead of a tensor")
-    return content
+    return header, content
 
 
-def _fitting(
-    model: nn.Module,
-    state: dict[str, Tensor],
-    new_head: bool,
-) -> dict[str, Tensor]:
+def _described(header: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Module:
+    """The network of a header, without memory: that is the state dict's."""
+    numbers, recipe = header.get("architecture"), header.get("recipe") or {}
+    if "architecture" not in header and recipe.get("task") == "classification":  # an older file of ours
+        numbers = {"variant": _plain(VARIANTS[recipe["model"]]), "num_classes": len(header["classes"])}
+    if numbers is None:
+        raise ValueError("it does not say how to build it; load(path, model) loads it into a model")
+    row: Any = {name: tuple(one) if isinstance(one, list) else one for name, one in numbers["variant"].items()}
+    variant = Variant(**row)
+    if sum(variant.blocks) > len(state):
+        raise ValueError(f"it names {sum(variant.blocks)} blocks and has {len(state)} tensors")
+    with torch.device("meta"):
+        return ResNeSt(variant, **{name: value for name, value in numbers.items() if name != "variant"})
+
+
+def _fitting(model: nn.Module, state: dict[str, Tensor], new_head: bool) -> dict[str, Tensor]:
     """The entries to load, each checked against the model's."""
     wanted = model.state_dict()
     if new_head or not wanted.keys() & set(HEAD):
@@ -251,4 +406,4 @@ def _fitting(
             raise ValueError(f"its {name} has values that are not finite")
         if name.endswith("running_var") and (tensor < 0).any():
             raise ValueError(f"its {name} is a variance and has negative values")
-    return state
+    return {name: tensor.to(wanted[name].dtype) for name, tensor in state.items()}

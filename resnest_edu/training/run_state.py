@@ -22,63 +22,28 @@ import torch
 from torch import nn
 
 from resnest_edu.arguments import first_line
+from resnest_edu.atomic_write import write_atomically
 from resnest_edu.network.resnest import ResNeSt
+from resnest_edu.network.weights import architecture, is_run, load, read_header, save, unpack
 from resnest_edu.training.recipe import BaseRecipe, Recipe
 from resnest_edu.training.task import EpochMetrics
 
-LAST, PREVIOUS, BEST = "checkpoint.pt", "previous.pt", "best.pt"
-NAMES = (LAST, PREVIOUS, BEST)
+LAST, PREVIOUS, BEST = "checkpoint.pt", "previous.pt", "best.safetensors"
+NAMES = (LAST, PREVIOUS, BEST, "best.pt")  # the last as earlier versions wrote it
 
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseRecipe)
-
-_DIGEST = 32  # bytes of SHA-256 at the end of a file
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all, even if the machine loses power: beside ``path``, to the disk, and
-    then renamed.
-
-    Raises:
-        OSError: it could not be written; what was at ``path`` is still there.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    buffer = io.BytesIO()
-    torch.save(dict(content), buffer)
-    data = buffer.getvalue()
-    write_atomically(path, data + hashlib.sha256(data).digest())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """What :func:`_write` wrote. Nothing but tensors and plain values is unpickled, so a file cannot run code."""
-    data = path.read_bytes()
-    data, digest = data[:-_DIGEST], data[-_DIGEST:]
-    if hashlib.sha256(data).digest() != digest:
-        plain = "a file of plain weights, which resnest_edu.load_checkpoint reads"
-        raise ValueError(f"it is damaged, or {plain}: its checksum does not agree")
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 
 
 def save_checkpoint(path: Path, model: nn.Module, recipe: BaseRecipe, classes: tuple[str, ...], **state: Any) -> None:
     """Write the network's weights with its recipe, its class names and whatever ``state`` goes with them.
 
-    The file appears whole or not at all.
+    The file appears whole or not at all. :func:`resnest_edu.load` reads it.
 
     Args:
-        path: the file.
+        path: the file. One that ends in ``.safetensors`` is for use (:func:`resnest_edu.save`), and ``state`` its
+            score; any other is for going on, and ``state`` may have tensors.
         model: the network.
-        recipe: how it was trained; it says how to build the network again.
+        recipe: how it was trained.
         classes: what the network's outputs mean.
         state: tensors and plain values.
 
@@ -91,13 +56,21 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: BaseRecipe, classes: t
         >>> from resnest_edu.training import get_recipe, load_checkpoint, save_checkpoint
         >>> recipe = get_recipe("shapes")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "cats_and_dogs.pt")
+        ...     path = Path(folder, "cats_and_dogs.safetensors")
         ...     save_checkpoint(path, recipe.build(2), recipe, ("cat", "dog"))
         ...     model, _, classes = load_checkpoint(path)
-        >>> classes
-        ('cat', 'dog')
+        >>> classes, model.training
+        (('cat', 'dog'), False)
     """
-    _write(path, {"model": model.state_dict(), "recipe": asdict(recipe), "classes": list(classes), **state})
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        save(path, model, classes=classes, recipe=asdict(recipe), score=state)
+        return
+    what = {"architecture": architecture(model), "recipe": asdict(recipe), "classes": list(classes)}
+    buffer = io.BytesIO()
+    torch.save({"model": model.state_dict(), **what, **state}, buffer)
+    data = buffer.getvalue()
+    write_atomically(path, data + hashlib.sha256(data).digest())
 
 
 @overload
@@ -105,54 +78,40 @@ def load_checkpoint(path: str | Path) -> tuple[ResNeSt, Recipe, tuple[str, ...]]
 @overload
 def load_checkpoint(path: str | Path, recipe_type: type[AnyRecipe]) -> tuple[nn.Module, AnyRecipe, tuple[str, ...]]: ...
 def load_checkpoint(path: str | Path, recipe_type: type[BaseRecipe] = Recipe) -> tuple[nn.Module, Any, tuple[str, ...]]:
-    """Read any checkpoint of a run: the network in evaluation mode, its recipe, its class names.
-
-    Where the recipe averages the weights, the network has the average. Nothing but tensors and plain values is
-    unpickled, so a file from a stranger cannot run code.
+    """Read a network of a run with what belongs to it: :func:`resnest_edu.load`, and then the recipe and the class
+    names. Networks for detection and segmentation are built by their recipe.
 
     Args:
-        path: the file.
+        path: a checkpoint, or a file for use.
         recipe_type: the kind of recipe that the run was trained by, such as
             :class:`resnest_edu.transfer.DetectionRecipe`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not such a checkpoint.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from resnest_edu.training import get_recipe, load_checkpoint, save_checkpoint
-        >>> recipe = get_recipe("shapes")
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "cats_and_dogs.pt")
-        ...     save_checkpoint(path, recipe.build(2), recipe, ("cat", "dog"))
-        ...     model, recipe, classes = load_checkpoint(path)
-        >>> recipe.model, classes, model.training
-        ('resnest11_small', ('cat', 'dog'), False)
+        ValueError: the file is no such checkpoint, or of a network of one's own, which :func:`resnest_edu.load` reads.
     """
+    header = read_header(path)
     try:
-        content = _read(Path(path))
-        if content["recipe"]["task"] != recipe_type.task:
-            raise ValueError(f"it is of a network for {content['recipe']['task']}, not {recipe_type.task}")
-        recipe, classes = recipe_type(**content["recipe"]), tuple(content["classes"])
-        model = recipe.build(len(classes))
-        model.load_state_dict(content.get("average") or content["model"])
-    except FileNotFoundError:
-        raise
+        if "recipe" not in header:
+            raise ValueError("it has no recipe; resnest_edu.load(path, model) reads weights alone")
+        if header["recipe"]["task"] != recipe_type.task:
+            raise ValueError(f"it is of a network for {header['recipe']['task']}, not {recipe_type.task}")
+        recipe, classes = recipe_type(**header["recipe"]), tuple(header["classes"])
     except Exception as error:
         raise ValueError(
             f"path (={str(path)!r}) must be a checkpoint written by save_checkpoint: {first_line(error)}"
         ) from error
-    return model.eval(), recipe, classes
+    built = recipe.build(len(classes))
+    as_the_recipe_says = header.get("architecture") in (None, architecture(built))
+    return load(path, built if as_the_recipe_says else None).eval(), recipe, classes
 
 
 class Checkpoints:
     """The checkpoints of one run in one folder: the last, the one before it, and the best.
 
-    ``checkpoint.pt`` is the last, ``previous.pt`` the one before, which is used when the last is damaged. ``best.pt``
-    has the weights of the epoch with the highest score on the test images: they are for use, and their score is no
-    result to report, for it was chosen on these images.
+    ``checkpoint.pt`` is the last, ``previous.pt`` the one before, which is used when the last is damaged.
+    ``best.safetensors`` has the weights of the epoch with the highest score on the test images: they are for use, and
+    their score is no result to report, for it was chosen on these images.
 
     Args:
         folder: where they lie; made if it does not exist.
@@ -178,7 +137,7 @@ class Checkpoints:
         ...     _ = train(recipe.build(8), data, data, recipe, checkpoints=checkpoints)
         ...     files = sorted(os.listdir(folder))
         >>> files
-        ['best.pt', 'checkpoint.pt', 'metrics.jsonl']
+        ['best.safetensors', 'checkpoint.pt', 'metrics.jsonl']
     """
 
     def __init__(
@@ -227,7 +186,7 @@ class Checkpoints:
             temporary.replace(previous)
 
     def save_best(self, model: nn.Module, metrics: EpochMetrics) -> None:
-        """Write ``best.pt``: the network with its score, and the epoch that it is of.
+        """Write ``best.safetensors``: the network with its score, and the epoch that it is of.
 
         Raises:
             OSError: it could not be written.
@@ -267,7 +226,9 @@ class Checkpoints:
         for name in (LAST, PREVIOUS):
             path = self.folder / name
             try:
-                content = _read(path)
+                content = unpack(path.read_bytes())
+                if not is_run(content):
+                    raise ValueError("it is damaged, or weights alone")
             except FileNotFoundError:
                 continue
             except Exception as error:

@@ -10,15 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from resnest_edu.arguments import require_one_of, require_positive_int
 from resnest_edu.network.resnest import Backbone, Trunk, create_model
-from resnest_edu.network.weights import HEAD, load_checkpoint
-from resnest_edu.training.run_state import load_checkpoint as load_run
+from resnest_edu.network.weights import load, read_header
 
 Norm = Literal["trained", "frozen", "synchronized"]
 
@@ -195,47 +193,17 @@ def load_backbone(model: nn.Module, name: str, path: str | Path) -> None:
         FileNotFoundError: there is no such file.
         ValueError: the file is damaged or holds another network, or the model is none
             of those.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> import torch
-        >>> from resnest_edu.training import get_recipe, save_checkpoint
-        >>> from resnest_edu.transfer import create_backbone, load_backbone
-        >>> recipe = get_recipe("shapes")
-        >>> classifier, backbone = recipe.build(8), create_backbone(recipe.model)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "shapes.pt")
-        ...     save_checkpoint(path, classifier, recipe, tuple("abcdefgh"))
-        ...     load_backbone(backbone, recipe.model, path)
-        >>> torch.equal(backbone.body.conv1[0].weight, classifier.conv1[0].weight)
-        True
     """
     bodies = [part for part in model.modules() if isinstance(part, Trunk)]
     if len(bodies) != 1:
         holds = f"hold one ResNeSt, with or without its head, and holds {len(bodies)}"
         raise ValueError(f"model (a {type(model).__name__}) must {holds}")
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise FileNotFoundError(f"weights (={str(path)!r}) must be a file")
-    if not _names_a_recipe(path):
-        load_checkpoint(bodies[0], path, new_head=True)
-        return
-    trained, recipe, _ = load_run(path)
-    if recipe.model != name:
-        raise ValueError(f"weights (={str(path)!r}) must be those of {name}; they are of {recipe.model}")
-    state = {key: value for key, value in trained.state_dict().items() if key not in HEAD}
-    bodies[0].load_state_dict(state, strict=False)  # the same network: its head alone is missing
-
-
-def _names_a_recipe(path: Path) -> bool:
-    """Whether a file is a checkpoint of training. What cannot be read is none: the loader of published files knows what
-    to say about it."""
-    try:
-        content = torch.load(path, map_location="meta", weights_only=True)
-    except Exception:
-        return False
-    return isinstance(content, dict) and "recipe" in content
+    found = (read_header(path).get("recipe") or {}).get("model", name)
+    if found != name:
+        raise ValueError(f"weights (={str(path)!r}) must be those of {name}; they are of {found}")
+    load(path, bodies[0], new_head=True)
 
 
 class Pyramid(nn.Module):

@@ -1,15 +1,15 @@
-"""Recipes for detection and segmentation. Each states its command, its cost and what to expect of it.
+"""Recipes for detection and segmentation, by name, a row each.
 
 They are trained by the loop, the schedule and the checkpoints of :mod:`resnest_edu.training`.
 """
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from torch import nn
 
 from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int
-from resnest_edu.training.recipe import BaseRecipe, Optimizer
+from resnest_edu.training.recipe import BaseRecipe
 from resnest_edu.transfer.backbone import Norm, Pyramid, StageBackbone, create_backbone
 from resnest_edu.transfer.detection import KINDS, create_detector
 from resnest_edu.transfer.segmentation import create_segmenter
@@ -208,71 +208,53 @@ class SegmentationRecipe(TransferRecipe):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class DetectShapes(DetectionRecipe):
-    """Boxes and masks of the embedded scenes: one to four objects of 14 to 32 pixels.
-
-    Command: ``python -m resnest_edu.training --recipe detect-shapes --weights runs/shapes/checkpoint.pt --out
-    runs/detect``, after ``--recipe shapes --out runs/shapes``.
-    Cost: about a minute on two CPU cores.
-    Expected: three seeds, with other detectors beside it, stand in ``book/results/transfer_shapes.json``.
-
-    Example:
-        >>> from resnest_edu.transfer.transfer_recipes import DetectShapes
-        >>> recipe = DetectShapes(epochs=12)
-        >>> recipe.detector, recipe.masks, recipe.epochs
-        ('mask', True, 12)
-    """
-
-    model: str = "resnest11_small"
-    image_size: int = 64
-    epochs: int = 8
-    batch_size: int = 8
-    optimizer: Optimizer = "adamw"
-    base_rate: float = 0.1
-    warmup_epochs: float = 0.5
-    weight_decay: float = 0.01
-    detector: str = "mask"
-    pyramid_channels: int = 32
-    anchor_scale: float = 4.0
-    head_width: int = 128
-    proposals: int = 60
-    samples: int = 24
-    train_scenes: int = 240
-    test_scenes: int = 80
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentShapes(SegmentationRecipe):
-    """The class of every pixel of the embedded scenes.
-
-    Command: ``python -m resnest_edu.training --recipe segment-shapes --weights runs/shapes/checkpoint.pt --out
-    runs/segment``, after ``--recipe shapes --out runs/shapes``.
-    Cost: about a minute on two CPU cores.
-    Expected: three seeds, with another output stride beside it, stand in ``book/results/transfer_shapes.json``.
-
-    Example:
-        >>> from resnest_edu.transfer.transfer_recipes import SegmentShapes
-        >>> recipe = SegmentShapes()
-        >>> recipe.image_size, recipe.output_stride, recipe.atrous_rates
-        (96, 8, (1, 2, 4))
-    """
-
-    model: str = "resnest11_small"
-    image_size: int = 96
-    epochs: int = 8
-    batch_size: int = 16
-    optimizer: Optimizer = "adamw"
-    base_rate: float = 0.06
-    warmup_epochs: float = 0.5
-    weight_decay: float = 0.01
-    atrous_rates: tuple[int, ...] | None = (1, 2, 4)
-    head_width: int = 64
-    train_scenes: int = 320
-    test_scenes: int = 100
-
+_SMALL: dict[str, Any] = {
+    "model": "resnest11_small",
+    "epochs": 8,
+    "optimizer": "adamw",
+    "warmup_epochs": 0.5,
+    "weight_decay": 0.01,
+}
 
 TRANSFER_RECIPES: dict[str, TransferRecipe] = {
-    "detect-shapes": DetectShapes(),
-    "segment-shapes": SegmentShapes(),
+    "detect-shapes": DetectionRecipe(
+        image_size=64,
+        batch_size=8,
+        base_rate=0.1,
+        detector="mask",
+        pyramid_channels=32,
+        anchor_scale=4.0,
+        head_width=128,
+        proposals=60,
+        samples=24,
+        train_scenes=240,
+        test_scenes=80,
+        **_SMALL,
+    ),
+    "segment-shapes": SegmentationRecipe(
+        image_size=96,
+        batch_size=16,
+        base_rate=0.06,
+        atrous_rates=(1, 2, 4),
+        head_width=64,
+        train_scenes=320,
+        test_scenes=100,
+        **_SMALL,
+    ),
 }
+
+ABOUT: dict[str, str] = {
+    "detect-shapes": """Boxes and masks of the embedded scenes: one to four objects of 14 to 32 pixels.
+
+Command: python -m resnest_edu.training --recipe detect-shapes --weights runs/shapes/checkpoint.pt --out runs/detect
+after --recipe shapes --out runs/shapes
+Cost: about a minute on two CPU cores.
+Expected: three seeds, with other detectors beside it, stand in book/results/transfer_shapes.json.""",
+    "segment-shapes": """The class of every pixel of the embedded scenes.
+
+Command: python -m resnest_edu.training --recipe segment-shapes --weights runs/shapes/checkpoint.pt --out runs/segment
+after --recipe shapes --out runs/shapes
+Cost: about a minute on two CPU cores.
+Expected: three seeds, with another output stride beside it, stand in book/results/transfer_shapes.json.""",
+}
+"""What a recipe is for, its command, its cost, and what to expect of it as it stands."""

@@ -79,15 +79,17 @@ def test_shorter_side_is_resized_and_the_centre_cut_out(tmp_path: Path, shape: t
     assert (pixels[1:-1, 1:-1] == RED).all()
 
 
-@pytest.mark.parametrize("name", ["test", "val", "valid", "validation"])
-def test_split_folders(tmp_path: Path, name: str) -> None:
+def test_split_folders_of_which_a_test_set_is_the_last(tmp_path: Path) -> None:
     fill(tmp_path / "train", "cat", "dog", count=3)
-    fill(tmp_path / name, "cat", "dog", count=1)
     (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
-    splits = open_image_folder(tmp_path, size=4)
-    assert splits.classes == ("cat", "dog") and splits.skipped == ()
-    assert [label for _, label in splits.train] == [0, 0, 0, 1, 1, 1]
-    assert [label for _, label in splits.test] == [0, 1]
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "1.png").touch()  # flat, so without labels: passed over while others have them
+    for count, name in enumerate(("test", "validation", "valid", "val"), 1):  # each goes before those that are there
+        fill(tmp_path / name, "cat", "dog", count=count)
+        splits = open_image_folder(tmp_path, size=4)
+        assert splits.classes == ("cat", "dog") and splits.skipped == ()
+        assert [label for _, label in splits.train] == [0, 0, 0, 1, 1, 1]
+        assert [label for _, label in splits.test] == [0] * count + [1] * count
 
 
 def test_share_held_out_of_each_class(tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_folder_errors(tmp_path: Path) -> None:
         "one": "root (={}) must contain 2 or more class folders, not only cat",
         "empty": "class folder (={}/dog) must contain 1 or more images, not 0",
         "single": "class folder (={}/cat) must contain 2 or more images, not 1",
-        "untested": "root (={}) must contain one of test, val, valid, validation beside train",
+        "untested": "root (={}) must contain one of val, valid, validation, test beside train",
         "differ": "classes of {}/val must be those of train: missing ['cat'], not in train ['cow']",
     }.items():
         with pytest.raises(ValueError, match=f"^{re.escape(message.format(tmp_path / name))}$"):

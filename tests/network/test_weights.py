@@ -13,10 +13,26 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
-from resnest_edu import PUBLISHED, PublishedFile, create_model, fetch, list_models, load_checkpoint
+from resnest_edu import (
+    PUBLISHED,
+    PublishedFile,
+    ResNeSt,
+    Variant,
+    create_model,
+    fetch,
+    list_models,
+    load,
+    load_checkpoint,
+    read_header,
+    save,
+)
+from resnest_edu.network.resnest import VARIANTS
+from resnest_edu.network.weights import architecture
+from resnest_edu.speed import accelerate
 from tests.randomize import randomize
 from tests.refused import assert_refused
 
@@ -108,7 +124,7 @@ def test_the_error_says_what_is_wrong(tmp_path):
     rows = [
         (lambda state: state.pop("conv1.0.weight"), r"it lacks conv1\.0\.weight$"),
         (lambda state: state.update(extra=torch.zeros(1)), r"it has the unknown extra$"),
-        (lambda state: state.update(recipe={}), r"of training, which resnest_edu\.training\.load_checkpoint reads$"),
+        (lambda state: state.update(recipe={}), r"its entry 'recipe' is a dict instead of a tensor$"),
         (lambda state: [state.pop(name) for name in list(state)[:5]], r"it lacks conv1\.0\.weight, .*, .* and 2 more$"),
         (lambda state: state.update({"fc.bias": [1.0]}), r"its entry 'fc\.bias' is a list instead of a tensor$"),
         (lambda state: state.update({"fc.bias": torch.zeros(5).long()}), r"its fc\.bias is torch\.int64 instead of"),
@@ -247,6 +263,66 @@ def test_a_flipped_bit_never_goes_into_the_model_unnoticed(form, tmp_path):
                 model.load_state_dict(before)
 
 
+@pytest.mark.parametrize(
+    "variant", [Variant((1, 2), (8, 16), stem_width=4, stem_stride=1), VARIANTS["resnest11_small"]]
+)
+def test_a_file_for_use_says_which_network_it_holds(variant, tmp_path):
+    model, path = (
+        randomize(ResNeSt(variant, 3, output_stride=8, dropout=0.5, dropblock=0.1)),
+        tmp_path / "a.safetensors",
+    )
+    model.to(memory_format=torch.channels_last)
+    save(path, model, classes=("a", "b", "c"), score={"accuracy": 0.5})
+    found = load(path)
+    assert (found.variant, found.output_stride, found.training) == (variant, 8, False)
+    assert same(found.state_dict(), model.state_dict()) and all(p.requires_grad for p in found.parameters())
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(found(x), model.eval()(x))
+    header = read_header(path)
+    assert (header["classes"], header["score"]) == (["a", "b", "c"], {"accuracy": 0.5})
+    assert architecture(accelerate(model)) == architecture(nn.SyncBatchNorm.convert_sync_batchnorm(model)) != None  # noqa: E711
+    assert same(load_file(path), model.state_dict())  # a plain file of its format
+
+
+def test_a_network_that_numbers_do_not_describe_is_loaded_into_one(tmp_path):
+    class Mine(nn.Conv2d):
+        pass
+
+    changed = [small() for _ in range(5)]
+    changed[0].relu = nn.SiLU()
+    changed[1].layer1[0].dropblock = nn.Tanh()
+    changed[2].layer1[0].conv1 = Mine(32, 16, 1, bias=False)
+    prune.identity(changed[3].fc, "weight")
+    changed[4].fc = nn.Sequential(nn.Linear(256, 5))
+    for model in [*changed, nn.Linear(2, 2)]:
+        path = tmp_path / "a.safetensors"
+        save(path, model)
+        with pytest.raises(ValueError, match=r"it does not say how to build it; load\(path, model\)"):
+            load(path)
+        twin = copy.deepcopy(model)
+        nn.init.zeros_(next(twin.parameters()))
+        assert load(path, twin) is twin and same(twin.state_dict(), model.state_dict())
+
+
+def test_a_damaged_file_for_use(tmp_path):
+    model, path = small(seed=1), tmp_path / "a.safetensors"
+    save(path, model)
+    content, draw = path.read_bytes(), random.Random(0)
+    for _ in range(20):
+        flipped = bytearray(content)
+        flipped[draw.randrange(len(content) // 2, len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        with pytest.raises(ValueError, match="it is damaged: its checksum does not agree"):
+            load(path)
+    path.write_bytes(content.replace(b"pool_first", b"pool_worst"))
+    with pytest.raises(ValueError, match="it is damaged"):
+        read_header(path)
+    rows = [("a.pt", r"must end in \.safetensors$")]
+    assert_refused(lambda name: save(tmp_path / name, model), rows)
+    with pytest.raises(ValueError, match=r"new_head \(=True\) must come with a model"):
+        load(path, new_head=True)
+
+
 def test_a_backbone_takes_what_it_has_of_the_published_weights(tmp_path):
     source = small(seed=1)
     backbone = create_model("resnest11_small", features_only=True)
@@ -294,20 +370,13 @@ def test_fetch_keeps_files_in_the_cache_of_torch(released, tmp_path, monkeypatch
     assert fetch("resnest11_small") == tmp_path / "torch" / "hub" / "checkpoints" / released.name
 
 
-def test_fetch_refuses_another_file(released, tmp_path):
+def test_fetch_refuses_another_file_and_names_the_address(released, tmp_path):
     released.write_bytes(released.read_bytes() + b"more")
-    with pytest.raises(OSError, match=r"file://.*\.pth could not be fetched: .*hash"):
-        fetch("resnest11_small", tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_fetch_says_which_address_did_not_answer(released, tmp_path):
-    released.unlink()
-    with pytest.raises(OSError, match=r"file://.*\.pth could not be fetched: "):
-        fetch("resnest11_small", tmp_path / "cache")
-
-
-def test_fetch_of_an_unknown_name():
+    for change in (lambda: None, released.unlink):
+        change()
+        with pytest.raises(OSError, match=r"file://.*\.pth could not be fetched: "):
+            fetch("resnest11_small", tmp_path / "cache")
+        assert list((tmp_path / "cache").iterdir()) == []
     with pytest.raises(ValueError, match=r"name \(='resnest18'\) must be one of resnest14, "):
         fetch("resnest18")
 

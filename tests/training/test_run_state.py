@@ -1,3 +1,5 @@
+import hashlib
+import io
 import json
 import os
 import random
@@ -5,44 +7,61 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from resnest_edu.training import Checkpoints, load_checkpoint, predict, save_checkpoint, train
-from resnest_edu.training.run_state import write_atomically
+import resnest_edu
+from resnest_edu.atomic_write import write_atomically
+from resnest_edu.training import Checkpoints, load_checkpoint, save_checkpoint, train
+from tests.refused import assert_refused
 from tests.training.small_runs import CLASSES, RECIPE, clean_process, images, run, small_model, values
 
 NAMED = replace(RECIPE, model="resnest11_small", image_size=32)
 
 
-def test_comes_back_as_it_was(tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    model = NAMED.build(2)
-    save_checkpoint(path, model, NAMED, CLASSES)
+@pytest.mark.parametrize("name", ["checkpoint.pt", "best.safetensors"])
+def test_comes_back_as_it_was(name, tmp_path):
+    path, model = tmp_path / name, NAMED.build(2)
+    save_checkpoint(path, model, NAMED, CLASSES, test_accuracy=0.5)
     loaded, recipe, classes = load_checkpoint(path)
     assert (vars(recipe), classes) == (vars(NAMED), CLASSES)
-    assert not loaded.training
-    assert values(loaded).equal(values(model))
-    pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    torch.testing.assert_close(predict(loaded, pixels), predict(model, pixels))
+    assert not loaded.training and loaded.dropout.p == NAMED.dropout
+    assert values(loaded).equal(values(model)) and values(resnest_edu.load(path)).equal(values(model))
+    assert resnest_edu.read_header(path)["score"] == {"test_accuracy": 0.5}
     assert list(tmp_path.iterdir()) == [path]  # nothing temporary is left
-    assert torch.load(path, weights_only=True)["classes"] == ["a", "b"]  # a plain file of PyTorch, too
 
 
-def test_the_average_is_what_is_loaded(tmp_path):
-    model, average = NAMED.build(2), NAMED.build(2)
-    save_checkpoint(tmp_path / "one.pt", model, NAMED, CLASSES, average=average.state_dict())
-    assert values(load_checkpoint(tmp_path / "one.pt")[0]).equal(values(average))
+def test_files_of_earlier_versions_load(tmp_path):
+    path, model, average = tmp_path / "best.pt", NAMED.build(2), NAMED.build(2)
+    content = {"model": model.state_dict(), "recipe": asdict(NAMED), "classes": ["a", "b"]}
+    for state, expected in (({"test_accuracy": 0.5, "epoch": 3}, model), ({"average": average.state_dict()}, average)):
+        buffer = io.BytesIO()
+        torch.save(content | state, buffer)
+        path.write_bytes(buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
+        assert values(load_checkpoint(path)[0]).equal(values(expected))
+        assert values(resnest_edu.load(path)).equal(values(expected))
+
+
+def test_a_network_of_ones_own_comes_back(tmp_path):
+    model, other = small_model(), nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    for name in ("a.pt", "a.safetensors"):  # the recipe names another network
+        save_checkpoint(tmp_path / name, model, RECIPE, CLASSES)
+        assert values(load_checkpoint(tmp_path / name)[0]).equal(values(model))
+        save_checkpoint(tmp_path / name, other, RECIPE, CLASSES)
+        with pytest.raises(ValueError, match=r"it does not say how to build it; load\(path, model\)"):
+            resnest_edu.load(tmp_path / name)
+        fresh = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+        assert values(resnest_edu.load(tmp_path / name, fresh)).equal(values(other))
 
 
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_checkpoint(tmp_path / "missing.pt")
-    model = NAMED.build(2)
-    whole = tmp_path / "whole.pt"
+    model, whole = NAMED.build(2), tmp_path / "whole.pt"
     save_checkpoint(whole, model, NAMED, CLASSES)
     torch.save(model.state_dict(), tmp_path / "weights.pt")
     (tmp_path / "text.pt").write_text("not a checkpoint")
@@ -50,11 +69,10 @@ def test_other_files_are_refused(tmp_path):
     flipped = bytearray(whole.read_bytes())
     flipped[len(flipped) // 2] ^= 1
     (tmp_path / "flipped.pt").write_bytes(flipped)
-    for name in ("weights.pt", "text.pt", "cut.pt", "flipped.pt"):
-        with pytest.raises(
-            ValueError, match=r"path \(=.*must be a checkpoint written by .*damaged, or .*resnest_edu\.load_ch"
-        ):
-            load_checkpoint(tmp_path / name)
+    (tmp_path / "last.pt").write_bytes(whole.read_bytes()[:-1] + b"?")
+    rows = [("weights.pt", "it has no recipe")]
+    rows += [(name, "is damaged") for name in ("text.pt", "cut.pt", "flipped.pt", "last.pt")]
+    assert_refused(lambda name: load_checkpoint(tmp_path / name), rows)
 
 
 def test_a_file_cannot_run_code(tmp_path):
@@ -63,7 +81,7 @@ def test_a_file_cannot_run_code(tmp_path):
             return os.system, (f"touch {tmp_path / 'pwned'}",)
 
     save_checkpoint(tmp_path / "evil.pt", NAMED.build(2), NAMED, CLASSES, evil=Evil())
-    with pytest.raises(ValueError, match="must be a checkpoint"):
+    with pytest.raises(ValueError, match="might run code"):
         load_checkpoint(tmp_path / "evil.pt")
     assert not (tmp_path / "pwned").exists()
 
@@ -111,11 +129,11 @@ def test_each_run_depends_on_its_seed(undisturbed):
 
 def test_what_a_run_leaves(tmp_path, undisturbed):
     assert run(tmp_path).equal(undisturbed)
-    names = {"checkpoint.pt", "previous.pt", "best.pt", "metrics.jsonl"}
+    names = {"checkpoint.pt", "previous.pt", "best.safetensors", "metrics.jsonl"}
     assert {path.name for path in tmp_path.iterdir()} == names
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4]
-    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    best = resnest_edu.read_header(tmp_path / "best.safetensors")["score"]
     assert best["test_accuracy"] == max(line["test_accuracy"] for line in lines)
     assert lines[best["epoch"] - 1]["test_accuracy"] == best["test_accuracy"]
     last, before = (torch.load(tmp_path / name, weights_only=True)["step"] for name in ("checkpoint.pt", "previous.pt"))
@@ -223,6 +241,7 @@ def test_a_full_disk_names_the_last_good_checkpoint_and_leaves_it_whole(tmp_path
 import resource, sys
 from pathlib import Path
 from resnest_edu.training import Checkpoints
+from tests.refused import assert_refused
 from tests.training.small_runs import run
 save, Checkpoints.save = Checkpoints.save, lambda self, model, state: (
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)) if state["step"] == 10 else None, save(self, model, state)

@@ -277,8 +277,8 @@ def test_files_that_are_missing_or_damaged_are_refused(tmp_path: Path) -> None:
     save_checkpoint(path, RECIPE.build(2), RECIPE, ("a", "b"))
     whole = path.read_bytes()
     for content, message in (
-        (whole[:-1] + bytes([whole[-1] ^ 1]), "it is damaged, or .*: its checksum does not agree"),
-        (whole[:1000], "it cannot be read"),
+        (whole[:-1] + bytes([whole[-1] ^ 1]), "it is damaged: its checksum does not agree"),
+        (whole[:1000], "it is damaged"),
         (b"no weights", "damaged"),
     ):
         path.write_bytes(content)

@@ -20,12 +20,12 @@ from typing import Any
 import torch
 
 from resnest_edu.arguments import require_one_of
+from resnest_edu.atomic_write import write_atomically
 from resnest_edu.book import experiments
 from resnest_edu.book.experiments import _cifar10
 from resnest_edu.book.experiments._seeds import run_seeds
 from resnest_edu.book.records import is_recorded, origin, read, record, write
 from resnest_edu.training.loop import default_device
-from resnest_edu.training.run_state import write_atomically
 
 NAMES = sorted(info.name for info in pkgutil.iter_modules(experiments.__path__) if not info.name.startswith("_"))
 
