@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from tests.book.conftest import write_sample
+from tests.site.conftest import write_sample
 from tools import browser, pdf, site
 from tools.check_site import check_files
 from tools.site import BuildFailure, attempt, build, kept

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page
 
-from tests.book.node import EXPLORABLES
+from tests.site.node import EXPLORABLES
 from tools.notebooks import ROOT
 
 NOTEBOOK = ROOT / "book" / "split_attention" / "equivalence.ipynb"
