@@ -18,15 +18,7 @@ from bs4 import BeautifulSoup, Tag
 from tools.notebooks import ROOT
 
 # Attributes through which a browser fetches by itself; an `a` only points.
-FETCHED = {
-    "script": "src",
-    "link": "href",
-    "img": "src",
-    "iframe": "src",
-    "source": "src",
-    "video": "src",
-    "audio": "src",
-}
+FETCHED = {"link": "href", **dict.fromkeys(("script", "img", "iframe", "source", "video", "audio"), "src")}
 FILE_NAME = re.compile(r"^\S*(?:/\S*|\.(?:png|svg|jpe?g|gif|webp))$", re.IGNORECASE)
 UNRESOLVED = re.compile(r"\?\?\?|\[\?\]")
 CSS_ELSEWHERE = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^\"')\s]+", re.IGNORECASE)

@@ -104,7 +104,7 @@ class Watched:
 
 
 def faults(browser: Browser, address: str, site: Path, name: str, full: bool = False) -> Iterator[str]:
-    """Every fault of the page `name` of `site`, served at `address`; with `full`, axe asks everything at both widths."""
+    """Every fault of the page `name` of `site`, served at `address`; with `full`, axe asks everything of both."""
     weighs = 0
     for widths, rules in zip(WIDTHS, ASKED, strict=True):
         watched = Watched(browser, urlsplit(address).netloc, widths[0])
