@@ -78,7 +78,6 @@ test: lint types unit site-check nbval ## everything that a commit must pass, ch
 # What takes long and seldom finds anything: exhaustive grids, Triton's interpreter, fifty kills, every page in every
 # combination, and all chapters and pages made afresh.
 test-all: PYTEST += -m ""
-test-all: SITE_CHECK := --all
 test-all: afresh test mutants ## everything, from nothing: before a release
 
 afresh: ## forget what ran and what was built, so that the next call makes all of it anew
@@ -96,7 +95,8 @@ unit: $(STAMP) ## tests of the package and the tools, and the form of the stored
 
 site-check: $(STAMP) ## links, alt texts, and every page in a browser: errors, formulas, axe, weight, keyboard
 	@$(PY) -m tools.site --check
-	@$(PY) -m tools.check_site _build/check $(SITE_CHECK)
+	@$(PY) -m tools.check_site _build/check
+	@$(PYTEST) tests/site/pages.py
 
 nbval: $(STAMP) ## run the chapters that have changed, and compare all with their stored outputs
 	@$(CHAPTERS) --nbval $(or $(NB),book)

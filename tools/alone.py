@@ -11,19 +11,21 @@ from pathlib import Path
 LOCK = Path(__file__).resolve().parent.parent / "_build" / "lock"
 
 
-def main(command: list[str]) -> None:
-    if "RESNEST_EDU_ALONE" not in os.environ:  # a command that runs under this one need not wait for it
-        LOCK.parent.mkdir(exist_ok=True)
-        file = os.open(LOCK, os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("Another make is at work here; this one waits until it is done …", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        os.set_inheritable(file, True)  # the lock is held for as long as the command, however it ends
-        os.environ["RESNEST_EDU_ALONE"] = str(os.getpid())
-    os.execvp(command[0], command)
+def hold() -> None:
+    """Wait for the lock, and hold it until this process and the commands that it starts have ended, however they do."""
+    if "RESNEST_EDU_ALONE" in os.environ:  # a command that runs under this one need not wait for it
+        return
+    LOCK.parent.mkdir(exist_ok=True)
+    file = os.open(LOCK, os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Another make is at work here; this one waits until it is done …", file=sys.stderr, flush=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    os.set_inheritable(file, True)
+    os.environ["RESNEST_EDU_ALONE"] = str(os.getpid())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    hold()
+    os.execvp(sys.argv[1], sys.argv[1:])

@@ -1,22 +1,14 @@
-"""Check the rendered site: the files first, then every page in a browser.
+"""Check the files of the rendered site: `python -m tools.check_site [SITE]`.
 
-    python -m tools.check_site [SITE] [--all] [--screenshots FOLDER]
-
-The files: every internal link, anchor and image resolves, every image says what it shows, figures are numbered and
-captioned, tables have header cells, headings leave out no level, one first heading a page, nothing unresolved, no
-traceback, no script or style from elsewhere. The browser is the system's
-Chromium; without one the second half is skipped in one line, except where `CI` is set: there that is an error. Pages
-that were clean before and are as they were are not opened again; with `--all` every page is, and axe asks everything
-in narrow windows too.
+Every internal link, anchor and image resolves, every image says what it shows, figures are numbered and captioned,
+tables have header cells, headings leave out no level, one first heading a page, nothing unresolved, no traceback, no
+script or style from elsewhere. What only a browser sees, `tests/site/pages.py` asks.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -26,17 +18,8 @@ from bs4 import BeautifulSoup, Tag
 from tools.notebooks import ROOT
 
 # Attributes through which a browser fetches by itself; an `a` only points.
-FETCHED = {
-    "script": "src",
-    "link": "href",
-    "img": "src",
-    "iframe": "src",
-    "source": "src",
-    "video": "src",
-    "audio": "src",
-}
+FETCHED = {"link": "href", **dict.fromkeys(("script", "img", "iframe", "source", "video", "audio"), "src")}
 FILE_NAME = re.compile(r"^\S*(?:/\S*|\.(?:png|svg|jpe?g|gif|webp))$", re.IGNORECASE)
-REDIRECT = re.compile(r"http-equiv=[\"']refresh", re.IGNORECASE)
 UNRESOLVED = re.compile(r"\?\?\?|\[\?\]")
 CSS_ELSEWHERE = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^\"')\s]+", re.IGNORECASE)
 
@@ -142,42 +125,12 @@ def _structure(soup: BeautifulSoup) -> Iterator[str]:
         last = level
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.check_site",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("site", nargs="?", type=Path, default=ROOT / "_build" / "html")
-    parser.add_argument("--word", default="attention", help="a word that the search must find")
-    parser.add_argument("--screenshots", type=Path, metavar="FOLDER", help="save pictures of every page")
-    parser.add_argument("--all", action="store_true", help="open every page, and ask axe everything at both widths")
-    parser.add_argument("--no-browser", action="store_true", help="the files only")
-    options = parser.parse_args(arguments)
-    options.site = options.site.resolve()
-    begin = time.perf_counter()
-    found = check_files(options.site)
-    if not options.no_browser:
-        from tools import browser
-
-        shown = [page for page in pages(options.site) if not REDIRECT.search(page.read_text(encoding="utf-8"))]
-        if trouble := browser.trouble():
-            message = f"No Chromium ({trouble}): {len(shown)} pages were not opened in a browser"
-            if os.environ.get("CI"):
-                found.append(message)
-            else:
-                print(message)
-        else:
-            executable = browser.find() or ""
-            found += browser.check_pages(
-                executable, options.site, shown, options.word, options.screenshots, options.all
-            )
-    for line in found:
-        print(line, file=sys.stderr)
-    count = len(pages(options.site))
-    print(f"{count} pages, faults: {len(found)} ({time.perf_counter() - begin:.0f} s)")
+def main(arguments: list[str]) -> int:
+    site = Path(arguments[0] if arguments else ROOT / "_build" / "html").resolve()
+    found = check_files(site)
+    print("\n".join([*found, f"{len(pages(site))} pages, faults: {len(found)}"]))
     return int(bool(found))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -131,9 +131,10 @@ def kept(path: Path, notebook: NotebookNode | None = None) -> NotebookNode | Non
         ran = nbformat.read(_place(path), as_version=4)
     except (FileNotFoundError, nbformat.reader.NotJSONError):
         return None
-    if ran.metadata.get("key") != key(notebook):
-        return None
     notebook = copy.deepcopy(notebook)  # its texts may be others by now
+    notebook.metadata["key"] = key(notebook)
+    if ran.metadata.get("key") != notebook.metadata["key"]:
+        return None
     for cell, before in zip(_code(notebook), _code(ran), strict=True):
         cell.outputs, cell.execution_count = before.outputs, before.execution_count
     return notebook
@@ -144,7 +145,7 @@ def runs(paths: Iterable[Path]) -> dict[str, Path]:
     found = {}
     for path in paths:
         if (notebook := kept(path)) is not None:
-            keep(path, notebook, key(notebook))
+            keep(path, notebook, notebook.metadata["key"])
             found[str(path.relative_to(ROOT))] = _place(path)
     return found
 

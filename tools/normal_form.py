@@ -15,18 +15,8 @@ METADATA = {
     "language_info": {"name": "python", "pygments_lexer": "ipython3"},
 }
 # What the front ends write into a cell's metadata, and which says nothing about the chapter.
-VOLATILE = (
-    "execution",
-    "ExecuteTime",
-    "collapsed",
-    "scrolled",
-    "jupyter",
-    "pycharm",
-    "vscode",
-    "id",
-    "outputId",
-    "colab",
-)
+FRONT_ENDS = ("jupyter", "pycharm", "vscode", "colab")
+VOLATILE = (*FRONT_ENDS, "execution", "ExecuteTime", "collapsed", "scrolled", "id", "outputId")
 MACHINE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|Users|tmp|work|mnt|opt|var|usr)/\S+|\b[A-Z]:\\\w+|site-packages")
 ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}")
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -32,6 +31,7 @@ import yaml
 from bs4 import BeautifulSoup
 
 from tools.accessible import mend
+from tools.alone import hold
 from tools.check_site import pages as html_pages
 from tools.executed import runs
 from tools.formulas import FormulaError, set_formulas
@@ -56,21 +56,6 @@ class BuildFailure(Exception):
 
 
 # --- what is kept between two builds
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold `folder` for one build at a time, and clear away what an ended one left in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("  another build is running: waiting for its end", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        for stale in folder.glob("staging-*"):
-            shutil.rmtree(stale)
-        yield
 
 
 @contextmanager
@@ -230,7 +215,10 @@ def build(root: Path = ROOT, target: Path | None = None, executed: Mapping[str, 
     target = target or root / "_build" / "html"
     work = root / "_build" / "site"
     try:
-        with alone(work), tempfile.TemporaryDirectory(dir=work, prefix="staging-") as staging:
+        work.mkdir(parents=True, exist_ok=True)
+        for stale in work.glob("staging-*"):  # of a build that was ended
+            shutil.rmtree(stale)
+        with tempfile.TemporaryDirectory(dir=work, prefix="staging-") as staging:
             print("  rendering … ", end="", flush=True)
             begin = time.perf_counter()
             # Stored and executed notebooks have different outputs: each kind is compared with its own last build.
@@ -271,6 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--executed", action="store_true", help="show what the notebooks printed when they ran here last")
     what.add_argument("--check", action="store_true", help="build into _build/check, not _build/html")
     options = parser.parse_args(arguments)
+    hold()
     executed = runs(toc_notebooks()) if options.executed else None
     return attempt(ROOT, ROOT / "_build" / ("check" if options.check else "html"), executed)
 

@@ -15,30 +15,30 @@
      attention  softmax over r, a        RC       (k r c) or (r k c)
      output     weighed and added, V      C       (k c)
 */
-var LayoutArithmetic = (function () {
+const LayoutArithmetic = (() => {
   "use strict";
 
-  var STAGES = ["input", "conv1", "conv2", "context", "hidden", "logits", "attention", "output"];
-  var MISTAKES = ["none", "naive", "outputs only", "untransposed"];
-  var LAYOUTS = ["cardinality-major", "radix-major"];
+  const STAGES = ["input", "conv1", "conv2", "context", "hidden", "logits", "attention", "output"];
+  const MISTAKES = ["none", "naive", "outputs only", "untransposed"];
+  const LAYOUTS = ["cardinality-major", "radix-major"];
 
   function range(n) {
-    return Array.from({ length: n }, function (_, i) { return i; });
+    return Array.from({ length: n }, (_, i) => i);
   }
 
   /* The channels {r, k, c} in one of the two orders, `size` of them for each pair of r and k. */
   function inOrder(layout, R, K, size) {
-    return range(R * K * size).map(function (n) {
-      var block = Math.floor(n / size), c = n % size;
+    return range(R * K * size).map((n) => {
+      const block = Math.floor(n / size), c = n % size;
       return layout === "radix-major"
-        ? { r: Math.floor(block / K), k: block % K, c: c }
-        : { r: block % R, k: Math.floor(block / R), c: c };
+        ? { r: Math.floor(block / K), k: block % K, c }
+        : { r: block % R, k: Math.floor(block / R), c };
     });
   }
 
   /* The number of channel (r, k, c) in that order: the inverse of inOrder. */
   function number(layout, R, K, size, r, k, c) {
-    var block = layout === "radix-major" ? r * K + k : k * R + r;
+    const block = layout === "radix-major" ? r * K + k : k * R + r;
     return block * size + c;
   }
 
@@ -54,88 +54,88 @@ var LayoutArithmetic = (function () {
      sources[stage][n] is a list of [stage, number, wrong]; owners[n] is the channel that attention n weighs. */
   function flow(layout, R, K, C, mistake) {
     if (C % (R * K)) throw new Error("C (=" + C + ") must be divisible by R * K (=" + R * K + ")");
-    var wrong = layout === "radix-major" ? mistake || "none" : "none";
-    var inside = C / (R * K); // channels that one 3×3 reads
-    var share = C / K; // channels that one 3×3 makes
-    var copied = "cardinality-major"; // the order in which the weights come
-    var conv1 = inOrder(wrong === "naive" || wrong === "outputs only" ? copied : layout, R, K, inside);
-    var conv2 = inOrder(wrong === "naive" ? copied : layout, R, K, share);
-    var logits = inOrder(copied, R, K, share); // fc2 is grouped by k, so k comes first, in both layouts
-    var slots = inOrder(layout, R, K, share); // what the layers behind the 3×3 take its channels for
-    var byGroup = range(C).map(function (j) { return { k: Math.floor(j / share), c: j % share }; });
+    const wrong = layout === "radix-major" ? mistake || "none" : "none";
+    const inside = C / (R * K); // channels that one 3×3 reads
+    const share = C / K; // channels that one 3×3 makes
+    const copied = "cardinality-major"; // the order in which the weights come
+    const conv1 = inOrder(wrong === "naive" || wrong === "outputs only" ? copied : layout, R, K, inside);
+    const conv2 = inOrder(wrong === "naive" ? copied : layout, R, K, share);
+    const logits = inOrder(copied, R, K, share); // fc2 is grouped by k, so k comes first, in both layouts
+    const slots = inOrder(layout, R, K, share); // what the layers behind the 3×3 take its channels for
+    const byGroup = range(C).map((j) => ({ k: Math.floor(j / share), c: j % share }));
 
     function place(r, k, c) { return number(layout, R, K, share, r, k, c); }
     // The logit for place n of the attention: transposed, or (the mistake) just the n-th.
     function logit(n) {
-      var slot = slots[n];
+      const slot = slots[n];
       return wrong === "untransposed" ? n : number(copied, R, K, share, slot.r, slot.k, slot.c);
     }
-    function group(k, width) { return range(width).map(function (i) { return k * width + i; }); }
+    function group(k, width) { return range(width).map((i) => k * width + i); }
 
-    var sources = {
+    const sources = {
       input: [[]],
-      conv1: range(C).map(function () { return [["input", 0, false]]; }),
-      conv2: conv2.map(function (held, n) {
-        return group(Math.floor(n / share), inside).map(function (p) {
+      conv1: range(C).map(() => [["input", 0, false]]),
+      conv2: conv2.map((held, n) => {
+        return group(Math.floor(n / share), inside).map((p) => {
           return ["conv1", p, conv1[p].r !== held.r || conv1[p].k !== held.k];
         });
       }),
-      context: byGroup.map(function (slot) {
-        return range(R).map(function (r) {
-          var n = place(r, slot.k, slot.c);
+      context: byGroup.map((slot) => {
+        return range(R).map((r) => {
+          const n = place(r, slot.k, slot.c);
           return ["conv2", n, conv2[n].k !== slot.k];
         });
       }),
-      hidden: range(K).map(function (k) {
-        return group(k, share).map(function (j) { return ["context", j, false]; });
+      hidden: range(K).map((k) => {
+        return group(k, share).map((j) => ["context", j, false]);
       }),
-      logits: logits.map(function (held) { return [["hidden", held.k, false]]; }),
+      logits: logits.map((held) => [["hidden", held.k, false]]),
       // Its own logit first, then those that it competes with.
-      attention: slots.map(function (slot) {
-        var rivals = range(R).filter(function (r) { return r !== slot.r; });
-        return [slot.r].concat(rivals).map(function (r) {
-          var from = logit(place(r, slot.k, slot.c)), held = logits[from];
+      attention: slots.map((slot) => {
+        const rivals = range(R).filter((r) => r !== slot.r);
+        return [slot.r, ...rivals].map((r) => {
+          const from = logit(place(r, slot.k, slot.c)), held = logits[from];
           // Rivals may stand in any order, so long as they are those of the same channel.
           return ["logits", from, held.k !== slot.k || (r === slot.r) !== (held.r === slot.r)];
         });
       }),
-      output: byGroup.map(function (slot) {
-        return [].concat.apply([], range(R).map(function (r) {
-          var n = place(r, slot.k, slot.c), held = conv2[n];
+      output: byGroup.map((slot) => {
+        return range(R).flatMap((r) => {
+          const n = place(r, slot.k, slot.c), held = conv2[n];
           return [["attention", n, false], ["conv2", n, held.r !== r || held.k !== slot.k]];
-        }));
+        });
       }),
     };
-    var holds = {
+    const holds = {
       input: [{}],
       conv1: conv1,
       conv2: conv2,
       context: byGroup,
-      hidden: range(K).map(function (k) { return { k: k }; }),
+      hidden: range(K).map((k) => ({ k })),
       logits: logits,
-      attention: slots.map(function (_, n) { return logits[logit(n)]; }),
+      attention: slots.map((_, n) => logits[logit(n)]),
       output: byGroup,
     };
-    return { layout: layout, mistake: wrong, holds: holds, sources: sources, owners: slots, inside: inside, share: share };
+    return { layout, mistake: wrong, holds, sources, owners: slots, inside, share };
   }
 
   /* A number for every value that the block computes, the same for the same value. A value is what its layer's
      filter makes of what it reads, so two values are equal if the filters and all that went in are. `seen` keeps the
      numbers; hand the same one to two blocks to compare them. */
   function values(block, seen) {
-    var of = {};
-    STAGES.forEach(function (stage) {
-      of[stage] = block.sources[stage].map(function (from, n) {
-        var held = block.holds[stage][n];
-        var read = from.map(function (wire) { return of[wire[0]][wire[1]]; });
+    const of = {};
+    STAGES.forEach((stage) => {
+      of[stage] = block.sources[stage].map((from, n) => {
+        const held = block.holds[stage][n];
+        let read = from.map((wire) => of[wire[0]][wire[1]]);
         // A sum does not mind the order; a dot product with a filter does, and the attention knows its own logit.
         if (stage === "context") read.sort();
-        if (stage === "attention") read = read.slice(0, 1).concat(read.slice().sort());
+        if (stage === "attention") read = [read[0], ...[...read].sort()];
         if (stage === "output") {
-          read = range(read.length / 2).map(function (i) { return read[2 * i] + "×" + read[2 * i + 1]; }).sort();
+          read = range(read.length / 2).map((i) => read[2 * i] + "×" + read[2 * i + 1]).sort();
         }
-        var filter = ["context", "attention", "output"].includes(stage) ? [] : [held.r, held.k, held.c];
-        var key = [stage, filter, read].join(";");
+        const filter = ["context", "attention", "output"].includes(stage) ? [] : [held.r, held.k, held.c];
+        const key = [stage, filter, read].join(";");
         if (!seen.has(key)) seen.set(key, seen.size);
         return seen.get(key);
       });
@@ -146,14 +146,14 @@ var LayoutArithmetic = (function () {
   /* For each stage and place, whether the value there is another than in the right block. What a layer with weights
      computes is compared with what the same weights compute there, wherever they stand. */
   function wrongValues(R, K, C, mistake) {
-    var seen = new Map();
-    var right = flow("radix-major", R, K, C, "none"), block = flow("radix-major", R, K, C, mistake);
-    var good = values(right, seen), found = values(block, seen), result = {};
-    STAGES.forEach(function (stage) {
-      result[stage] = found[stage].map(function (value, n) {
-        var held = block.holds[stage][n];
-        var moved = stage === "conv1" || stage === "conv2";
-        var size = stage === "conv1" ? block.inside : block.share;
+    const seen = new Map();
+    const right = flow("radix-major", R, K, C, "none"), block = flow("radix-major", R, K, C, mistake);
+    const good = values(right, seen), found = values(block, seen), result = {};
+    STAGES.forEach((stage) => {
+      result[stage] = found[stage].map((value, n) => {
+        const held = block.holds[stage][n];
+        const moved = stage === "conv1" || stage === "conv2";
+        const size = stage === "conv1" ? block.inside : block.share;
         return value !== good[stage][moved ? number("radix-major", R, K, size, held.r, held.k, held.c) : n];
       });
     });
@@ -161,18 +161,18 @@ var LayoutArithmetic = (function () {
   }
 
   function none() {
-    var met = {};
-    STAGES.forEach(function (each) { met[each] = new Set(); });
+    const met = {};
+    STAGES.forEach((each) => { met[each] = new Set(); });
     return met;
   }
 
   /* All that channel n of a stage is made from, itself included: {stage: set of numbers}. */
   function upstream(block, stage, n) {
-    var met = none();
+    const met = none();
     function back(at, i) {
       if (met[at].has(i)) return;
       met[at].add(i);
-      block.sources[at][i].forEach(function (wire) { back(wire[0], wire[1]); });
+      block.sources[at][i].forEach((wire) => { back(wire[0], wire[1]); });
     }
     back(stage, n);
     return met;
@@ -180,15 +180,15 @@ var LayoutArithmetic = (function () {
 
   /* All that it is made from and all that is made from it. */
   function reach(block, stage, n) {
-    var met = upstream(block, stage, n), down = none();
+    const met = upstream(block, stage, n), down = none();
     // Stages are in the order of the computation, so one pass finds whatever is downstream.
     down[stage].add(n);
-    STAGES.slice(STAGES.indexOf(stage) + 1).forEach(function (each) {
-      block.sources[each].forEach(function (from, i) {
-        if (from.some(function (wire) { return down[wire[0]].has(wire[1]); })) down[each].add(i);
+    STAGES.slice(STAGES.indexOf(stage) + 1).forEach((each) => {
+      block.sources[each].forEach((from, i) => {
+        if (from.some((wire) => down[wire[0]].has(wire[1]))) down[each].add(i);
       });
     });
-    STAGES.forEach(function (each) { down[each].forEach(function (i) { met[each].add(i); }); });
+    STAGES.forEach((each) => { down[each].forEach((i) => { met[each].add(i); }); });
     return met;
   }
 
@@ -196,9 +196,9 @@ var LayoutArithmetic = (function () {
      group's hidden layer, the logit and the weight that it is multiplied by, its place in the output. For a channel of
      another stage, the paths of all the 3×3's channels that it belongs to. */
   function path(block, stage, n) {
-    var C = block.holds.context.length, share = block.share;
-    var through = range(block.holds.conv2.length).filter(function (m) {
-      var slot = block.owners[m], j = slot.k * share + slot.c;
+    const C = block.holds.context.length, share = block.share;
+    const through = range(block.holds.conv2.length).filter((m) => {
+      const slot = block.owners[m], j = slot.k * share + slot.c;
       if (stage === "input") return true;
       if (stage === "conv1") return Math.floor(m / share) === Math.floor(n / block.inside);
       if (stage === "conv2" || stage === "attention") return m === n;
@@ -206,11 +206,11 @@ var LayoutArithmetic = (function () {
       if (stage === "logits") return block.sources.attention[m][0][1] === n;
       return j === n; // context, output
     });
-    var met = none();
-    through.forEach(function (m) {
-      var slot = block.owners[m], j = slot.k * share + slot.c;
+    const met = none();
+    through.forEach((m) => {
+      const slot = block.owners[m], j = slot.k * share + slot.c;
       met.input.add(0);
-      block.sources.conv2[m].forEach(function (wire) { met.conv1.add(wire[1]); });
+      block.sources.conv2[m].forEach((wire) => { met.conv1.add(wire[1]); });
       met.conv2.add(m);
       met.context.add(j);
       met.hidden.add(slot.k);
@@ -225,9 +225,9 @@ var LayoutArithmetic = (function () {
   /* The channel of another block that corresponds to channel n of this one: the same weights, or, where there are
      none, the same place in the order of the layout. */
   function twin(block, stage, n, other) {
-    var held = stage === "attention" ? block.owners[n] : block.holds[stage][n];
-    var list = stage === "attention" ? other.owners : other.holds[stage];
-    return list.findIndex(function (each) { return each.r === held.r && each.k === held.k && each.c === held.c; });
+    const held = stage === "attention" ? block.owners[n] : block.holds[stage][n];
+    const list = stage === "attention" ? other.owners : other.holds[stage];
+    return list.findIndex((each) => each.r === held.r && each.k === held.k && each.c === held.c);
   }
 
   return {

@@ -10,10 +10,10 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from tests.book.conftest import write_sample
+from tests.site.conftest import write_sample
 from tools import browser, pdf, site
 from tools.check_site import check_files
-from tools.site import BuildFailure, alone, attempt, build, kept
+from tools.site import BuildFailure, attempt, build, kept
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +24,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     notebook.cells[1].outputs = [nbformat.v4.new_output("execute_result", {"text/plain": "42"}, execution_count=1)]
     nbformat.write(notebook, root / "executed.ipynb")
     before = (root / "book" / "chapter.ipynb").read_bytes()
+    (root / "_build" / "site" / "staging-ended").mkdir(parents=True)
     page = build(root, executed={"book/chapter.ipynb": root / "executed.ipynb"})
     assert page == root / "_build" / "html" / "index.html"
     assert (root / "book" / "chapter.ipynb").read_bytes() == before
@@ -103,23 +104,6 @@ def test_a_full_disk_is_told_in_one_line(book: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(BuildFailure, match=r"^no space left on the disk of .*$"):
         build(book)
     assert read(book / "_build" / "html", "index") == before
-
-
-def test_one_build_at_a_time_and_the_leftovers_of_an_ended_one_go(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    (tmp_path / "staging-ended").mkdir()
-    with alone(tmp_path):
-        assert not (tmp_path / "staging-ended").exists()
-        lock = site.fcntl.flock
-        # The second one would wait for the first for ever, in one process.
-        monkeypatch.setattr(
-            site.fcntl, "flock", lambda file, how: asked.append(how) or lock(file, how | site.fcntl.LOCK_NB)
-        )
-        with pytest.raises(BlockingIOError), alone(tmp_path):
-            pass
-    assert len(asked) == 2 and "waiting" in capsys.readouterr().out
 
 
 def test_what_is_kept_goes_with_another_key_and_survives_a_failure(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 from resnest_edu import CardinalityMajorSplitAttention, RadixMajorSplitAttention, to_radix_major
 from resnest_edu.network.layouts import cardinality_major_order, radix_major_order
 from resnest_edu.split_attention import SplitAttention
-from tests.book.node import Node, node
 from tests.randomize import randomize
+from tests.site.node import Node, node
 
 PAIRS = list(itertools.product((1, 2, 3), (1, 2, 3)))
 all_pairs = pytest.mark.parametrize(("radix", "cardinality"), PAIRS)

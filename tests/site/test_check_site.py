@@ -1,12 +1,14 @@
 """The site checks find what is planted, and nothing in a page that is sound."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
-from tools import browser, check_site, weight
+from tests.site import keyboard, open_page, weight
+from tools import browser as chromium
+from tools.browser import served
 from tools.check_site import check_files
 
 Plant = Callable[[str], Path]
@@ -82,66 +84,21 @@ def test_an_empty_site_is_a_fault(tmp_path: Path) -> None:
     assert "no pages" in check_files(tmp_path)[0]
 
 
-def test_without_a_browser_only_ci_fails(
-    plant: Plant, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    site = str(plant(""))
-    for executable, reason in ((None, "none is installed"), (shutil.which("false"), "/false does not start: ")):
-        monkeypatch.setattr(browser, "find", lambda executable=executable: executable)
-        monkeypatch.delenv("CI", raising=False)
-        assert check_site.main([site]) == 0
-        said = capsys.readouterr().out
-        assert "No Chromium (" in said and reason in said and "2 pages were not opened" in said
-        monkeypatch.setenv("CI", "1")
-        assert check_site.main([site]) == 1
-
-
 def test_the_stub_that_leads_to_a_snap_is_no_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in (("chromium-browser", '#!/bin/sh\nexec /snap/bin/chromium "$@"\n'), ("chrome", "#!/bin/sh\n")):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert browser.find() == str(tmp_path / "chrome")
+    assert chromium.find() == str(tmp_path / "chrome")
 
 
-def test_a_page_that_was_clean_is_opened_again_when_it_or_what_it_loads_has_changed(
-    plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    site = plant("")
-    index, other, sheet = site / "index.html", site / "other.html", site / "a.css"
-    monkeypatch.setattr(browser, "CLEAN", tmp_path / "clean")
-
-    def opened(full: bool = False) -> list[str]:
-        return [page.name for page in browser.to_open(site, [index, other], full)[0]]
-
-    assert opened() == ["index.html", "other.html"]
-    sheet.write_text("p { color: red }")
-    digests, _ = browser.to_open(site, [index, other])
-    browser.CLEAN.write_text("\n".join(digests.values()))
-    assert opened() == [] and opened(full=True) == ["index.html", "other.html"]
-    index.write_text(index.read_text() + " ")
-    assert opened() == ["index.html"]
-    sheet.write_text("p { color: blue }")
-    assert opened() == ["index.html", "other.html"]
+def faults(opened: Browser, site: Path, full: bool = False) -> str:
+    with served(site) as address:
+        return "\n".join(open_page.faults(opened, address, site, "index.html", full))
 
 
-def test_of_pages_that_look_alike_two_are_opened_but_in_a_full_check(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(browser, "CLEAN", tmp_path / "clean")
-    alike = [tmp_path / browser.ALIKE / f"{i}.html" for i in range(4)]
-    alike[0].parent.mkdir(parents=True)
-    for page in alike:
-        page.touch()
-    opened, told = browser.to_open(tmp_path, alike)
-    assert list(opened) == alike[:2] and told == "2 of 4 pages opened; 2 of the package's left to --all"
-    assert list(browser.to_open(tmp_path, alike, full=True)[0]) == alike
-
-
-@pytest.mark.skipif(browser.find() is None, reason="no Chromium")
-def test_what_only_a_browser_sees_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(browser, "PATIENCE", 2000)
-    monkeypatch.setattr(browser, "CLEAN", tmp_path / "clean")
+def test_what_only_a_browser_sees_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch, browser: Browser) -> None:
+    monkeypatch.setattr(open_page, "PATIENCE", 2000)
     planted = """
       <script>
         const dark = matchMedia('(prefers-color-scheme: dark)');
@@ -153,10 +110,7 @@ def test_what_only_a_browser_sees_is_found(plant: Plant, monkeypatch: pytest.Mon
       <span class="math">\\(x\\)</span> <p>and $$y$$</p> <p style="height: 9000px"></p>
       <section style="content-visibility: auto"><div style="width: 350px">wide</div></section>"""
     site = plant(planted)
-    search = site / "search.html"
-    search.write_text(PAGE.format(planted=""))
-    found = browser.check_pages(browser.find() or "", site, [site / "index.html", search], "attention")
-    text = "\n".join(found)
+    text = faults(browser, site)
     for fault in (
         "asks another host: https://example.org/beacon",
         "script error: boom",
@@ -166,17 +120,14 @@ def test_what_only_a_browser_sees_is_found(plant: Plant, monkeypatch: pytest.Mon
     ):
         assert fault in text, fault
     assert "(390 px, light): wider" not in text and "(1280 px, light): wider" not in text
-    assert any(fault.startswith("search.html: the search") for fault in found)
-    assert not browser.CLEAN.read_text()
+    found = list(open_page.of_the_search(browser, (site / "other.html").as_uri(), "attention"))
+    assert "the search for 'attention' finds nothing" in found[0]
 
 
-@pytest.mark.skipif(browser.find() is None, reason="no Chromium")
 def test_axe_the_scales_and_the_tab_key_find_their_faults(
-    plant: Plant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    plant: Plant, monkeypatch: pytest.MonkeyPatch, browser: Browser
 ) -> None:
-    monkeypatch.setattr(browser, "PATIENCE", 2000)
-    monkeypatch.setattr(browser, "CLEAN", tmp_path / "clean")
-    monkeypatch.setattr(browser, "SAMPLES", ("index.html",))
+    monkeypatch.setattr(open_page, "PATIENCE", 2000)
     monkeypatch.setattr(weight, "LIMIT", 10)
     planted = """
       <p style="color: #aaa; background: #fff">pale</p>
@@ -185,21 +136,23 @@ def test_axe_the_scales_and_the_tab_key_find_their_faults(
       <button style="font-size: 4px; padding: 0">a</button><button style="font-size: 4px; padding: 0">b</button>
       <button id="trap" onkeydown="event.preventDefault()">trap</button>"""
     site = plant(planted)
-    text = "\n".join(browser.check_pages(browser.find() or "", site, [site / "index.html"], "attention"))
+    page = browser.new_page()
+    page.goto((site / "index.html").as_uri())
+    text = "\n".join([faults(browser, site), *keyboard.walk(page)])
+    page.close()
     for fault in (
         "(1280 px, light): axe color-contrast",
         "(1280 px, dark): axe color-contrast",
         "(320 px, light): axe target-size",
         "(1280 px, light): axe label",
-        "index.html weighs",
+        "weighs",
         "keyboard: focus cannot be seen at <button> unmarked",
         "keyboard: Tab does not leave <button> trap",
         "keyboard: Tab does not reach the skip link",
     ):
         assert fault in text, fault
     assert "Tab does not reach the content" not in text and "(320 px, light): axe label" not in text
-    whole = browser.check_pages(browser.find() or "", site, [site / "index.html"], "attention", full=True)
-    assert any("(320 px, light): axe label" in fault for fault in whole)
+    assert "(320 px, light): axe label" in faults(browser, site, full=True)
 
 
 def test_what_is_sent_compressed_weighs_less(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from resnest_edu.data.shapes.scene_layout import pixel_centres
 from resnest_edu.network.resnest import ResNeSt, Variant
 from resnest_edu.split_attention import record_attention
 from resnest_edu.training.augmentation import normalize
-from tests.book.node import EXPLORABLES, Node, node
 from tests.randomize import randomize_norms
+from tests.site.node import EXPLORABLES, Node, node
 
 CLOSE = {"rtol": 0.0, "atol": 1e-4}
 

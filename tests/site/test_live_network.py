@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page
 from resnest_edu.book.web_export import NAME, decode_network, decode_scenes, read_script
 from resnest_edu.split_attention import record_attention
 from resnest_edu.training.augmentation import normalize
-from tests.book.node import EXPLORABLES
+from tests.site.node import EXPLORABLES
 from tools.notebooks import ROOT
 
 
