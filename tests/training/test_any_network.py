@@ -29,13 +29,9 @@ class Gated(Bottleneck):
         return out * self.gate(out).sigmoid()
 
 
-class GatedResNeSt(ResNeSt):
-    block = Gated
-
-
 def own_block() -> nn.Module:
     torch.manual_seed(0)
-    return GatedResNeSt(Variant((1, 1), (8, 16), stem_width=4), 2)
+    return ResNeSt(Variant((1, 1), (8, 16), stem_width=4), 2, block=Gated)
 
 
 def pruned() -> nn.Module:
