@@ -354,6 +354,8 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         if getattr(arguments, option) and not fits:
             raise ValueError(f"--{option.replace('_', '-')} must not be given for {recipe.task}")
     train_data, test_data, classes = open_data(arguments, recipe)
+    if isinstance(task, Classification):
+        task.classes = len(classes)  # or it would have to ask the network
     which = {"training": len(train_data), "test": len(test_data), "digest": [digest(train_data), digest(test_data)]}  # type: ignore[arg-type]
     if arguments.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

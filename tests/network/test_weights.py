@@ -277,7 +277,7 @@ def test_a_file_for_use_says_which_network_it_holds(variant, tmp_path):
     assert (found.variant, found.output_stride, found.training) == (variant, 8, False)
     assert same(found.state_dict(), model.state_dict()) and all(p.requires_grad for p in found.parameters())
     x = torch.rand(2, 3, 32, 32)
-    torch.testing.assert_close(found(x), model.eval()(x))
+    assert torch.equal(found(x), model.eval().to(memory_format=torch.contiguous_format)(x))
     header = read_header(path)
     assert (header["classes"], header["score"]) == (["a", "b", "c"], {"accuracy": 0.5})
     assert architecture(accelerate(model)) == architecture(nn.SyncBatchNorm.convert_sync_batchnorm(model)) != None  # noqa: E711
@@ -292,7 +292,8 @@ def test_a_network_that_numbers_do_not_describe_is_loaded_into_one(tmp_path):
     changed[0].relu = nn.SiLU()
     changed[1].layer1[0].dropblock = nn.Tanh()
     changed[2].layer1[0].conv1 = Mine(32, 16, 1, bias=False)
-    prune.identity(changed[3].fc, "weight")
+    with torch.no_grad():  # or what it computes could not be copied
+        prune.identity(changed[3].fc, "weight")
     changed[4].fc = nn.Sequential(nn.Linear(256, 5))
     for model in [*changed, nn.Linear(2, 2)]:
         path = tmp_path / "a.safetensors"
