@@ -22,8 +22,8 @@ IMAGENET: dict[str, Any] = {
     "color_jitter": 0.4,
     "lighting": 0.1,
 }
-"""What the paper's recipes have in common (arXiv:2004.08955, section 5.1). Where the released PyTorch code differs:
-``smoothing="all"``, ``mix_per="batch"``, ``policy="randaugment"``."""
+"""What the paper's recipes have in common, from its section 5.1. The released PyTorch code has ``smoothing="all"``,
+``mix_per="batch"`` and ``policy="randaugment"`` instead."""
 
 _CIFAR: dict[str, Any] = {
     "model": "resnest29_cifar",
