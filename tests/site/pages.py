@@ -62,10 +62,10 @@ def test_a_page_has_no_fault(browser: Browser, address: str, name: str, pytestco
 def test_a_page_can_be_walked_through_by_keyboard_and_opened_from_the_disk(
     browser: Browser, address: str, name: str
 ) -> None:
-    page = browser.new_page(viewport={"width": 1280, "height": open_page.HEIGHT})
-    page.goto(f"{address}/{name}", wait_until="load")
-    found = list(keyboard.walk(page))
-    page.close()
+    watched = open_page.Watched(browser, address.removeprefix("http://"))
+    watched.page.goto(f"{address}/{name}", wait_until="load")
+    found = list(keyboard.walk(watched.page))
+    watched.close()
     assert not [*found, *open_page.from_disk(browser, SITE / name)]
 
 

@@ -35,7 +35,7 @@
     return fill(document.createElementNS(SVG, name), attributes, children);
   }
 
-  function fill(element, attributes, children) {
+  function fill(element, attributes, children = []) {
     for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
     element.append(...[children].flat());
     return element;
