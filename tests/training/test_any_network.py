@@ -59,7 +59,8 @@ def test_other_networks_learn(accelerate):
         kinds = [type(module) for module in model.modules()]
         run(model, accelerate=accelerate)
         unchanged = [name for name, parameter in model.named_parameters() if torch.equal(parameter, before[name])]
-        assert all("conv2" in name for name in unchanged)  # where the last norm's weight is zero, little arrives
+        # Where the last norm's weight was zero, too little arrives in three steps to move a number near one.
+        assert all("conv2" in name or name.endswith("bn1.weight") for name in unchanged)
         assert [type(module) for module in model.modules()] == kinds
 
 
