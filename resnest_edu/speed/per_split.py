@@ -94,7 +94,7 @@ def _has_own_methods(module: nn.Module, *names: str) -> bool:
 
 
 def _is_convolution(layer: nn.Module, groups: int = 1) -> TypeGuard[nn.Conv2d]:
-    if not _is_untouched(layer, nn.Conv2d):
+    if not _is_untouched(layer, nn.Conv2d) or not _has_own_methods(layer, "_conv_forward"):
         return False
     return layer.bias is None and layer.padding_mode == "zeros" and layer.groups == groups
 
@@ -107,7 +107,7 @@ def _is_pointwise(layer: nn.Module) -> bool:
 
 def _is_norm(layer: nn.Module, convolution: nn.Conv2d) -> bool:
     """Whether ``layer`` is a batch norm with all its parts, for the channels that the convolution emits."""
-    if not _is_untouched(layer, nn.BatchNorm2d) or layer.momentum is None:
+    if not _is_untouched(layer, nn.BatchNorm2d) or layer.momentum is None or not layer.track_running_stats:
         return False
     parts = layer.weight, layer.bias, layer.running_mean, layer.running_var
     return all(part is not None and len(part) == len(convolution.weight) for part in parts)

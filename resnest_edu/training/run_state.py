@@ -191,7 +191,8 @@ class Checkpoints:
         Raises:
             OSError: it could not be written.
         """
-        score = {metrics.score_name: metrics.score, "epoch": metrics.epoch}
+        row = metrics.row()  # as metrics.jsonl has it: what is not a number is null
+        score = {name: row[name] for name in (metrics.score_name, "epoch")}
         save_checkpoint(self.folder / BEST, model, self.recipe, self.classes, **score)
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:

@@ -154,6 +154,7 @@ CHANGES = {
     "cumulative average": set_momentum,
     "no scale": without_scale,
     "batch statistics": lambda block: setattr(block, "bn3", nn.BatchNorm2d(96, track_running_stats=False)),
+    "statistics stay": lambda block: setattr(block.bn1, "track_running_stats", False),
     "bias": replace_convolution("conv1", bias=True),
     "wider": replace_convolution("conv3", kernel_size=3, padding=1),
     "reflection": replace_convolution("conv2.conv", padding_mode="reflect"),
@@ -169,6 +170,7 @@ CHANGES = {
     "method of the attention": lambda block: replace_method(block.conv2, "attention"),
     "method of the block": lambda block: replace_method(block, "branch"),
     "forward of a layer": lambda block: replace_method(block.bn3, "forward"),
+    "inside of a convolution": lambda block: replace_method(block.conv3, "_conv_forward"),
 }
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import TensorDataset
 
 from resnest_edu.network.regularization import DropBlock
 from resnest_edu.network.resnest import ResNeSt, Variant
+from resnest_edu.network.weights import read_header
 from resnest_edu.training import RECIPES, Checkpoints, TensorImages, evaluate, train
 from resnest_edu.training.batches import Plan
 from resnest_edu.training.classification import Classification, prepare, smoothed_loss
@@ -266,12 +267,18 @@ def test_a_score_that_is_not_a_number_is_null_in_json_and_the_network_is_kept(tm
     scores = iter([math.nan, math.nan, 0.5, math.nan])
     recipe = replace(TINY, epochs=4)
     checkpoints, kept = Checkpoints(tmp_path, recipe, ("a", "b"), 0), []
-    checkpoints.save_best = lambda model, metrics: kept.append(metrics.epoch)
+    save_best = checkpoints.save_best
+
+    def note(model, metrics):
+        save_best(model, metrics)
+        kept.append(read_header(tmp_path / "best.safetensors")["score"])
+
+    checkpoints.save_best = note
     data = two_colours(16)
     history = train(
         tiny_model(), data, data, recipe, task=Unmeasurable(recipe), checkpoints=checkpoints, progress=False
     )
-    assert kept == [1, 3]
+    assert kept == [{"test_accuracy": None, "epoch": 1}, {"test_accuracy": 0.5, "epoch": 3}]
 
     def refuse(name):
         raise ValueError(f"{name} is not JSON")
