@@ -1,7 +1,7 @@
 """What an odd input is: something to try, and what may come of it.
 
-The input of people is odd in ways that nobody lists. Here inputs are drawn: a good one, with one to three things about it
-changed. Either what is read is right nevertheless, or the error is one line that names the cause.
+The input of people is odd in ways that nobody lists. Here inputs are drawn: a good one, with one to three things about
+it changed. Either what is read is right nevertheless, or the error is one line that names the cause.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,8 +51,8 @@ Family = Callable[[int, Path], Trial]
 
 
 def choose(rng: Random, number: int, oddities: dict[str, Oddity], most: int = 2) -> dict[str, Oddity]:
-    """From one to ``most`` of them, all in turn as the number grows; what must end in an error stays alone, or one error
-    would hide the other."""
+    """From one to ``most`` of them, all in turn as the number grows; what must end in an error stays alone, or one
+    error would hide the other."""
     first = list(oddities)[number % len(oddities)]
     names = [first, *rng.sample(sorted(oddities.keys() - {first}), rng.randint(0, most - 1))]
     harmless = [name for name in names if not oddities[name].fatal]

@@ -80,8 +80,8 @@ ODDITIES = {
         "masks of 255": Oddity(field("masks", lambda one: one * 255), "masks", fatal=True),
         "masks of another size": Oddity(field("masks", lambda one: one[..., :-1]), "masks", fatal=True),
         "boxes outside": Oddity(field("boxes", lambda one: one + 500, lambda one: one - 60), "boxes", fatal=True),
-        "width and height": Oddity(field("boxes", lambda one: one[:, [2, 3, 0, 1]], lambda one: one * math.nan), "boxes",
-                                   fatal=True),
+        "no box at all": Oddity(field("boxes", lambda one: one[:, [2, 3, 0, 1]], lambda one: one * math.nan), "boxes",
+                                fatal=True),
         "boxes of another kind": Oddity(field("boxes", torch.Tensor.long, lambda one: one[:, :3]), "boxes", fatal=True),
         "no boxes": Oddity(label(lambda one: {k: v for k, v in one.items() if k != "boxes"}), "boxes", fatal=True),
         "no crowd": Oddity(label(lambda one: {k: v for k, v in one.items() if k != "crowd"}), "crowd"),
@@ -93,7 +93,7 @@ ODDITIES = {
         "bytes": Oddity(label(lambda one: one.byte()), "map|int64"),
         "fractions as classes": Oddity(label(lambda one: one.float()), "map", fatal=True),
         "map of another size": Oddity(label(lambda one: one[:-1], lambda one: one[None]), "map", fatal=True),
-        "background alone": Oddity(label(lambda one: one * 0, lambda one: one.gt(0) * 255), "background|class", fatal=True),
+        "background": Oddity(label(lambda one: one * 0, lambda one: one.gt(0) * 255), "background|class", fatal=True),
     },
 }  # fmt: skip
 

@@ -129,9 +129,7 @@ def weights(number: int, folder: Path) -> Trial:
     elif file.ending == "safetensors":
         safetensors.torch.save_file({name: one.detach().contiguous() for name, one in file.state.items()}, path)
     else:
-        torch.save(
-            [file.state] if file.inside == (0,) else {key: file.state for key in file.inside} or file.state, path
-        )
+        torch.save([file.state] if file.inside == (0,) else dict.fromkeys(file.inside, file.state) or file.state, path)
     if file.change:
         path.write_bytes(file.change(rng, path.read_bytes()))
 
