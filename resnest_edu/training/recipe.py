@@ -97,10 +97,10 @@ class Recipe(BaseRecipe):
 
     Attributes:
         label_smoothing: ε of arXiv:1512.00567.
-        smoothing: who gets it. ``"all"``: each of n classes ε/n, as in that paper, PyTorch and the released code of
-            ResNeSt; ``"others"``: every class but the true one ε/(n - 1), as in ResNeSt's paper.
+        smoothing: who gets it. ``"all"``: each of n classes ε/n, as in that paper, PyTorch and both released codes
+            of ResNeSt; ``"others"``: every class but the true one ε/(n - 1), as in ResNeSt's paper.
         mixup: α of mixup (arXiv:1710.09412): two images are mixed by λ ~ Beta(α, α).
-        mix_per: one λ for a ``"batch"``, as in the released code, or for each ``"example"``, as in the paper.
+        mix_per: one λ for a ``"batch"``, as in both released codes, or for each ``"example"``, as in the paper.
         cutmix: α of CutMix (arXiv:1905.04899). With ``mixup`` too, each batch gets one or the other, as a coin decides.
         shift: move each training image by up to this many pixels, at random, repeating its border.
         crop: cut a part out of each training image, of between this share of its area and the whole, and resize it
@@ -169,7 +169,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     none on anything else.
 
     What a parameter is, is told by its module, not by its name: the rule by name in
-    the released code misses batch norms that sit inside a ``Sequential``.
+    the released PyTorch code misses batch norms that sit inside a ``Sequential``.
 
     Example:
         >>> import torch

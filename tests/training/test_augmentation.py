@@ -315,7 +315,8 @@ def test_a_plain_recipe_trains_on_the_test_cut():
 
 
 @pytest.mark.parametrize(
-    ("size", "resized", "interpolation"), [(32, 37, "BILINEAR"), (224, 256, "BILINEAR"), (320, 366, "BICUBIC")]
+    ("size", "resized", "interpolation"),
+    [(32, 37, "BILINEAR"), (224, 256, "BILINEAR"), (320, 352, "BICUBIC"), (416, 448, "BICUBIC")],
 )
 def test_test_transform_resizes_and_cuts_the_centre(size, resized, interpolation):
     resize, crop, _ = steps(test_transform(recipe(image_size=size)))
