@@ -6,13 +6,21 @@ own words are made to fit.
 
 import importlib
 import math
+import numbers
 from collections.abc import Iterable
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """Python's own number for one of NumPy's, or for an array or tensor without dimensions; else the value itself."""
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
 def require_positive_int(**arguments: int) -> None:
     """Raise ValueError unless every keyword argument is an integer of at least 1."""
     for name, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        number = plain(value)
+        if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < 1:
             raise ValueError(f"{name} (={value!r}) must be an integer of at least 1")
 
 
@@ -24,8 +32,9 @@ def require_divisible(name: str, value: int, divisor_name: str, divisor: int) ->
 
 def require_in_range(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
     """Raise ValueError unless ``value`` is a finite number in [low, high], or (low, high] if ``open_low``."""
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not valid or value > high or value < low or (open_low and value == low):
+    number = plain(value)
+    valid = isinstance(number, numbers.Real) and not isinstance(number, bool) and math.isfinite(number)
+    if not valid or number > high or number < low or (open_low and number == low):
         at_least = f"greater than {low}" if open_low else f"at least {low}"
         at_most = "" if high == math.inf else f" and at most {high}"
         raise ValueError(f"{name} (={value!r}) must be a finite number {at_least}{at_most}")

@@ -2,7 +2,8 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,30 +17,19 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
-Transform = Callable[[Image.Image], Tensor]
-"""From an upright RGB image to uint8 (3, size, size)."""
+from resnest_edu.arguments import require_positive_int
+from resnest_edu.data.class_folder import ClassFolder, Transform, class_folders, listed
+from resnest_edu.data.image_files import load_image  # noqa: F401  # where it was before
 
 _BLOCK = 256  # images for each task of a thread
-_HELD_OUT = (
-    "val",
-    "valid",
-    "validation",
-    "test",
-)  # the best epoch is chosen on these: not on a test set, if there is another
+_TRAIN = ("train", "training")
+# The best epoch is chosen on the first of these that is there: not on a test set, if there is another.
+_HELD_OUT = ("val", "valid", "validation", "dev", "eval", "test", "testing")
 
 
 @dataclass(frozen=True)
 class ImageSplits:
-    """Training and test images of the same classes; an item is (image uint8 (3, size, size), label int).
-
-    Example:
-        >>> from resnest_edu.data import ImageSplits, ShapesDataset
-        >>> shapes = ShapesDataset(90), ShapesDataset(10, split="test")
-        >>> splits = ImageSplits(*shapes, classes=ShapesDataset.classes)
-        >>> image, label = splits.train[0]
-        >>> image.shape, splits.classes[label]
-        (torch.Size([3, 32, 32]), 'star')
-    """
+    """Training and test images of the same classes; an item is (image uint8 (3, size, size), label int)."""
 
     train: Dataset[tuple[Tensor, int]]
     test: Dataset[tuple[Tensor, int]]
@@ -47,39 +37,11 @@ class ImageSplits:
     skipped: tuple[str, ...] = ()  # the files left out because they are broken
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Eight-bit RGB, upright; what is transparent becomes white."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        # Sixteen bits a pixel: PIL's own conversion would cut every value off at 255.
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
 def _square(image: Image.Image, size: int) -> Tensor:
     """Resize the shorter side to `size`, crop the centre: uint8 (3, size, size)."""
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-
-
-def load_image(path: str | Path) -> Image.Image:
-    """The image of a file as upright RGB, or a ValueError that names the file."""
-    try:
-        with Image.open(path) as image:
-            return _rgb(image)
-    # Decoders raise what they like, down to IndexError and struct.error, on damaged files.
-    except Exception as error:
-        raise ValueError(f"cannot read image {path}: {error}") from error
-
-
-def class_names(folder: Path) -> list[str]:
-    # Hidden folders (.ipynb_checkpoints) hold no class.
-    folders = (entry.name for entry in folder.iterdir() if entry.is_dir())
-    return sorted(name for name in folders if not name.startswith("."))
 
 
 def _held_out(labels: Sequence[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:
@@ -97,6 +59,27 @@ def _held_out(labels: Sequence[int], fraction: float, seed: int) -> tuple[list[i
     return train, test
 
 
+def _partitions(root: Path) -> tuple[Path, Path] | None:
+    """The folders of training and test images, each with a folder for every class; None if there is but one of all."""
+    folders: dict[str, list[Path]] = {}
+    for name, folder in class_folders(root).items():
+        folders.setdefault(name.lower(), []).append(folder)
+    named, held_out = ([one for name in names for one in folders.get(name, [])] for names in (_TRAIN, _HELD_OUT))
+    # A class may be called "train" (beside "ship"); a partition of that name has classes of its own.
+    train = [folder for folder in named if class_folders(folder)]
+    if not train and not (named and held_out):
+        return None
+    if not train:
+        raise ValueError(f"root (={root}) must contain a folder for each class in {named[0].name}, {held_out[0].name}")
+    if not held_out:
+        raise ValueError(f"root (={root}) must contain one of {', '.join(_HELD_OUT)} beside {train[0].name}")
+    test = sorted(held_out, key=lambda folder: not class_folders(folder))  # a flat folder has no labels
+    for one, *others in (train, [folder for folder in test if folder.name.lower() == test[0].name.lower()]):
+        if others:
+            raise ValueError(f"root (={root}) must contain {one.name} or {others[0].name}, not both")
+    return train[0], test[0]
+
+
 def open_image_folder(
     root: str | Path,
     *,
@@ -106,17 +89,18 @@ def open_image_folder(
     seed: int = 0,
     transforms: tuple[Transform, Transform] | None = None,
 ) -> ImageSplits:
-    """Open `root/train/CLASS/*` with `root/val/CLASS/*` (or valid, validation, else test), or else `root/CLASS/*`.
+    """Open `root/train/CLASS/*` and `root/val/CLASS/*` (or valid, validation, dev, eval, else test), or `root/CLASS/*`.
 
-    In the second layout a share `test_fraction` of each class is held out for the test, chosen by `seed`.
-    Every image becomes upright RGB, transparent parts white; then its shorter side is resized to `size`
-    pixels and the centre cut out, unless `transforms`, for the training and for the test images, make something
-    else of it. Files are read when an item is asked for; a broken one then raises ValueError with its name. With
-    `skip_broken` all files are read once now, the broken ones left out, listed in `skipped`, and counted in a
-    warning.
+    In the second layout a share `test_fraction` of each class is held out for the test, chosen by `seed`. Every file is
+    read that Pillow can read, hidden ones and those of operating systems aside; a warning counts the others.
 
-    Raises ValueError if the folder is missing, is no folder, holds fewer than two classes or a class without
-    images, if training and test have different classes, or if size, test_fraction or seed is out of range.
+    Every image becomes upright RGB, transparent parts white; then its shorter side is resized to `size` pixels and the
+    centre cut out, unless `transforms`, for the training and for the test images, make something else of it. A broken
+    file raises ValueError with its name when its item is asked for. With `skip_broken` all files are read once now, the
+    broken ones left out, listed in `skipped`, and counted in a warning.
+
+    Raises ValueError if the folder is missing or no folder, holds fewer than two classes, a class without images or one
+    with folders, if training and test have different classes, or if size, test_fraction or seed is out of range.
 
     Example:
         >>> import tempfile
@@ -133,11 +117,8 @@ def open_image_folder(
         >>> splits.classes, len(splits.train), len(splits.test), image.shape
         (('cats', 'dogs'), 18, 2, torch.Size([3, 16, 16]))
     """
-    from resnest_edu.data.class_folder import ClassFolder  # here, since it imports torchvision, which takes seconds
-
     root = Path(root)
-    if size < 1:
-        raise ValueError(f"size (={size}) must be at least 1")
+    require_positive_int(size=size)
     if not 0 < test_fraction < 1:
         raise ValueError(f"test_fraction (={test_fraction}) must be between 0 and 1")
     if not 0 <= seed < 2**64:
@@ -147,20 +128,16 @@ def open_image_folder(
     if not root.is_dir():
         raise ValueError(f"root (={root}) must be a folder")
 
-    # A class may be called "train" (beside "ship"); a split of that name has classes of its own.
-    split = (root / "train").is_dir() and bool(class_names(root / "train"))
+    partitions, seen = _partitions(root), dict[str, Path]()
     train_transform, test_transform = transforms or [partial(_square, size=size)] * 2
-    folders = [ClassFolder(root / "train" if split else root, train_transform)]
-    if split:
-        test_roots = [root / name for name in _HELD_OUT if (root / name).is_dir()]
-        test_roots.sort(key=lambda folder: not class_names(folder))  # a flat folder has no labels
-        if not test_roots:
-            raise ValueError(f"root (={root}) must contain one of {', '.join(_HELD_OUT)} beside train")
-        folders.append(ClassFolder(test_roots[0], test_transform))
+    folders = [ClassFolder(partitions[0] if partitions else root, train_transform, seen)]
+    if partitions:
+        folders.append(ClassFolder(partitions[1], test_transform, seen))
         missing, extra = (sorted(set(one.classes) - set(other.classes)) for one, other in (folders, reversed(folders)))
         if missing or extra:
             raise ValueError(
-                f"classes of {test_roots[0]} must be those of train: missing {missing}, not in train {extra}"
+                f"classes of {partitions[1]} must be those of {partitions[0].name}: missing {missing}, "
+                f"not in {partitions[0].name} {extra}"
             )
     skipped: list[str] = []
     for folder in folders:
@@ -168,11 +145,13 @@ def open_image_folder(
         if skip_broken:
             skipped += folder.drop_broken()
     for folder in folders:
-        folder.check_filled(1 if split else 2)
+        folder.check_filled(1 if partitions else 2)
+    if left_out := sum((part for folder in folders for part in folder.left_out), Counter()):
+        warnings.warn(f"left out {left_out.total()} file(s): {listed(left_out)}", stacklevel=2)
     if skipped:
         warnings.warn(f"skipped {len(skipped)} broken image(s), the first {skipped[0]}", stacklevel=2)
     classes = tuple(folders[0].classes)
-    if split:
+    if partitions:
         return ImageSplits(folders[0], folders[1], classes, tuple(skipped))
     train, test = _held_out(folders[0].targets, test_fraction, seed)
     held_out = copy.copy(folders[0])  # the same files
@@ -186,19 +165,10 @@ def cifar10(root: str | Path, *, size: int = 32) -> ImageSplits:
     Its 50,000 training and 10,000 test images become `size` pixels a side (https://www.cs.toronto.edu/~kriz/cifar.html).
 
     Raises ValueError, saying how to get the files, if one is missing or damaged, and if size is below 1.
-
-    Example:
-        >>> from resnest_edu.data import cifar10
-        >>> try:
-        ...     splits = cifar10("no/such/folder")
-        ... except ValueError as error:
-        ...     print(str(error).partition(":")[0])
-        root (=no/such/folder) must contain the whole folder cifar-10-batches-py
     """
     from torchvision.datasets import CIFAR10
 
-    if size < 1:
-        raise ValueError(f"size (={size}) must be at least 1")
+    require_positive_int(size=size)
     try:
         square = partial(_square, size=size)
         train, test = (CIFAR10(root, train=part, transform=square) for part in (True, False))
@@ -213,9 +183,8 @@ def cifar10(root: str | Path, *, size: int = 32) -> ImageSplits:
 def decode(dataset: Dataset[tuple[Tensor, int]], *, workers: int = 4, progress: bool = True) -> tuple[Tensor, Tensor]:
     """Read the whole of `dataset` into memory: (images uint8 (N, 3, S, S), labels int64 (N,)).
 
-    `workers` threads read at once: decoding lets other threads run. The progress bar keeps silent where the
-    output is no terminal. Raises ValueError if workers is below 1, the data set is empty, or a file is broken
-    (which it names).
+    `workers` threads read at once. The progress bar keeps silent where the output is no terminal. Raises ValueError if
+    workers is below 1, the data set is empty, or a file is broken (which it names).
 
     Example:
         >>> from resnest_edu.data import ShapesDataset, decode
@@ -223,8 +192,7 @@ def decode(dataset: Dataset[tuple[Tensor, int]], *, workers: int = 4, progress: 
         >>> images.shape, images.dtype, labels.shape
         (torch.Size([10, 3, 32, 32]), torch.uint8, torch.Size([10]))
     """
-    if workers < 1:
-        raise ValueError(f"workers (={workers}) must be at least 1")
+    require_positive_int(workers=workers)
     items: Any = dataset  # `Dataset` promises no length, though every one here has it
     count = len(items)
     if count == 0:

@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from resnest_edu.arguments import first_line, require_one_of
+from resnest_edu.arguments import first_line, plain, require_one_of
 from resnest_edu.atomic_write import write_atomically
 from resnest_edu.network.resnest import VARIANTS, ResNeSt, Variant
 
@@ -150,7 +150,7 @@ def save(
     if path.suffix != ".safetensors":
         raise ValueError(f"path (={str(path)!r}) must end in .safetensors")
     header = {"architecture": architecture(model), "classes": classes, "recipe": recipe, "score": score}
-    text = json.dumps(header)
+    text = json.dumps(header, default=plain)
     # Cloned, since the format has neither shared memory nor channels-last.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     metadata = {"resnest_edu": text, "sha256": _digest(text, state)}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from resnest_edu.arguments import plain
 from resnest_edu.data import SceneConfig, ShapesDataset, cifar10, decode, open_image_folder
 from resnest_edu.training.augmentation import test_transform, train_transform
 from resnest_edu.training.distributed import ALONE, Group
@@ -67,6 +68,7 @@ class TensorImages(Dataset):
 def seed_of(*place: int | str) -> int:
     """A seed for one place in a run, such as (seed, "order", epoch): places that differ anywhere have unrelated
     seeds."""
+    place = tuple(map(plain, place))  # NumPy's numbers are written in another way
     return int.from_bytes(hashlib.sha256(repr(place).encode()).digest()[:8], "big") >> 1
 
 

@@ -1,11 +1,11 @@
 """A recipe: every number that decides how a network is trained, in one typed, checked place."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from torch import nn
 
-from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int, require_probability
+from resnest_edu.arguments import plain, require_in_range, require_one_of, require_positive_int, require_probability
 from resnest_edu.network.resnest import VARIANTS, ResNeSt, create_model
 
 Smoothing = Literal["all", "others"]
@@ -65,6 +65,8 @@ class BaseRecipe:
     task: str = ""
 
     def __post_init__(self) -> None:
+        for field in fields(self):  # NumPy's numbers as Python's, which every file takes
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         require_one_of("model", self.model, VARIANTS)
         require_positive_int(image_size=self.image_size, epochs=self.epochs, batch_size=self.batch_size)
         if self.batch_size < 2:

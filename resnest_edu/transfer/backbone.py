@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from resnest_edu.arguments import require_one_of, require_positive_int
+from resnest_edu.arguments import plain, require_one_of, require_positive_int
 from resnest_edu.network.resnest import Backbone, Trunk, create_model
 from resnest_edu.network.weights import load, read_header
 
@@ -88,7 +88,7 @@ class StageBackbone(nn.Module):
         layers = {f"C{first + i}": name for i, name in enumerate(body.strides)}
         require_one_of("norm", norm, get_args(Norm))
         parts = ["stem", *layers]
-        if type(frozen_stages) is not int or not 0 <= frozen_stages <= len(parts):
+        if type(plain(frozen_stages)) is not int or not 0 <= frozen_stages <= len(parts):
             limit = f"{len(parts)}, the number of parts ({', '.join(parts)})"
             value = f"frozen_stages (={frozen_stages!r})"
             raise ValueError(f"{value} must be an integer from 0 to {limit}")

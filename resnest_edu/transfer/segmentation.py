@@ -8,7 +8,7 @@ from torchvision.models.segmentation import DeepLabV3
 from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.models.segmentation.fcn import FCNHead
 
-from resnest_edu.arguments import require_positive_int
+from resnest_edu.arguments import plain, require_positive_int
 from resnest_edu.transfer.backbone import StageBackbone
 
 REACH = (96, 192, 288)
@@ -76,7 +76,7 @@ def create_segmenter(
         >>> {name: tuple(x.shape) for name, x in logits.items()}
         {'out': (2, 9, 96, 64), 'aux': (2, 9, 96, 64)}
     """
-    if type(num_classes) is not int or num_classes < 2:
+    if type(plain(num_classes)) is not int or num_classes < 2:
         at_least = "an integer of at least 2, the background among them"
         raise ValueError(f"num_classes (={num_classes!r}) must be {at_least}")
     stride = list(backbone.strides.values())[-1]

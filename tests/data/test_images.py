@@ -1,4 +1,5 @@
 import re
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from resnest_edu.data import cifar10, decode, open_image_folder
 from resnest_edu.data.images import ImageSplits
+from tests.refused import assert_refused
 
 RED = (250, 10, 20)
 
@@ -31,65 +33,91 @@ def break_file(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def only_image(tmp_path: Path, image: Image.Image, name: str = "a.png", size: int = 8, **options: object) -> np.ndarray:
-    save(tmp_path / "train" / "a" / name, image, **options)
-    fill(tmp_path / "train", "b")
-    fill(tmp_path / "test", "a", "b")
-    item, label = open_image_folder(tmp_path, size=size).train[0]
-    assert item.dtype == torch.uint8 and item.shape == (3, size, size) and item.is_contiguous() and label == 0
-    return item.permute(1, 2, 0).numpy()
-
-
-@pytest.mark.parametrize(
-    ("image", "name", "expected"),
-    [
-        (Image.new("RGB", (8, 8), RED), "a.png", RED),
-        (Image.new("L", (8, 8), 77), "a.png", (77, 77, 77)),
-        (Image.new("1", (8, 8), 1), "a.png", (255, 255, 255)),
-        (Image.new("RGB", (8, 8), RED).quantize(4), "a.png", RED),
-        (Image.new("RGBA", (8, 8), (*RED, 255)), "a.png", RED),
-        (Image.new("RGBA", (8, 8), (*RED, 0)), "a.png", (255, 255, 255)),
-        (Image.new("LA", (8, 8), (0, 51)), "a.png", (204, 204, 204)),
-        (Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "a.tif", (255, 0, 0)),
-        (Image.fromarray(np.full((8, 8), 0x8000, dtype=np.uint16)), "a.png", (127, 127, 127)),
-    ],
-    ids=["RGB", "grey", "bilevel", "palette", "opaque", "transparent", "grey+alpha", "CMYK", "16 bit"],
-)
-def test_every_mode_becomes_rgb(tmp_path: Path, image: Image.Image, name: str, expected: tuple) -> None:
-    pixels = only_image(tmp_path, image, name)
-    assert np.abs(pixels.astype(int) - expected).max() <= 1
-
-
-def test_exif_rotation_is_undone(tmp_path: Path) -> None:
-    image = Image.new("RGB", (8, 8), "black")
-    image.paste("white", (0, 0, 8, 4))  # the upper half
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    pixels = only_image(tmp_path, image, exif=exif)
-    assert (pixels[:, 4:] == 255).all() and (pixels[:, :4] == 0).all()
-
-
 @pytest.mark.parametrize("shape", [(40, 20), (20, 40)])
 def test_shorter_side_is_resized_and_the_centre_cut_out(tmp_path: Path, shape: tuple[int, int]) -> None:
     image = Image.new("RGB", shape, "black")
     width, height = shape
     image.paste(RED, ((width - 20) // 2, (height - 20) // 2, (width + 20) // 2, (height + 20) // 2))
-    pixels = only_image(tmp_path, image, size=10)
+    save(fill(tmp_path, "b") / "a" / "0.png", image)
+    save(tmp_path / "a" / "1.png", image)
+    item, label = open_image_folder(tmp_path, size=10).train[0]
+    assert item.dtype == torch.uint8 and item.shape == (3, 10, 10) and item.is_contiguous() and label == 0
     # The filter mixes a little of the neighbourhood into the outermost pixels.
-    assert (pixels[1:-1, 1:-1] == RED).all()
+    assert (item.permute(1, 2, 0)[1:-1, 1:-1].numpy() == RED).all()
 
 
 def test_split_folders_of_which_a_test_set_is_the_last(tmp_path: Path) -> None:
     fill(tmp_path / "train", "cat", "dog", count=3)
-    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
     (tmp_path / "val").mkdir()
-    (tmp_path / "val" / "1.png").touch()  # flat, so without labels: passed over while others have them
-    for count, name in enumerate(("test", "validation", "valid", "val"), 1):  # each goes before those that are there
+    (tmp_path / "val" / "1.txt").touch()  # flat, so without labels: passed over while others have them
+    names = ("testing", "test", "eval", "dev", "validation", "valid", "val")
+    for count, name in enumerate(names, 1):  # each goes before those that are there
         fill(tmp_path / name, "cat", "dog", count=count)
         splits = open_image_folder(tmp_path, size=4)
         assert splits.classes == ("cat", "dog") and splits.skipped == ()
         assert [label for _, label in splits.train] == [0, 0, 0, 1, 1, 1]
         assert [label for _, label in splits.test] == [0] * count + [1] * count
+
+
+def test_split_folders_in_other_spellings(tmp_path: Path) -> None:
+    for train, test in (("Train", "Test"), ("training", "testing"), ("TRAIN", "VAL"), ("Training", "Validation")):
+        root = tmp_path / train
+        fill(root / train, "cat", "dog", count=3)
+        splits = open_image_folder(fill(root / test, "cat", "dog").parent, size=4)
+        assert (splits.classes, len(splits.train), len(splits.test)) == (("cat", "dog"), 6, 4)
+
+
+def test_hidden_and_system_files_are_no_images_at_any_depth(tmp_path: Path) -> None:
+    for root in (tmp_path / "whole", tmp_path / "parts" / "train", tmp_path / "parts" / "test"):
+        fill(root, "cat", "dog", count=3)
+        for name in (".ipynb_checkpoints", ".git", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"):
+            fill(root / name, "cat", count=1)
+            save(root / "cat" / name / "0.png")
+        for name in ("._0.png", ".hidden.png", "Thumbs.db", "desktop.ini", "._cat"):
+            (root / "cat" / name).write_bytes(b"system")
+            (root / name).write_bytes(b"system")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, sizes in (("whole", (4, 2)), ("parts", (6, 6))):
+            splits = open_image_folder(tmp_path / name, size=4)
+            assert splits.classes == ("cat", "dog") and (len(splits.train), len(splits.test)) == sizes
+            decode(splits.train, progress=False)
+
+
+def test_every_ending_that_pillow_reads_and_a_count_of_the_others(tmp_path: Path) -> None:
+    endings = (".PNG", ".jpg", ".JPEG", ".jfif", ".jpe", ".gif", ".webp", ".jp2", ".TIF", ".bmp", ".ppm")
+    for ending in endings:
+        save(tmp_path / "cat" / f"x{ending}")
+    for name in ("a.heic", "b.HEIC", "c.txt", "none"):
+        (fill(tmp_path, "dog") / "dog" / name).write_bytes(b"other")
+    save(tmp_path / "beside.png")
+    said = "left out 5 file(s): 2 .heic, 1 .txt, 1 without ending, 1 beside the class folders"
+    with pytest.warns(UserWarning, match=f"^{re.escape(said)}$"):
+        splits = open_image_folder(tmp_path, size=4)
+    assert len(splits.train) + len(splits.test) == len(endings) + 2
+    assert len(decode(splits.train, progress=False)[0]) == len(splits.train)
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    pool = fill(tmp_path / "pool", "cat", "dog", count=3)
+    root = fill(tmp_path / "root", "cow")
+    (root / "cat").symlink_to(pool / "cat")
+    (root / "dog").mkdir()
+    for name, target in {"0.png": "001.png", "1.png": "000.png", "2.png": "000.png"}.items():
+        (root / "dog" / name).symlink_to(pool / "dog" / target)
+    (pool / "cat" / "again.png").symlink_to("000.png")
+    with pytest.warns(UserWarning, match=r"^left out 2 file\(s\): 2 that are links to others$"):
+        splits = open_image_folder(root, size=4)
+    assert splits.classes == ("cat", "cow", "dog")
+    assert sorted(label for part in (splits.train, splits.test) for _, label in part) == [0, 0, 0, 1, 1, 2, 2]
+
+
+def test_names_of_classes_may_be_composed_or_not(tmp_path: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "été") for form in ("NFC", "NFD"))
+    assert composed != apart
+    fill(tmp_path / "train", apart, "zoo")
+    splits = open_image_folder(fill(tmp_path / "test", composed, "zoo").parent, size=4)
+    assert splits.classes == ("zoo", composed) and [label for _, label in splits.test] == [0, 0, 1, 1]
 
 
 def test_share_held_out_of_each_class(tmp_path: Path) -> None:
@@ -108,37 +136,67 @@ def test_share_held_out_of_each_class(tmp_path: Path) -> None:
     assert held_out(0) == held_out(0) != held_out(1)
 
 
-def test_folder_errors(tmp_path: Path) -> None:
-    fill(tmp_path / "one", "cat")
-    (tmp_path / "none").mkdir()
+def test_what_is_refused(tmp_path: Path) -> None:
+    for layout in (
+        *("one/cat", "one/.git", "none/.git", "empty/cat", "single/cat", "single/dog", "untested/train/cat"),
+        *("untested/train/dog", "differ/train/cat", "differ/train/dog", "differ/val/cow", "differ/val/dog"),
+        *("flat/Train", "flat/Test", "parts/first/cat", "parts/first/dog", "parts/second/cat", "parts/second/dog"),
+        *("deep/cat", "deep/dog", "deep/dog/more", "twice/train/a", "twice/Training/a", "twice/val/a"),
+        *(
+            "both/train/a",
+            "both/val/a",
+            "both/VAL/a",
+            "forms/\u00e9",
+            "forms/e\u0301",
+            "linked/cat",
+            "self/cat",
+            "self/dog",
+        ),
+        *("shared/cat", "shared/dog", "same/train/cat", "same/train/dog", "left/cat", "test only/test/cat"),
+    ):
+        fill(tmp_path, layout, count=1)
     save(tmp_path / "file.png")
-    fill(tmp_path / "empty", "cat").joinpath("dog").mkdir()
-    fill(tmp_path / "single", "cat", "dog", count=1)
-    fill(tmp_path / "untested" / "train", "cat", "dog")
-    fill(tmp_path / "differ" / "train", "cat", "dog")
-    fill(tmp_path / "differ" / "val", "cow", "dog")
-    for name, message in {
+    (tmp_path / "empty" / "dog").mkdir()
+    (tmp_path / "left" / "dog").mkdir()
+    for name in ("a.heic", "b.heic", "c"):
+        (tmp_path / "left" / "dog" / name).touch()
+    for link, target in {
+        **{"linked/kitten": "cat", "self/dog/again": "..", "shared/dog/1.png": "../cat/000.png", "same/test": "train"},
+    }.items():
+        (tmp_path / link).symlink_to(target)
+    rows = {
         "missing": "root (={}) must exist",
         "file.png": "root (={}) must be a folder",
         "none": "root (={}) must contain a folder of images for each class",
         "one": "root (={}) must contain 2 or more class folders, not only cat",
         "empty": "class folder (={}/dog) must contain 1 or more images, not 0",
+        "left": "class folder (={}/dog) must contain 1 or more images, not 0 (left out: 2 .heic, 1 without ending)",
         "single": "class folder (={}/cat) must contain 2 or more images, not 1",
-        "untested": "root (={}) must contain one of val, valid, validation, test beside train",
+        "untested": "root (={}) must contain one of val, valid, validation, dev, eval, test, testing beside train",
         "differ": "classes of {}/val must be those of train: missing ['cat'], not in train ['cow']",
-    }.items():
-        with pytest.raises(ValueError, match=f"^{re.escape(message.format(tmp_path / name))}$"):
-            open_image_folder(tmp_path / name, size=8)
-
-
-def test_argument_errors(tmp_path: Path) -> None:
-    for arguments, message in (
-        ({"size": 0}, "size (=0) must be at least 1"),
-        ({"size": 8, "test_fraction": 1.0}, "test_fraction (=1.0) must be between 0 and 1"),
-        ({"size": 8, "seed": -1}, "seed (=-1) must be from 0 to 2**64 - 1"),
-    ):
-        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-            open_image_folder(tmp_path, **arguments)
+        "flat": "root (={}) must contain a folder for each class in Train, Test",
+        "parts": "class folder (={}/first) must hold images, not folders (cat, dog): move the images up, or call the "
+        "parts of the data train and test",
+        "deep": "class folder (={}/dog) must hold images, not folders (more): move the images up, or call the "
+        "parts of the data train and test",
+        "twice": "root (={}) must contain train or Training, not both",
+        "both": "root (={}) must contain VAL or val, not both",
+        "forms": "root (={}) must not hold two folders of one name, \u00e9, in two forms of Unicode",
+        "linked": "class folder (={0}/kitten) must not be {0}/cat by a link",
+        "same": "class folder (={0}/test/cat) must not be {0}/train/cat by a link",
+        "self": "class folder (={}/dog) must hold images, not folders (again): move the images up, or call the "
+        "parts of the data train and test",
+        "shared": "image (={0}/dog/1.png) must not be in {0}/cat too, by a link",
+        "test only": "root (={}) must contain 2 or more class folders, not only test",
+    }
+    said = [(tmp_path / name, f"^{re.escape(message.format(tmp_path / name))}$") for name, message in rows.items()]
+    assert_refused(lambda root: open_image_folder(root, size=8), said)
+    arguments = [
+        ({"size": 0}, r"size \(=0\) must be an integer of at least 1"),
+        ({"size": 8, "test_fraction": 1.0}, r"test_fraction \(=1.0\) must be between 0 and 1"),
+        ({"size": 8, "seed": -1}, r"seed \(=-1\) must be from 0 to 2\*\*64 - 1"),
+    ]
+    assert_refused(lambda given: open_image_folder(tmp_path, **given), arguments)
 
 
 @pytest.mark.parametrize("kind", ["truncated", "no image"])
@@ -162,12 +220,6 @@ def test_broken_image_is_named_or_skipped(tmp_path: Path, kind: str) -> None:
         splits = open_image_folder(tmp_path, size=8, skip_broken=True)
     assert splits.skipped == (str(broken),)
     assert len(splits.train) + len(splits.test) == 8
-
-
-def test_nothing_is_reported_when_nothing_is_broken(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert open_image_folder(fill(tmp_path, "cat", "dog"), size=8, skip_broken=True).skipped == ()
 
 
 def test_class_of_broken_images_only(tmp_path: Path) -> None:
@@ -194,7 +246,7 @@ def test_decode_reads_every_item_in_order(tmp_path: Path, capsys: pytest.Capture
 
 def test_decode_arguments(tmp_path: Path) -> None:
     train = open_image_folder(fill(tmp_path, "a", "b"), size=4).train
-    with pytest.raises(ValueError, match=r"^workers \(=0\) must be at least 1$"):
+    with pytest.raises(ValueError, match=r"^workers \(=0\) must be an integer of at least 1$"):
         decode(train, workers=0, progress=False)
     with pytest.raises(ValueError, match=r"^dataset must contain at least one image$"):
         decode(torch.utils.data.Subset(train, []), workers=1, progress=False)
@@ -204,7 +256,7 @@ def test_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message = f"root (={tmp_path}) must contain the whole folder cifar-10-batches-py: unpack "
     with pytest.raises(ValueError, match=f"^{re.escape(message)}.*download=True"):
         cifar10(tmp_path)
-    with pytest.raises(ValueError, match=r"^size \(=0\) must be at least 1$"):
+    with pytest.raises(ValueError, match=r"^size \(=0\) must be an integer of at least 1$"):
         cifar10(tmp_path, size=0)
 
     # A stand-in for the 170 MB: the reading of the real files is torchvision's business.
