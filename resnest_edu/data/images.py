@@ -19,6 +19,9 @@ from tqdm import tqdm
 Transform = Callable[[Image.Image], Tensor]
 """From an upright RGB image to uint8 (3, size, size)."""
 
+Turn = Callable[[Image.Image], Image.Image]
+"""From an image as it is stored to one turned as it is wanted."""
+
 _BLOCK = 256  # images for each task of a thread
 _HELD_OUT = (
     "val",
@@ -47,9 +50,9 @@ class ImageSplits:
     skipped: tuple[str, ...] = ()  # the files left out because they are broken
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Eight-bit RGB, upright; what is transparent becomes white."""
-    image = ImageOps.exif_transpose(image)
+def _rgb(image: Image.Image, turn: Turn) -> Image.Image:
+    """Eight-bit RGB, turned; what is transparent becomes white."""
+    image = turn(image)
     if image.mode.startswith("I"):
         # Sixteen bits a pixel: PIL's own conversion would cut every value off at 255.
         return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
@@ -66,11 +69,12 @@ def _square(image: Image.Image, size: int) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def load_image(path: str | Path) -> Image.Image:
-    """The image of a file as upright RGB, or a ValueError that names the file."""
+def load_image(path: str | Path, turn: Turn = ImageOps.exif_transpose) -> Image.Image:
+    """The image of a file as RGB, upright unless ``turn`` does something else to it, or a ValueError that names the
+    file."""
     try:
         with Image.open(path) as image:
-            return _rgb(image)
+            return _rgb(image, turn)
     # Decoders raise what they like, down to IndexError and struct.error, on damaged files.
     except Exception as error:
         raise ValueError(f"cannot read image {path}: {error}") from error
