@@ -41,24 +41,38 @@ def load_image(path: str | Path) -> Image.Image:
 
     Raises ValueError, which names the file, if its pixels cannot be read.
     """
+    return upright(*load_stored(path))
+
+
+def load_stored(path: str | Path) -> tuple[Image.Image, int]:
+    """The same image as it is stored, and its EXIF orientation: 1, as it is, to 8."""
     try:
-        return _upright(path)
+        return _stored(path)
     except Exception as error:  # decoders raise what they like, down to IndexError and struct.error
         reason = error
     with suppress(Exception):
         if pixels := _png_pixels(Path(path)):
-            return _upright(pixels)
+            return _stored(pixels)
     raise ValueError(f"cannot read image {path}: {first_line(reason)}") from reason
 
 
-def _upright(file: str | Path | BytesIO) -> Image.Image:
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def _stored(file: str | Path | BytesIO) -> tuple[Image.Image, int]:
     with Image.open(file) as image:
         rgb = _rgb(image)
-        try:  # after the pixels, since it may stand behind them
-            turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        except Exception:
-            turn = None
-    return rgb if turn is None else rgb.transpose(turn)
+        return rgb, exif_orientation(image)  # after the pixels, since it may stand behind them
+
+
+def exif_orientation(image: Image.Image) -> int:
+    """1, as it is, to 8; damaged metadata say nothing."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # as with pixels, decoders raise what they like
+        return 1
+    return orientation if orientation in _TURNS else 1
 
 
 def _rgb(image: Image.Image) -> Image.Image:

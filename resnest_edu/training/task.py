@@ -86,6 +86,9 @@ class Task(ABC):
     def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:  # noqa: B027
         """Look at the network and its data before the first step; most tasks need not."""
 
+    def require_measurable(self, data: Dataset) -> None:  # noqa: B027
+        """Raise ValueError, before the first step, if there is nothing in the test data to measure a network by."""
+
     @abstractmethod
     def batches(self, data: Any, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:
         """This process's part of every step from ``first`` to the end of the run."""

@@ -10,7 +10,7 @@ Two kinds of data set item, from which everything in this part learns:
 Legend: n objects, B batch, H height, W width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -21,26 +21,27 @@ IGNORED = 255
 """In a map: a pixel of unknown class, from which nothing is learnt and by which nothing is measured."""
 
 
+FIELDS = ("boxes", "labels", "crowd", "masks")
+ROUNDING = 0.01
+"""By so many pixels a box may reach out of its image: resizing rounds."""
+
+
 def check_target(
-    target: Target,
-    image_size: tuple[int, int],
-    num_classes: int,
-    where: str,
+    target: Target, image_size: tuple[int, int], num_classes: int, where: str, *, masks: bool = False
 ) -> None:
     """Raise ValueError unless a detection target fits its image.
 
     Args:
-        target: ``"boxes"``, ``"labels"``, ``"crowd"``, and ``"masks"`` if there are
-            any.
+        target: ``"boxes"``, ``"labels"``, ``"crowd"``, and ``"masks"`` if there are any.
         image_size: height and width in pixels.
         num_classes: the greatest label; the background, 0, is not a label.
         where: the image's name, for the message.
+        masks: whether there must be masks.
 
     Raises:
-        ValueError: a field is missing, or of another type or shape than it must be; a
-            label is not from 1 to ``num_classes``; a box is not finite, has no area
-            or reaches out of the image; masks have not the image's size or other
-            values than 0 and 1.
+        ValueError: a field is missing, or of another type or shape than it must be; a label is not from 1 to
+            ``num_classes``; a box is not finite, has no area, reaches out of the image or counts in shares of it; masks
+            have not the image's size or other values than 0 and 1.
 
     Example:
         >>> import torch
@@ -57,9 +58,13 @@ def check_target(
         if not holds:
             raise ValueError(f"{where}: {field} (={value}) must {constraint}")
 
-    missing = [name for name in ("boxes", "labels", "crowd") if name not in target]
-    require(not missing, "target", ", ".join(target), f"contain {', '.join(missing)}")
-    count, (height, width) = len(target["labels"]), image_size
+    require(isinstance(target, dict), "target", f"a {type(target).__name__}", "be a dict of tensors")
+    missing = [name for name in (*FIELDS[:3], *(("masks",) if masks else ())) if name not in target]
+    require(not missing, "target", ", ".join(map(str, target)), f"contain {', '.join(missing)}")
+    for name in FIELDS:
+        if name in target:
+            require(isinstance(target[name], Tensor), name, f"a {type(target[name]).__name__}", "be a tensor")
+    count, (height, width) = target["labels"].numel(), image_size
     forms = {
         "labels": (torch.int64, (count,)),
         "boxes": (torch.float32, (count, 4)),
@@ -72,25 +77,23 @@ def check_target(
             require(found == (dtype, shape), name, found, f"be {dtype} of shape {shape}")
     for label in target["labels"].tolist():
         require(1 <= label <= num_classes, "labels", label, f"be from 1 to {num_classes}")
-    for box in target["boxes"].tolist():
-        x1, y1, x2, y2 = box
+    boxes = target["boxes"].tolist()
+    for x1, y1, x2, y2 in boxes:
         require(
-            0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height,
+            -ROUNDING <= x1 < x2 <= width + ROUNDING and -ROUNDING <= y1 < y2 <= height + ROUNDING,
             "boxes",
-            box,
+            [x1, y1, x2, y2],
             f"have an area inside {width} x {height}",
         )
+    sides = [side for box in boxes for side in box]
+    shares = sides and max(sides) <= 1 and not all(side.is_integer() for side in sides)
+    require(not shares, "boxes", boxes[:1], "count in pixels, not in shares of the image")
     if count and "masks" in target:
         greatest = int(target["masks"].max())
         require(greatest <= 1, "masks", greatest, "be 0 or 1")
 
 
-def check_map(
-    classes: Tensor,
-    image_size: tuple[int, int],
-    num_classes: int,
-    where: str,
-) -> None:
+def check_map(classes: Tensor, image_size: tuple[int, int], num_classes: int, where: str) -> None:
     """Raise ValueError unless a segmentation map fits its image.
 
     Args:
@@ -100,8 +103,7 @@ def check_map(
         where: the image's name, for the message.
 
     Raises:
-        ValueError: type or size is another; a pixel is neither from 0 to
-            ``num_classes`` - 1 nor 255.
+        ValueError: type or size is another; a pixel is neither from 0 to ``num_classes`` - 1 nor 255.
 
     Example:
         >>> import torch
@@ -112,6 +114,8 @@ def check_map(
         Traceback (most recent call last):
         ValueError: 2.png: map (=8) must be from 0 to 7, or 255
     """
+    if not isinstance(classes, Tensor):
+        raise ValueError(f"{where}: map (a {type(classes).__name__}) must be a tensor")
     found = classes.dtype, tuple(classes.shape)
     if found != (torch.int64, tuple(image_size)):
         raise ValueError(f"{where}: map (={found}) must be torch.int64 of shape {tuple(image_size)}")
@@ -120,58 +124,44 @@ def check_map(
         raise ValueError(f"{where}: map (={int(wrong[0])}) must be from 0 to {num_classes - 1}, or {IGNORED}")
 
 
+def require_objects(targets: Iterable[Target], where: str) -> None:
+    """Raise ValueError unless one of the targets has an object that is not a crowd: otherwise there is nothing to learn
+    or to measure. It ends at the first."""
+    if all(target["crowd"].all() for target in targets):
+        raise ValueError(f"{where} must contain at least one object that is not a crowd")
+
+
+def require_classes(maps: Iterable[Tensor], where: str) -> None:
+    """Raise ValueError unless one of the maps has a class besides the background, in the same way."""
+    ignored = False
+    for classes in maps:
+        ignored = ignored or bool((classes == IGNORED).any())
+        if ((classes != 0) & (classes != IGNORED)).any():
+            return
+    hint = f"; {IGNORED} is ignored: is it meant as a class?" if ignored else ""
+    raise ValueError(f"{where} must contain a class besides the background, 0{hint}")
+
+
 def without_crowd(target: Target) -> Target:
     """The target's objects that are learnt from: all but those marked ``"crowd"``.
 
     Shape: each field (n, …) -> (n', …).
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.transfer import without_crowd
-        >>> crowd = torch.tensor([False, True, False])
-        >>> target = {"labels": torch.tensor([1, 2, 3]), "crowd": crowd}
-        >>> without_crowd(target)["labels"]
-        tensor([1, 3])
     """
     kept = ~target["crowd"]
     return {name: field[kept] for name, field in target.items()}
 
 
-def collate_detection(
-    items: Sequence[tuple[Tensor, Target]],
-) -> tuple[list[Tensor], list[Target]]:
-    """A batch for a detector, whose images may differ in size: a list of images, a
-    list of targets.
-
-    Example:
-        >>> from torch.utils.data import DataLoader
-        >>> from resnest_edu.transfer import DetectionScenes, collate_detection
-        >>> scenes = DetectionScenes(4)
-        >>> loader = DataLoader(scenes, batch_size=4, collate_fn=collate_detection)
-        >>> images, targets = next(iter(loader))
-        >>> len(images), images[0].shape, len(targets)
-        (4, torch.Size([3, 96, 96]), 4)
-    """
+def collate_detection(items: Sequence[tuple[Tensor, Target]]) -> tuple[list[Tensor], list[Target]]:
+    """A batch for a detector, whose images may differ in size: a list of images, a list of targets."""
     images, targets = zip(*items, strict=True)
     return list(images), list(targets)
 
 
-def collate_segmentation(
-    items: Sequence[tuple[Tensor, Tensor]],
-) -> tuple[Tensor, Tensor]:
+def collate_segmentation(items: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """A batch for a segmenter. Shape: B items -> uint8 (B, 3, H, W), int64 (B, H, W).
 
     Raises:
         ValueError: the images differ in size.
-
-    Example:
-        >>> from torch.utils.data import DataLoader
-        >>> from resnest_edu.transfer import SegmentationScenes, collate_segmentation
-        >>> scenes = SegmentationScenes(4)
-        >>> loader = DataLoader(scenes, batch_size=4, collate_fn=collate_segmentation)
-        >>> images, maps = next(iter(loader))
-        >>> images.shape, maps.shape
-        (torch.Size([4, 3, 96, 96]), torch.Size([4, 96, 96]))
     """
     images, maps = zip(*items, strict=True)
     sizes = sorted({tuple(image.shape[1:]) for image in images})

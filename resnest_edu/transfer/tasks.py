@@ -3,6 +3,7 @@
 Legend: B batch, H height, W width.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,16 @@ from resnest_edu.training.batches import Plan, evaluation_batches, training_batc
 from resnest_edu.training.distributed import ALONE, Group
 from resnest_edu.training.evaluation import evaluation_mode
 from resnest_edu.training.task import EpochMetrics, Task, half_precision
-from resnest_edu.transfer.annotations import IGNORED, Target, collate_detection, collate_segmentation, without_crowd
+from resnest_edu.transfer.annotations import (
+    IGNORED,
+    Target,
+    collate_detection,
+    collate_segmentation,
+    require_classes,
+    require_objects,
+    without_crowd,
+)
+from resnest_edu.transfer.checked_items import CheckedItems, checked_detection, checked_segmentation
 from resnest_edu.transfer.metrics import DetectionScore, SegmentationScore
 from resnest_edu.transfer.transfer_recipes import DetectionRecipe, SegmentationRecipe
 
@@ -100,7 +110,8 @@ def detect(
         2 2 ['boxes', 'labels', 'masks', 'scores']
     """
     device = next(model.parameters()).device
-    batches: Any = evaluation_batches(data, batch_size, workers=workers, group=group, collate=collate_detection)
+    options: dict[str, Any] = {"workers": workers, "group": group, "collate": collate_detection}
+    batches: Any = evaluation_batches(CheckedItems(data), batch_size, **options)
     with evaluation_mode(model):
         for images, targets in batches:
             found = model([normalize(image.to(device)) for image in images])
@@ -128,9 +139,24 @@ def evaluate_detector(
         True
     """
     score = DetectionScore(masks=masks, group=group)
-    for found, targets in detect(model, data, workers=workers, group=group):
+    checked = checked_detection(data, greatest_label(model), masks=masks)
+    for found, targets in detect(model, checked, workers=workers, group=group):
         score.update(found, targets)
     return score
+
+
+def greatest_label(model: Any) -> int:
+    """What a detector of torchvision's can tell apart, or no bound where the network is another."""
+    predictor: Any = getattr(getattr(model, "roi_heads", None), "box_predictor", None)
+    return predictor.cls_score.out_features - 1 if hasattr(predictor, "cls_score") else sys.maxsize
+
+
+def truths(data: Any) -> Iterator[Any]:
+    """What is to be found in each image; chance is left as it was, for an item may draw from it."""
+    for index in range(len(data)):
+        with torch.random.fork_rng([]):
+            _, truth = data[index]
+        yield truth
 
 
 class Detection(Task):
@@ -159,12 +185,21 @@ class Detection(Task):
 
     def __init__(self, recipe: DetectionRecipe) -> None:
         require_extra("torchmetrics", "pycocotools")  # now, and not when the first epoch is over
-        self.recipe = recipe
+        self.recipe, self.greatest_label = recipe, sys.maxsize
+
+    def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
+        self.greatest_label = greatest_label(model)
+        require_objects(truths(self._checked(data)), "training data")
+
+    def require_measurable(self, data: Dataset) -> None:
+        require_objects(truths(self._checked(data)), "test data")
+
+    def _checked(self, data: Dataset) -> Dataset:
+        return checked_detection(data, self.greatest_label, masks=self.recipe.masks)
 
     def batches(self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:
-        return training_batches(
-            data, plan, first=first, workers=workers, pin_memory=pin_memory, collate=collate_detection
-        )
+        options: dict[str, Any] = {"first": first, "workers": workers, "pin_memory": pin_memory}
+        return training_batches(self._checked(data), plan, collate=collate_detection, **options)
 
     def step(
         self,
@@ -215,7 +250,8 @@ def evaluate_segmenter(
     """
     device = next(model.parameters()).device
     score = SegmentationScore(num_classes, group=group, device=device)
-    batches = evaluation_batches(data, batch_size, workers=workers, group=group, collate=stack_by_size)
+    checked = checked_segmentation(data, num_classes)
+    batches = evaluation_batches(checked, batch_size, workers=workers, group=group, collate=stack_by_size)
     with evaluation_mode(model):
         for images, classes in chain.from_iterable(batches):
             logits = model(normalize(images.to(device)))["out"]
@@ -264,11 +300,15 @@ class Segmentation(Task):
     def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
         head: Any = model.get_submodule("classifier")
         self.classes = head[-1].out_channels
+        require_classes(truths(checked_segmentation(data, self.classes)), "training data")
+
+    def require_measurable(self, data: Dataset) -> None:
+        require_classes(truths(checked_segmentation(data, self.classes)), "test data")
 
     def batches(self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:
-        return training_batches(
-            data, plan, first=first, workers=workers, pin_memory=pin_memory, collate=collate_segmentation
-        )
+        options: dict[str, Any] = {"first": first, "workers": workers, "pin_memory": pin_memory}
+        checked = checked_segmentation(data, self.classes)
+        return training_batches(checked, plan, collate=collate_segmentation, **options)
 
     def step(
         self,

@@ -1,35 +1,39 @@
 """Images annotated in the format of PASCAL VOC (http://host.robots.ox.ac.uk/pascal/VOC).
 
-torchvision's own data sets of VOC know its years and its folders' names alone, and do not say which file is broken; its
-reader of annotations is used here.
+torchvision's own data sets of VOC know its years and its folders' names alone, and do not say which file is broken.
 
 Legend: n objects, H height, W width.
 """
 
 import hashlib
 import math
+import re
+import unicodedata
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.datasets import VOCDetection
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from resnest_edu.data.images import load_image
-from resnest_edu.transfer.annotations import Target, check_map, check_target
+from resnest_edu.data.image_files import exif_orientation
+from resnest_edu.transfer.annotations import Target, check_map, check_target, require_classes
+from resnest_edu.transfer.orientation import load_annotated
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 """The values 1 to 20 of PASCAL VOC's maps."""
+
+_USUAL = (".jpg", ".jpeg", ".png")
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_FLAGS = {"": False, "0": False, "false": False, "1": True, "true": True}
 
 
 def voc_folder(root: Path) -> Path | None:
@@ -46,21 +50,45 @@ def voc_folder(root: Path) -> Path | None:
     return found[0] if found else None
 
 
-def _names(folder: Path, task: str, split: str) -> list[str]:
-    """The names of a split's images, which have neither folder nor ending."""
-    path = folder / "ImageSets" / task / f"{split}.txt"
-    if not path.is_file():
-        raise ValueError(f"VOC folder {folder} must contain ImageSets/{task}/{split}.txt")
-    names = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not names:
-        raise ValueError(f"{path} must name at least one image")
-    return names
+def files_by_name(folder: Path, endings: Container[str]) -> dict[str, Path]:
+    """The files in a folder by their names without the ending, which may be in any case; where there are several of a
+    name, the one with the usual ending. Accents are composed (NFC): systems differ in how they store them."""
+
+    def place(path: Path) -> tuple[int, str]:
+        ending = path.suffix.lower()
+        return (_USUAL.index(ending) if ending in _USUAL else len(_USUAL)), path.name
+
+    paths = folder.iterdir() if folder.is_dir() else ()
+    wanted = sorted((path for path in paths if path.suffix.lower() in endings), key=place, reverse=True)
+    return {unicodedata.normalize("NFC", path.stem): path for path in wanted}
 
 
-def _image(folder: Path, name: str) -> tuple[Image.Image, Path]:
-    paths = [folder / "JPEGImages" / f"{name}{ending}" for ending in (".jpg", ".jpeg", ".png")]
-    path = next((path for path in paths if path.is_file()), paths[0])
-    return load_image(path), path
+class _Listed:
+    """A split's names, and where their files are."""
+
+    def __init__(self, folder: Path, task: str, split: str, *, annotations: tuple[str, str]) -> None:
+        place, ending = annotations
+        path = folder / "ImageSets" / task / f"{split}.txt"
+        if not path.is_file():
+            raise ValueError(f"VOC folder {folder} must contain ImageSets/{task}/{split}.txt")
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except ValueError as error:
+            raise ValueError(f"{path} must be text in UTF-8: {error}") from error
+        images = files_by_name(folder / "JPEGImages", Image.registered_extensions())
+        self.names = [_name(line.strip(), images) for line in lines if line.strip()]
+        if not self.names:
+            raise ValueError(f"{path} must name at least one image")
+        found = files_by_name(folder / place, (ending,))
+        self.images = [images.get(name, folder / "JPEGImages" / f"{name}.jpg") for name in self.names]
+        self.annotations = [found.get(name, folder / place / f"{name}{ending}") for name in self.names]
+
+
+def _name(line: str, images: Container[str]) -> str:
+    """A line's image, which may be followed by a flag as in VOC's lists of one class: 1, 0 or -1."""
+    line = unicodedata.normalize("NFC", line)
+    flagged = None if line in images else re.fullmatch(r"(.*\S)\s+(1|0|-1)", line)
+    return flagged[1] if flagged else line
 
 
 @dataclass(frozen=True)
@@ -76,26 +104,39 @@ class _Objects:
 
 def _read_objects(path: Path) -> _Objects:
     try:
-        annotation: Any = VOCDetection.parse_voc_xml(ElementTree.parse(path).getroot())["annotation"]
-        objects = annotation["object"]
-        size = annotation.get("size", {})
-        # Pixels count from 1, and a box's last column and row belong to it.
-        boxes = [
-            [float(one["bndbox"][side]) - first for side, first in (("xmin", 1), ("ymin", 1), ("xmax", 0), ("ymax", 0))]
-            for one in objects
-        ]
-        if not all(math.isfinite(side) for box in boxes for side in box):
-            raise ValueError("bndbox must be four finite numbers")
-        return _Objects(
-            path,
-            (int(size.get("width", 0)), int(size.get("height", 0))),
-            [one["name"] for one in objects],
-            torch.tensor(boxes).reshape(-1, 4),
-            torch.tensor([one.get("difficult") == "1" for one in objects], dtype=torch.bool),
-        )
-    # Whatever is missing, or is text where a number or an element must be.
-    except (OSError, ElementTree.ParseError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"cannot read annotation {path}: {type(error).__name__}: {error}") from error
+        root = ElementTree.parse(path).getroot()
+        if root.tag != "annotation" or not len(root):
+            raise ValueError("it must be an <annotation> with a <size> or an <object>")
+        names, boxes, difficult = [], [], []
+        for one in root.iterfind("object"):
+            name = unicodedata.normalize("NFC", one.findtext("name", "").strip())
+            if not name:
+                raise ValueError("an object must have a name")
+            texts = [one.findtext(f"bndbox/{side}", "") for side in _SIDES]
+            x1, y1, x2, y2 = map(_number, texts)
+            # Pixels count from 1, and a box's last column and row belong to it.
+            box = [x1 - 1, y1 - 1, x2, y2]
+            if not (all(map(math.isfinite, box)) and box[0] <= box[2] and box[1] <= box[3]):
+                raise ValueError(f"bndbox (={texts}) must be four finite numbers, the greater ones last")
+            flag = one.findtext("difficult", "").strip().lower()
+            if flag not in _FLAGS:
+                raise ValueError(f"difficult (={flag}) must be 0 or 1")
+            names.append(name)
+            boxes.append(box)
+            difficult.append(_FLAGS[flag])
+        width, height = (int(root.findtext(f"size/{side}", "").strip() or 0) for side in ("width", "height"))
+    # Whatever is missing, or is text where a number must be.
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
+        raise ValueError(f"cannot read annotation {path}: {error}") from error
+    tensor = torch.tensor(boxes).reshape(-1, 4)
+    return _Objects(path, (width, height), names, tensor, torch.tensor(difficult, dtype=torch.bool))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 class VocDetection(Dataset[tuple[Tensor, Target]]):
@@ -112,11 +153,12 @@ class VocDetection(Dataset[tuple[Tensor, Target]]):
         classes: tuple[str, ...] | None = None,
         transform: Callable[[Tensor, Target], tuple[Tensor, Target]] | None,
     ) -> None:
-        self.folder, self.names, self.transform = folder, _names(folder, "Main", split), transform
-        self.objects = [_read_objects(folder / "Annotations" / f"{name}.xml") for name in self.names]
+        listed = _Listed(folder, "Main", split, annotations=("Annotations", ".xml"))
+        self.names, self.images, self.transform = listed.names, listed.images, transform
+        self.objects = [_read_objects(path) for path in listed.annotations]
+        if all(one.difficult.all() for one in self.objects):
+            raise ValueError(f"{split} annotations of {folder} must contain at least one object that is not difficult")
         self.classes = classes or tuple(sorted({name for one in self.objects for name in one.names}))
-        if not self.classes:
-            raise ValueError(f"annotations of {folder} must contain at least one object for training")
         for one in self.objects:
             for name in one.names:
                 if name not in self.classes:
@@ -134,10 +176,9 @@ class VocDetection(Dataset[tuple[Tensor, Target]]):
         return hashlib.sha256(repr((self.classes, found)).encode()).hexdigest()
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        image, path = _image(self.folder, self.names[index])
-        (width, height), objects = image.size, self.objects[index]
-        if all(objects.size) and objects.size != image.size:
-            raise ValueError(f"size of {path} (={image.size}) must be that stated in {objects.path} (={objects.size})")
+        path, objects = self.images[index], self.objects[index]
+        image = load_annotated(path, objects.size if all(objects.size) else None, objects.path)
+        width, height = image.size
         boxes = objects.boxes.clamp(min=0).minimum(torch.tensor([width, height] * 2, dtype=torch.float32))
         labels = torch.tensor([1 + self.classes.index(name) for name in objects.names], dtype=torch.int64)
         kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
@@ -158,8 +199,10 @@ class VocSegmentation(Dataset[tuple[Tensor, Tensor]]):
         classes: tuple[str, ...],
         transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None,
     ) -> None:
-        self.folder, self.names, self.transform = folder, _names(folder, "Segmentation", split), transform
-        self.classes = classes
+        listed = _Listed(folder, "Segmentation", split, annotations=("SegmentationClass", ".png"))
+        self.names, self.images, self.maps = listed.names, listed.images, listed.annotations
+        self.classes, self.transform = classes, transform
+        require_classes(map(_read_map, self.maps), f"{split} maps of {folder}")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -167,17 +210,14 @@ class VocSegmentation(Dataset[tuple[Tensor, Tensor]]):
     def identity(self) -> str:
         """A hash of the images' names and their maps' files."""
         found = hashlib.sha256(repr((self.classes, self.names)).encode())
-        for name in self.names:
-            found.update(self._map(name).read_bytes())
+        for path in self.maps:
+            found.update(path.read_bytes())
         return found.hexdigest()
 
-    def _map(self, name: str) -> Path:
-        return self.folder / "SegmentationClass" / f"{name}.png"
-
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        image, _ = _image(self.folder, self.names[index])
-        path = self._map(self.names[index])
+        path = self.maps[index]
         classes = _read_map(path)
+        image = load_annotated(self.images[index], (classes.shape[1], classes.shape[0]), path)
         check_map(classes, (image.height, image.width), len(self.classes), str(path))
         tensor = pil_to_tensor(image)
         return self.transform(tensor, classes) if self.transform else (tensor, classes)
@@ -187,9 +227,11 @@ def _read_map(path: Path) -> Tensor:
     """The numbers of a map's pixels, int64 (H, W): a palette's indices, or grey values."""
     try:
         with Image.open(path) as image:
-            mode, values = image.mode, np.array(image)
+            orientation, mode, values = exif_orientation(image), image.mode, np.array(image)
     except Exception as error:  # decoders raise what they like on damaged files
         raise ValueError(f"cannot read map {path}: {error}") from error
     if mode not in ("P", "L"):
         raise ValueError(f"mode of {path} (={mode}) must be P or L: one number a pixel")
+    if orientation != 1:
+        raise ValueError(f"EXIF orientation of {path} (={orientation}) must be 1: a map has no other")
     return torch.from_numpy(values).to(torch.int64)
