@@ -119,9 +119,11 @@ def check_map(classes: Tensor, image_size: tuple[int, int], num_classes: int, wh
     found = classes.dtype, tuple(classes.shape)
     if found != (torch.int64, tuple(image_size)):
         raise ValueError(f"{where}: map (={found}) must be torch.int64 of shape {tuple(image_size)}")
-    wrong = classes[(classes != IGNORED) & ((classes < 0) | (classes >= num_classes))]
-    if len(wrong):
-        raise ValueError(f"{where}: map (={int(wrong[0])}) must be from 0 to {num_classes - 1}, or {IGNORED}")
+    if classes.numel():
+        least, greatest = classes.masked_fill(classes == IGNORED, 0).aminmax()
+        for value in int(least), int(greatest):
+            if not 0 <= value < num_classes:
+                raise ValueError(f"{where}: map (={value}) must be from 0 to {num_classes - 1}, or {IGNORED}")
 
 
 def require_objects(targets: Iterable[Target], where: str) -> None:
