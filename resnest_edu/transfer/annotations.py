@@ -58,12 +58,13 @@ def check_target(
         if not holds:
             raise ValueError(f"{where}: {field} (={value}) must {constraint}")
 
-    require(isinstance(target, dict), "target", f"a {type(target).__name__}", "be a dict of tensors")
+    if not isinstance(target, dict):
+        raise ValueError(f"{where}: target (a {type(target).__name__}) must be a dict of tensors")
     missing = [name for name in (*FIELDS[:3], *(("masks",) if masks else ())) if name not in target]
     require(not missing, "target", ", ".join(map(str, target)), f"contain {', '.join(missing)}")
     for name in FIELDS:
-        if name in target:
-            require(isinstance(target[name], Tensor), name, f"a {type(target[name]).__name__}", "be a tensor")
+        if not isinstance(target.get(name, target["labels"]), Tensor):
+            raise ValueError(f"{where}: {name} (a {type(target[name]).__name__}) must be a tensor")
     count, (height, width) = target["labels"].numel(), image_size
     forms = {
         "labels": (torch.int64, (count,)),
