@@ -58,12 +58,13 @@ def check_target(
         if not holds:
             raise ValueError(f"{where}: {field} (={value}) must {constraint}")
 
-    require(isinstance(target, dict), "target", f"a {type(target).__name__}", "be a dict of tensors")
+    if not isinstance(target, dict):
+        raise ValueError(f"{where}: target (a {type(target).__name__}) must be a dict of tensors")
     missing = [name for name in (*FIELDS[:3], *(("masks",) if masks else ())) if name not in target]
     require(not missing, "target", ", ".join(map(str, target)), f"contain {', '.join(missing)}")
     for name in FIELDS:
-        if name in target:
-            require(isinstance(target[name], Tensor), name, f"a {type(target[name]).__name__}", "be a tensor")
+        if not isinstance(target.get(name, target["labels"]), Tensor):
+            raise ValueError(f"{where}: {name} (a {type(target[name]).__name__}) must be a tensor")
     count, (height, width) = target["labels"].numel(), image_size
     forms = {
         "labels": (torch.int64, (count,)),
@@ -119,9 +120,11 @@ def check_map(classes: Tensor, image_size: tuple[int, int], num_classes: int, wh
     found = classes.dtype, tuple(classes.shape)
     if found != (torch.int64, tuple(image_size)):
         raise ValueError(f"{where}: map (={found}) must be torch.int64 of shape {tuple(image_size)}")
-    wrong = classes[(classes != IGNORED) & ((classes < 0) | (classes >= num_classes))]
-    if len(wrong):
-        raise ValueError(f"{where}: map (={int(wrong[0])}) must be from 0 to {num_classes - 1}, or {IGNORED}")
+    if classes.numel():
+        least, greatest = classes.masked_fill(classes == IGNORED, 0).aminmax()
+        for value in int(least), int(greatest):
+            if not 0 <= value < num_classes:
+                raise ValueError(f"{where}: map (={value}) must be from 0 to {num_classes - 1}, or {IGNORED}")
 
 
 def require_objects(targets: Iterable[Target], where: str) -> None:

@@ -128,7 +128,7 @@ class CocoIndex:
         known: dict[str, Container[Any]] = {"category_id": self.labels, "image_id": images}
         for field, choices in known.items():
             number = annotation.get(field)
-            if not isinstance(number, int | float | str) or number not in choices:
+            if type(number) not in (int, float, str) or number not in choices:
                 raise ValueError(f"{name}: {field} (={_short(number)}) must be in the file")
         if annotation.get("iscrowd") not in (None, 0, 1):
             raise ValueError(f"{name}: iscrowd (={_short(annotation['iscrowd'])}) must be 0 or 1")

@@ -110,8 +110,8 @@ def _read_objects(path: Path) -> _Objects:
         names, boxes, difficult = [], [], []
         for one in root.iterfind("object"):
             name = unicodedata.normalize("NFC", one.findtext("name", "").strip())
-            if not name:
-                raise ValueError("an object must have a name")
+            if not name or len(one.findall("bndbox")) != 1:
+                raise ValueError("an object must have a name and one bndbox")
             texts = [one.findtext(f"bndbox/{side}", "") for side in _SIDES]
             x1, y1, x2, y2 = map(_number, texts)
             # Pixels count from 1, and a box's last column and row belong to it.

@@ -57,11 +57,11 @@ def save_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def edit_coco(root: Path, edit: Any) -> None:
-    """Let ``edit`` change what the file of the training images says."""
-    content = json.loads(coco_file(root).read_text())
+def edit_coco(root: Path, edit: Any, split: str = "train") -> None:
+    """Let ``edit`` change what the file of a split says."""
+    content = json.loads(coco_file(root, split).read_text())
     edit(content)
-    save_json(coco_file(root), content)
+    save_json(coco_file(root, split), content)
 
 
 def write_voc(folder: Path) -> Path:

@@ -106,6 +106,42 @@ def test_what_is_added_around_a_small_image_is_mean_and_ignored() -> None:
     assert 0.6 < max(shares) <= 0.76 and min(shares) == 0 and 0.1 < sum(share > 0 for share in shares) / 30 < 0.6
 
 
+@pytest.mark.parametrize(("height", "width"), [(12, 3000), (3000, 12), (1, 4000)])
+def test_the_longer_side_of_a_strip_has_a_limit(height: int, width: int) -> None:
+    image = torch.zeros(3, height, width, dtype=torch.uint8)
+    short = max(1, 1333 * min(height, width) // max(height, width))
+    sides = (short, 1333) if height < width else (1333, short)
+    target = {
+        "boxes": torch.tensor([[0.0, 0, width, height]]),
+        "labels": torch.tensor([1]),
+        "crowd": torch.zeros(1) > 0,
+    }
+    target["masks"] = torch.ones(1, height, width, dtype=torch.uint8)
+    for train in (True, False):
+        found, moved = detection_transform(train, size=256)(image, target)
+        assert found.shape == (3, *sides) and moved["masks"].shape == (1, *sides)
+        check_target(moved, sides, CLASSES, "strip")
+        torch.testing.assert_close(moved["boxes"], torch.tensor([[0.0, 0, sides[1], sides[0]]]))
+    classes = torch.ones(height, width, dtype=torch.int64)
+    found, moved = segmentation_transform(False, size=256)(image, classes)
+    assert found.shape == (3, *sides) and moved.shape == sides
+    with torch.profiler.profile(profile_memory=True) as profile:
+        assert segmentation_transform(True, size=256)(image, classes)[1].shape == (256, 256)
+    assert max(event.cpu_memory_usage for event in profile.events()) < 20e6
+
+
+def test_the_limit_leaves_ordinary_images_alone_and_grows_with_the_size() -> None:
+    sizes = [(256, (300, 1500), (256, 1280)), (800, (300, 600), (666, 1333)), (1500, (300, 400), (1500, 2000))]
+    for size, (height, width), expected in sizes:
+        image, target = (
+            torch.zeros(3, height, width, dtype=torch.uint8),
+            empty()[1] | {"masks": torch.zeros(0, height, width)},
+        )
+        assert detection_transform(False, size=size)(image, target)[0].shape == (3, *expected)
+    street = torch.zeros(3, 100, 200, dtype=torch.uint8), torch.zeros(100, 200, dtype=torch.int64)
+    assert segmentation_transform(False, size=800)(*street)[0].shape == (3, 800, 1600)
+
+
 def test_the_least_and_the_greatest_scale_are_both_drawn() -> None:
     transform = segmentation_transform(True, size=4, flip=False, scale=(0.5, 1.0))
     image, classes = torch.zeros(3, 8, 8, dtype=torch.uint8), torch.zeros(8, 8, dtype=torch.int64)

@@ -107,23 +107,94 @@ def test_ignored_pixels_and_grey_maps_are_read(folder: Path) -> None:
     assert (classes[:10] == 2).all() and (classes[10:] == 255).all()
 
 
-def overwrite(name: str, text: str) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).write_text(text)
+def overwrite(name: str, content: str | bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def rename(old: str, new: str) -> Callable[[Path], object]:
+    """Call everything that belongs to an image something else."""
+    folders = {"JPEGImages": ".png", "Annotations": ".xml", "SegmentationClass": ".png"}
+    return lambda folder: [
+        (folder / part / f"{old}{ending}").rename(folder / part / f"{new}{ending}") for part, ending in folders.items()
+    ]
+
+
+def test_lists_are_read_as_people_write_them(written: Path, tmp_path: Path) -> None:
+    rows: list[tuple[str, bytes]] = [  # the image's name, the list
+        (FIRST, f"\ufeff{FIRST}\r\n\r\n".encode()),
+        (FIRST, f"\n  {FIRST}  1\n".encode()),
+        (FIRST, f"{FIRST}\t-1".encode()),
+        ("my cat", b"my cat\n"),
+        ("my cat", b"my cat 0\n"),
+        ("photo 1", b"photo 1\n"),
+        ("photo 1", b"photo 1 -1\n"),
+        ("a.v2", b"a.v2\n"),
+        ("caf\u00e9", "cafe\u0301".encode()),  # the accent apart, and in one
+        ("cafe\u0301", "caf\u00e9".encode()),
+    ]
+    for number, (name, content) in enumerate(rows):
+        folder = shutil.copytree(written, tmp_path / str(number))
+        if name != FIRST:
+            rename(FIRST, name)(folder)
+        (folder / "ImageSets" / "Main" / "train.txt").write_bytes(content + b"\nevery\n")
+        (folder / "ImageSets" / "Segmentation" / "train.txt").write_bytes(content)
+        boxes, maps = open_detection_folder(folder).train, open_segmentation_folder(folder).train
+        assert len(boxes) == 2 and torch.equal(boxes[0][0], DetectionScenes(1)[0][0])
+        assert len(maps) == 1 and torch.equal(maps[0][1], SegmentationScenes(1)[0][1])
+
+
+@pytest.mark.parametrize("ending", [".JPG", ".bmp", ".TIF", ".webp"])
+def test_an_image_may_have_any_readable_ending(folder: Path, ending: str) -> None:
+    path = folder / "JPEGImages" / f"{FIRST}.png"
+    image = Image.open(path).copy()
+    path.unlink()
+    image.save(path.with_suffix(ending), lossless=True)
+    path.with_suffix(".txt").write_text("no image")
+    (folder / "Annotations" / f"{FIRST}.xml").rename(folder / "Annotations" / f"{FIRST}.XML")
+    for splits in (open_detection_folder(folder), open_segmentation_folder(folder)):
+        error = (splits.train[0][0].double() - DetectionScenes(1)[0][0]).abs().mean()
+        assert error < 12 if ending == ".JPG" else error == 0
+
+
+def test_difficult_is_a_number_or_a_word_and_entities_are_read(folder: Path) -> None:
+    text = voc_object("s&#116;a&amp;r", [1, 2, 3, 4]) + voc_object("ring", [1, 2, 3, 4]).replace(">0<", ">True<")
+    overwrite(f"Annotations/{FIRST}.xml", f"<annotation>{text}</annotation>")(folder)
+    splits = open_detection_folder(folder)
+    assert "sta&r" in splits.classes and splits.train[0][1]["crowd"].tolist() == [False, True]
 
 
 ONE = "<annotation><object><name>star</name><bndbox>{}</bndbox></object></annotation>"
+SIDES = "<xmin>1</xmin><ymin>2</ymin><xmax>{}</xmax><ymax>4</ymax>"
+LAUGHS = "".join(f'<!ENTITY {chr(98 + i)} "{f"&{chr(97 + i)};" * 10}">' for i in range(9))
+BOMB = f'<!DOCTYPE l [<!ENTITY a "ha">{LAUGHS}]>' + ONE.format(SIDES.format(5)).replace("star", "&j;")
 
 
 def test_every_fault_of_a_detection_folder_is_named(written: Path, tmp_path: Path) -> None:
+    corners = "must be four finite numbers, the greater ones last"
+    texts = [
+        ("<annotation>", "no element found"),
+        ("", "no element found"),
+        ("<annotation/>", "it must be an <annotation> with a <size> or an <object>"),
+        ("<html/>", "it must be an <annotation>"),
+        (ONE.format("<xmin>1</xmin>"), f"bndbox (=['1', '', '', '']) {corners}"),
+        (ONE.format(SIDES.format("nan")), f"bndbox (=['1', '2', 'nan', '4']) {corners}"),
+        (ONE.format(SIDES.format("1e999")), f"bndbox (=['1', '2', '1e999', '4']) {corners}"),
+        (ONE.format(SIDES.format("wide")), f"bndbox (=['1', '2', 'wide', '4']) {corners}"),
+        (ONE.format(SIDES.format("-1")), f"bndbox (=['1', '2', '-1', '4']) {corners}"),
+        (ONE.format(SIDES.format(9)).replace("star", " "), "an object must have a name and one bndbox"),
+        (ONE.format(SIDES.format(9)).replace("</object>", "<bndbox/></object>"), "an object must have a name and one"),
+        (ONE.format("").replace("<bndbox></bndbox>", "<polygon/>"), "an object must have a name and one bndbox"),
+        (voc_object("star", [1, 2, 3, 4], 2).join(["<annotation>", "</annotation>"]), "difficult (=2) must be 0 or 1"),
+        (ONE.format("").replace("star", "&star;"), "undefined entity"),
+        (ONE.format("").replace("star", "\xe9").encode("latin-1"), "not well-formed"),
+        (BOMB, "limit on input amplification factor"),
+    ]
     rows = [
-        (overwrite(f"Annotations/{FIRST}.xml", "<annotation>"), "cannot read annotation {xml}: ParseError"),
-        (overwrite(f"Annotations/{FIRST}.xml", "<annotation/>"), "cannot read annotation {xml}: KeyError"),
-        (overwrite(f"Annotations/{FIRST}.xml", "<html/>"), "cannot read annotation {xml}: KeyError"),
-        (overwrite(f"Annotations/{FIRST}.xml", ONE.format("<xmin>1</xmin>")), "cannot read annotation {xml}: KeyError"),
-        (
-            lambda folder: write_voc_objects(folder, FIRST, [voc_object("star", [1, 2, float("nan"), 4])]),
-            "cannot read annotation {xml}: ValueError: bndbox must be four finite numbers",
-        ),
+        (overwrite(f"Annotations/{FIRST}.xml", text), f"cannot read annotation {{xml}}: {fault}")
+        for text, fault in texts
+    ]
+    no_object = "must contain at least one object that is not difficult"
+    rows += [
         (
             lambda folder: write_voc_objects(folder, FIRST, [voc_object("star", [1, 2, 3, 4])], size=(96, 95)),
             "size of {image} (=(96, 96)) must be that stated in {xml} (=(96, 95))",
@@ -132,46 +203,72 @@ def test_every_fault_of_a_detection_folder_is_named(written: Path, tmp_path: Pat
             lambda folder: write_voc_objects(folder, "val_0000", [voc_object("sphere", [1, 2, 3, 4])]),
             "name in {folder}/Annotations/val_0000.xml (=sphere) must be a class of the training images",
         ),
-        (lambda folder: (folder / "Annotations" / f"{FIRST}.xml").unlink(), "cannot read annotation {xml}: File"),
+        (lambda folder: (folder / "Annotations" / f"{FIRST}.xml").unlink(), "cannot read annotation {xml}: "),
         (lambda folder: (folder / "JPEGImages" / f"{FIRST}.png").unlink(), "cannot read image {folder}/JPEGImages/"),
         (lambda folder: (folder / "JPEGImages" / f"{FIRST}.png").write_bytes(b"\x89PNG"), "cannot read image {image}"),
         (
             lambda folder: shutil.rmtree(folder / "ImageSets" / "Main"),
             "VOC folder {folder} must contain ImageSets/Main",
         ),
-        (overwrite("ImageSets/Main/train.txt", "\n"), "{folder}/ImageSets/Main/train.txt must name at least one"),
+        (overwrite("ImageSets/Main/train.txt", "\n"), "{list} must name at least one"),
+        (overwrite("ImageSets/Main/train.txt", f"{FIRST}\n".encode("utf-16")), "{list} must be text in UTF-8: "),
+        (overwrite("ImageSets/Main/train.txt", b"caf\xe9\n"), "{list} must be text in UTF-8: "),
         (
-            lambda folder: [
-                write_voc_objects(folder, path.stem, []) for path in (folder / "Annotations").glob("*.xml")
-            ],
-            "annotations of {folder} must contain at least one object",
+            overwrite("ImageSets/Main/train.txt", f"{FIRST} 2\n"),
+            "cannot read annotation {folder}/Annotations/train_0000 2",
+        ),
+        (lambda folder: write_all(folder, "*", []), f"train annotations of {{folder}} {no_object}"),
+        (lambda folder: write_all(folder, "val*", []), f"val annotations of {{folder}} {no_object}"),
+        (
+            lambda folder: write_all(folder, "val*", [voc_object("star", [1, 2, 3, 4], 1)]),
+            f"val annotations of {{folder}} {no_object}",
         ),
     ]
     for number, (spoil, fault) in enumerate(rows):
         folder = shutil.copytree(written, tmp_path / str(number))
         spoil(folder)
-        xml, image = folder / "Annotations" / f"{FIRST}.xml", folder / "JPEGImages" / f"{FIRST}.png"
-        with pytest.raises(ValueError, match=f"^{re.escape(fault.format(folder=folder, xml=xml, image=image))}"):
+        files = {"xml": folder / "Annotations" / f"{FIRST}.xml", "image": folder / "JPEGImages" / f"{FIRST}.png"}
+        files["list"] = folder / "ImageSets" / "Main" / "train.txt"
+        with pytest.raises(ValueError, match=f"^{re.escape(fault.format(folder=folder, **files))}") as refusal:
             open_detection_folder(folder).train[0]
+        assert "\n" not in str(refusal.value)
 
 
-def save_map(mode: str, size: tuple[int, int], value: int) -> Callable[[Path], object]:
-    return lambda folder: Image.new(mode, size, value).save(folder / "SegmentationClass" / f"{FIRST}.png")
+def write_all(folder: Path, names: str, objects: list[str]) -> None:
+    for path in (folder / "Annotations").glob(f"{names}.xml"):
+        write_voc_objects(folder, path.stem, objects)
+
+
+def save_map(
+    mode: str, value: int, size: tuple[int, int] = (96, 96), names: str = FIRST, **options: object
+) -> Callable[[Path], object]:
+    return lambda folder: [
+        Image.new(mode, size, value).save(path, **options)
+        for path in (folder / "SegmentationClass").glob(f"{names}.png")
+    ]
 
 
 def test_every_fault_of_a_segmentation_folder_is_named(written: Path, tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
     rows = [
-        (save_map("L", (96, 95), 0), "{map}: map (=(torch.int64, (95, 96))) must be torch.int64 of shape (96, 96)"),
-        (save_map("L", (96, 96), 21), "{map}: map (=21) must be from 0 to 20, or 255"),
-        (save_map("RGB", (96, 96), 0), "mode of {map} (=RGB) must be P or L"),
+        (save_map("L", 1, (96, 95)), "size of {image} (=(96, 96)) must be that stated in {map} (=(96, 95))"),
+        (save_map("L", 21), "{map}: map (=21) must be from 0 to 20, or 255"),
+        (save_map("RGB", 0), "mode of {map} (=RGB) must be P or L"),
+        (save_map("1", 1), "mode of {map} (=1) must be P or L"),
+        (save_map("L", 1, exif=turned), "EXIF orientation of {map} (=6) must be 1"),
+        (save_map("L", 0, names="train*"), "train maps of {folder} must contain a class besides the background, 0$"),
+        (save_map("L", 255, names="train*"), "train maps of {folder} must .*; 255 is ignored: is it meant as a class"),
+        (save_map("L", 0, names="val*"), "val maps of {folder} must contain a class besides the background, 0$"),
         (lambda folder: (folder / "SegmentationClass" / f"{FIRST}.png").unlink(), "cannot read map {map}"),
         (lambda folder: shutil.rmtree(folder / "ImageSets" / "Segmentation"), "VOC folder {folder} must contain Image"),
     ]
     for number, (spoil, fault) in enumerate(rows):
         folder = shutil.copytree(written, tmp_path / str(number))
         spoil(folder)
-        expected = fault.format(folder=folder, map=folder / "SegmentationClass" / f"{FIRST}.png")
-        with pytest.raises(ValueError, match=f"^{re.escape(expected)}"):
+        files = {"map": folder / "SegmentationClass" / f"{FIRST}.png", "image": folder / "JPEGImages" / f"{FIRST}.png"}
+        expected = re.escape(fault.format(folder=folder, **files)).replace(r"\.\*", ".*").replace(r"\$", "$")
+        with pytest.raises(ValueError, match=f"^{expected}"):
             open_segmentation_folder(folder).train[0]
 
 
