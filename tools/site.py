@@ -121,11 +121,8 @@ def with_buttons(settings: str) -> str:
         return settings
     shown = ("use_repository_button", "use_issues_button", "use_edit_page_button")
     config["html"] = {**config.get("html", {}), **dict.fromkeys(shown, True)}
-    config["launch_buttons"] = {
-        "notebook_interface": "jupyterlab",
-        "binderhub_url": "https://mybinder.org",
-        "colab_url": "https://colab.research.google.com",
-    }
+    # Binder installs what requirements.txt says, the package among it; Colab opens a notebook alone, without.
+    config["launch_buttons"] = {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"}
     return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
 
 

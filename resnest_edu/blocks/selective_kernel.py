@@ -3,11 +3,14 @@
 Legend: B batch, M branches, C channels of the output, H, W height and width, d width of the hidden dense layer.
 """
 
-import torch
+import torch.fx
 from einops import rearrange
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_divisible, require_positive_int
+
+# To torch.fx, which traces a network symbolically, it is one operation: einops asks for a tensor.
+torch.fx.wrap("rearrange")
 
 
 class SelectiveKernel(nn.Module):

@@ -4,11 +4,29 @@ Legend: B batch, C channels, H height, W width. Stochastic depth, the third of t
 :class:`~torchvision.ops.StochasticDepth`.
 """
 
-import torch
+from typing import Any
+
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_positive_int, require_probability
+
+
+@torch.fx.wrap  # whatever the sizes: to torch.fx, which traces without any, it is one operation
+def drop_blocks(x: Tensor, rate: Tensor, block_size: int) -> Tensor:
+    """What :class:`DropBlock` does in training."""
+    height, width = x.shape[2:]
+    size = min(block_size, height - 1 + height % 2, width - 1 + width % 2)  # odd, and no larger than the map
+    fits = (height - size + 1) * (width - size + 1)
+    gamma = rate.float() / size**2 * height * width / fits
+    # In single precision throughout: in half precision the sum below overflows, and nothing at all is kept.
+    draws = torch.rand(*x.shape[:2], height - size + 1, width - size + 1, dtype=torch.float32, device=x.device)
+    centres = (draws < gamma).float()
+    dropped = F.max_pool2d(F.pad(centres, [size // 2] * 4), size, stride=1, padding=size // 2)
+    kept = 1 - dropped
+    scale = kept.numel() / kept.sum().clamp(min=1)
+    return x * (kept * scale).to(x.dtype)
 
 
 class DropBlock(nn.Module):
@@ -62,22 +80,18 @@ class DropBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, C, H, W) -> (B, C, H, W)."""
-        if not self.training:
-            return x
-        height, width = x.shape[2:]
-        size = min(self.block_size, height - 1 + height % 2, width - 1 + width % 2)  # odd, and no larger than the map
-        fits = (height - size + 1) * (width - size + 1)
-        gamma = self.rate.float() / size**2 * height * width / fits
-        # In single precision throughout: in half precision the sum below overflows, and nothing at all is kept.
-        draws = torch.rand(*x.shape[:2], height - size + 1, width - size + 1, dtype=torch.float32, device=x.device)
-        centres = (draws < gamma).float()
-        dropped = F.max_pool2d(F.pad(centres, [size // 2] * 4), size, stride=1, padding=size // 2)
-        kept = 1 - dropped
-        scale = kept.numel() / kept.sum().clamp(min=1)
-        return x * (kept * scale).to(x.dtype)
+        return drop_blocks(x, self.rate, self.block_size) if self.training else x
 
     def extra_repr(self) -> str:
         return f"probability={self.probability}, block_size={self.block_size}"
+
+
+@torch.fx.wrap  # for the same reason
+def rectification(x: Tensor, kernel_size: tuple[int, ...], *geometry: Any) -> Tensor:
+    """(taps of the kernel) / (taps inside the input): (B, C, H, W) -> (1, 1, H', W')."""
+    kernel = x.new_ones(1, 1, *kernel_size)
+    inside = F.conv2d(x.new_ones(1, 1, *x.shape[2:]), kernel, None, *geometry)
+    return kernel.numel() / inside.clamp(min=1)  # where no tap is inside, the sum is zero and stays it
 
 
 class RectifiedConv2d(nn.Conv2d):
@@ -111,9 +125,7 @@ class RectifiedConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, C_in, H, W) -> (B, C_out, H', W')."""
         out = F.conv2d(x, self.weight, None, self.stride, self.padding, self.dilation, self.groups)
-        kernel = x.new_ones(1, 1, *self.kernel_size)
-        inside = F.conv2d(x.new_ones(1, 1, *x.shape[2:]), kernel, None, self.stride, self.padding, self.dilation)
-        out = out * (kernel.numel() / inside.clamp(min=1))  # where no tap is inside, the sum is zero and stays it
+        out = out * rectification(x, self.kernel_size, self.stride, self.padding, self.dilation)
         return out if self.bias is None else out + self.bias.view(-1, 1, 1)
 
 

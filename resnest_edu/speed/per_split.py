@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeGuard, TypeVar
 
-import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks_of_all_modules
@@ -31,14 +31,14 @@ class PerSplitBottleneck(Bottleneck):
     """A :class:`~resnest_edu.Bottleneck` that computes the same function one split at a time.
 
     Made by :func:`accelerate`. It does not call some of its layers, but reads their weights. Every call looks first
-    whether these layers are still what a bottleneck is made of, without hooks; where they are not, it runs the
-    reference.
+    whether these layers are still what a bottleneck is made of, without hooks; where they are not, or where torch.fx
+    traces it, it runs the reference.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape: (B, in_channels, H, W) -> (B, 4 · planes, H', W')."""
         dropping = type(self.dropblock) is DropBlock and self.dropblock.training
-        if dropping or not _can_be_sliced(self):
+        if dropping or isinstance(x, torch.fx.Proxy) or not _can_be_sliced(self):
             return Bottleneck.forward(self, x)  # not super(): the measurement passes a Bottleneck
         attention: RadixMajorSplitAttention = self.conv2  # type: ignore[assignment]
         for norm in (self.bn1, attention.bn0, self.bn3):

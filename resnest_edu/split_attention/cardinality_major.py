@@ -5,10 +5,15 @@ H, W height and width. In the patterns below the lower-case letters are r of R, 
 split of one cardinal group.
 """
 
-import torch
+from collections.abc import Sequence
+
+import torch.fx
+from einops import rearrange
 from torch import Tensor, nn
 
 from resnest_edu.split_attention.hyperparameters import SplitAttention
+
+torch.fx.wrap("rearrange")  # as in the other layout
 
 
 class Split(nn.Module):
@@ -52,20 +57,19 @@ class CardinalGroup(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.fc2 = nn.Conv2d(width, len(splits) * channels, 1)
 
-    def attention(self, splits: list[Tensor]) -> list[Tensor]:
+    def attention(self, splits: list[Tensor]) -> Sequence[Tensor]:
         """The weights of the R splits, (B, C/K, 1, 1) each."""
         total = torch.stack(splits).sum(dim=0)  # Û
         context = total.mean(dim=(2, 3), keepdim=True)  # s
         hidden = self.bn1(self.fc1(context)).relu()
-        logits = self.fc2(hidden).chunk(len(splits), dim=1)  # G(s)
-        if len(splits) == 1:
-            return [logits[0].sigmoid()]
-        return list(torch.stack(logits).softmax(dim=0).unbind())  # a
+        logits = rearrange(self.fc2(hidden), "b (r c) h w -> r b c h w", r=len(splits))  # G(s)
+        a = logits.sigmoid() if len(splits) == 1 else logits.softmax(dim=0)
+        return a.unbind()
 
     def forward(self, x: Tensor) -> Tensor:
         """V, the weighted sum of the splits."""
         parts = x.chunk(len(self.splits), dim=1)  # b (r c) h w
-        splits = [self.splits[r](parts[r]) for r in range(len(parts))]  # U
+        splits = [self.splits[r](parts[r]) for r in range(len(self.splits))]  # U
         a = self.attention(splits)
         weighted = [a[r] * splits[r] for r in range(len(splits))]
         return torch.stack(weighted).sum(dim=0)  # V

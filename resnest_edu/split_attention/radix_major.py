@@ -5,10 +5,14 @@ H, W height and width. In the patterns below the lower-case letters are r of R, 
 split of one cardinal group.
 """
 
+import torch.fx
 from einops import rearrange
 from torch import Tensor, nn
 
 from resnest_edu.split_attention.hyperparameters import SplitAttention
+
+# To torch.fx, which traces a network symbolically, it is one operation: einops asks for a tensor.
+torch.fx.wrap("rearrange")
 
 
 class RadixMajorSplitAttention(SplitAttention):

@@ -4,15 +4,18 @@ import errno
 import json
 import os
 import shutil
+import tomllib
 from pathlib import Path
 
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from packaging.specifiers import SpecifierSet
 
 from tests.site.conftest import write_sample
 from tools import browser, pdf, site
 from tools.check_site import check_files
+from tools.notebooks import ROOT
 from tools.site import BuildFailure, attempt, build, kept
 
 
@@ -157,9 +160,14 @@ def test_buttons_for_the_repository_appear_with_its_address_alone(book: Path, tm
         "https://github.com/owner/name/edit/main/book/chapter.ipynb",
         "https://github.com/owner/name/issues/new",
         "https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/book/chapter.ipynb",
-        "https://colab.research.google.com/github/owner/name/blob/main/book/chapter.ipynb",
     ):
         assert link in links, link
+    # Where a notebook is opened, its first cell must find the package: Colab has not, Binder installs this.
+    assert "colab" not in links
+    assert any(line.startswith("-e .") for line in (ROOT / "requirements.txt").read_text().splitlines())
+    python = (ROOT / "runtime.txt").read_text().strip().removeprefix("python-")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert SpecifierSet(project["requires-python"]).contains(python)
     assert check_files(root / "_build" / "html") == []
 
 
