@@ -13,12 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup
 
 from tools.notebooks import ROOT
 
 # Tags for which a browser fetches by itself; an `a` only points.
 FETCHED = ("link", "script", "img", "iframe", "source", "video", "audio")
+# Selectors of what a page must not have. An example of the package's may show a traceback; what a cell printed may not.
+FAULTS = {
+    "img:not([alt]), img[alt='']": "image without alt text",
+    "article figure:not(:has(figcaption .caption-number))": "figure without number and caption",
+    "article img:not(figure img, .inline)": "image outside a figure",
+    "article table:not(:has(th))": "table without header cells",
+    "article .problematic": "unresolved",
+    ":is(.cell_output, .output) pre:-soup-contains('Traceback (most recent call last)')": "shows a traceback",
+}
 FILE_NAME = re.compile(r"^\S*(?:/\S*|\.(?:png|svg|jpe?g|gif|webp))$", re.IGNORECASE)
 UNRESOLVED = re.compile(r"\?\?\?|\[\?\]")
 CSS_ELSEWHERE = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^\"')\s]+", re.IGNORECASE)
@@ -38,7 +47,7 @@ def check_files(site: Path) -> list[str]:
     anchors = {page: {str(tag["id"]) for tag in soup.select("[id]")} | {"top"} for page, soup in soups.items()}
     found = []
     for page, soup in soups.items():
-        faults = [*_links(site, page, soup, anchors), *_images(soup), *_text(soup), *_structure(soup)]
+        faults = [*_links(site, page, soup, anchors), *_form(soup)]
         found += [f"{page.relative_to(site)}: {fault}" for fault in faults]
     for sheet in sorted(site.rglob("*.css")):
         hits = CSS_ELSEWHERE.findall(sheet.read_text(encoding="utf-8", errors="replace"))
@@ -66,48 +75,29 @@ def _links(site: Path, page: Path, soup: BeautifulSoup, anchors: dict[Path, set[
             yield f"broken anchor: {link}"
 
 
-def _images(soup: BeautifulSoup) -> Iterator[str]:
-    for image in soup.find_all("img"):
-        alt = str(image.get("alt") or "").strip()
-        if not alt:
-            yield f"image without alt text: {str(image.get('src'))[:80]}"
-        elif FILE_NAME.match(alt):
-            yield f"image whose alt text is a file name: {alt}"
-
-
-def _text(soup: BeautifulSoup) -> Iterator[str]:
+def _form(soup: BeautifulSoup) -> Iterator[str]:
+    """What a page must have, and what it must not."""
     if soup.find("meta", attrs={"http-equiv": re.compile("refresh", re.IGNORECASE)}):
         return
-    headings = [tag for tag in soup.find_all("h1") if not tag.find_parent(class_="onlyprint")]
-    if len(headings) != 1:
-        yield f"{len(headings)} first headings (h1); one is wanted"
-    article = soup.find("article") or soup.body
-    if not isinstance(article, Tag):
-        yield "no body"
-        return
-    # An example of the package's may show one on purpose; what a cell printed may not.
-    if any("Traceback (most recent call last)" in box.get_text() for box in article.select(".cell_output, .output")):
-        yield "shows a traceback"
-    aside = ["pre", "code", "script", "style"]
-    prose = " ".join(text for text in article.find_all(string=True) if not text.find_parent(aside))
-    raw = [tag.get_text()[:60] for tag in article.select(".problematic")]
-    yield from (f"unresolved: {hit}" for hit in sorted({*UNRESOLVED.findall(prose), *raw}))
-
-
-def _structure(soup: BeautifulSoup) -> Iterator[str]:
-    """What gives a page its form: figures with number and caption, tables with headings, headings without gaps."""
-    for figure in soup.select("article figure:not(:has(figcaption .caption-number))"):
-        yield f"figure without number and caption: {figure.get('id') or figure.get_text()[:40].strip()}"
-    for image in soup.select("article img:not(figure img, .inline)"):
-        yield f"image outside a figure: {str(image.get('alt') or '')[:60]}"
-    for table in soup.select("article table:not(:has(th))"):
-        yield f"table without header cells: {table.get_text(' ', strip=True)[:60]}"
+    for selector, fault in FAULTS.items():
+        for tag in soup.select(selector):
+            what = tag.get("id") or tag.get("alt") or tag.get_text(" ", strip=True) or tag.get("src")
+            yield f"{fault}: {str(what)[:60]}"
+    for image in soup.select("img[alt]"):
+        if FILE_NAME.match(str(image["alt"]).strip()):
+            yield f"image whose alt text is a file name: {image['alt']}"
+    count = len(soup.select("h1:not(.onlyprint h1)"))
+    if count != 1:
+        yield f"{count} first headings (h1); one is wanted"
     last = 6
     for heading in soup.select("article :is(h1, h2, h3, h4, h5, h6)"):
         level = int(heading.name[1])
         if level > last + 1:
             yield f"heading level {level} after {last}: {heading.get_text()[:60].strip()}"
         last = level
+    texts = [text for article in soup.select("article") for text in article.find_all(string=True)]
+    prose = " ".join(text for text in texts if not text.find_parent(["pre", "code", "script", "style"]))
+    yield from (f"unresolved: {hit}" for hit in sorted(set(UNRESOLVED.findall(prose))))
 
 
 def main(arguments: list[str]) -> int:

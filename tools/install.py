@@ -19,7 +19,7 @@ def main(folder: Path, state: str, torch_index: str | None = None) -> int:
     here, needed = platform.python_version(), NEEDED[torch_index is not None]
 
     def pip(*arguments: str) -> bool:
-        command = [python, "-m", "pip", "install", "--disable-pip-version-check", *arguments]
+        command: list[str | Path] = [python, "-m", "pip", "install", "--disable-pip-version-check", *arguments]
         with log.open("a", encoding="utf-8") as output:
             return subprocess.run(command, stdout=output, stderr=subprocess.STDOUT).returncode == 0
 
@@ -34,7 +34,7 @@ def main(folder: Path, state: str, torch_index: str | None = None) -> int:
             "pip and the CPU."
         )
     print(f"Installing into {folder}: a few minutes and several GB the first time", flush=True)
-    asked = [python, "-c", "import platform; print(platform.python_version())"]
+    asked: list[str | Path] = [python, "-c", "import platform; print(platform.python_version())"]
     made_by = subprocess.run(asked, capture_output=True, text=True).stdout.strip() if python.exists() else None
     if made_by != here:
         if made_by is not None:

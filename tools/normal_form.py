@@ -46,9 +46,8 @@ def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Consecutive texts of one stream are one output: how they were split is chance."""
     merged: list[NotebookNode] = []
     for output in outputs:
-        last = merged[-1] if merged else None
-        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
-            last.text += output.text
+        if merged and output.output_type == "stream" and merged[-1].get("name") == output.name:
+            merged[-1].text += output.text
         else:
             merged.append(output)
     return merged

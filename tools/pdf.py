@@ -22,6 +22,7 @@ from tools.notebooks import ROOT
 FOOTER = """<div style="width: 100%; font: 8px sans-serif; color: #555; text-align: center">
 <span class="pageNumber"></span></div>"""
 
+EMPTY = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"></head><body class="printed-book"></body></html>'
 # Open what a reader of paper cannot, and wait for images and fonts.
 READY = """async () => {
   document.documentElement.dataset.theme = 'light';
@@ -42,7 +43,9 @@ def chapters(site: Path) -> list[Path]:
 
 def merged(site: Path, pages: list[Path]) -> BeautifulSoup:
     """One page of all articles, to lie at the top of `site`; every anchor carries the name of its page."""
-    whole = BeautifulSoup('<html lang="en"><head><meta charset="utf-8"></head><body class="printed-book">', "html.parser")
+    whole = BeautifulSoup(
+        '<html lang="en"><head><meta charset="utf-8"></head><body class="printed-book">', "html.parser"
+    )
     sheets: dict[str, None] = {}
     for page in pages:
         soup = _read(page)
@@ -52,8 +55,8 @@ def merged(site: Path, pages: list[Path]) -> BeautifulSoup:
             sheets[_from_top(site, page, str(sheet["href"]))] = None
         for article in soup.select("article"):
             whole.select("body")[0].append(_renamed(site, page, pages, article))
-    for sheet in sheets:
-        whole.select("head")[0].append(whole.new_tag("link", rel="stylesheet", href=sheet))
+    for address in sheets:
+        whole.select("head")[0].append(whole.new_tag("link", rel="stylesheet", href=address))
     return whole
 
 

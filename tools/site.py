@@ -54,7 +54,7 @@ def base(root: Path) -> str:
 
 def stage(root: Path, source: Path, executed: Mapping[str, Path]) -> None:
     """Make `source` hold what Sphinx may read, and nothing else; what is the same there already stays untouched."""
-    wanted = {}
+    wanted: dict[str, Path] = {}
     for file in (root / "_config.yml", root / "_toc.yml", *(root / "book").rglob("*")):
         name = file.relative_to(root)
         if file.is_file() and not any(part.startswith((".", "__pycache__")) for part in name.parts):
@@ -62,11 +62,11 @@ def stage(root: Path, source: Path, executed: Mapping[str, Path]) -> None:
     for file in source.rglob("*"):
         if file.is_file() and file.relative_to(source).as_posix() not in wanted:
             file.unlink()
-    for name, file in wanted.items():
-        copy = source / name
-        if not copy.exists() or not filecmp.cmp(file, copy, shallow=False):
+    for target, original in wanted.items():
+        copy = source / target
+        if not copy.exists() or not filecmp.cmp(original, copy, shallow=False):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+            shutil.copyfile(original, copy)
 
 
 def render(root: Path, source: Path, output: Path) -> Path:
