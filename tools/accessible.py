@@ -42,9 +42,9 @@ def mend(page: BeautifulSoup) -> None:
 
 def name_the_toggles(page: BeautifulSoup) -> None:
     """Say of which chapter a toggle in the sidebar shows the parts."""
-    for item in page.select("li.has-children:has(> details > summary)"):
-        link = item.select_one("a")
-        item.select("details > summary")[0]["aria-label"] = f"Parts of {link.get_text(strip=True)}" if link else "Parts"
+    for summary in page.select("li.has-children > details > summary"):
+        link = summary.find_parents("li")[0].select_one("a")
+        summary["aria-label"] = f"Parts of {link.get_text(strip=True)}" if link else "Parts"
 
 
 def head_the_rows(page: BeautifulSoup) -> None:
