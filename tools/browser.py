@@ -23,19 +23,13 @@ NAMES = (
 
 def find() -> str | None:
     """The system's Chromium, under one of its usual names, or the one that playwright has installed."""
-    for name in NAMES:
-        if (path := shutil.which(name)) and not _of_snap(path):
+    for path in filter(None, map(shutil.which, NAMES)):
+        # A snap sees neither temporary files nor hidden folders; what leads to one may be a script.
+        if "snap" not in os.path.realpath(path) and b"/snap/bin" not in Path(path).read_bytes()[:4096]:
             return path
     with sync_playwright() as playwright:
         path = playwright.chromium.executable_path
     return path if os.path.exists(path) else None
-
-
-def _of_snap(path: str) -> bool:
-    """Whether `path` leads to a snap, which sees neither temporary files nor hidden folders."""
-    with open(path, "rb") as file:
-        start = file.read(4096)
-    return "snap" in os.path.realpath(path) or (start.startswith(b"#!") and b"/snap/bin" in start)
 
 
 def trouble() -> str:

@@ -13,12 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup
 
 from tools.notebooks import ROOT
 
-# Attributes through which a browser fetches by itself; an `a` only points.
-FETCHED = {"link": "href", **dict.fromkeys(("script", "img", "iframe", "source", "video", "audio"), "src")}
+# Tags for which a browser fetches by itself; an `a` only points.
+FETCHED = ("link", "script", "img", "iframe", "source", "video", "audio")
+# Selectors of what a page must not have. An example of the package's may show a traceback; what a cell printed may not.
+FAULTS = {
+    "img:not([alt]), img[alt='']": "image without alt text",
+    "article figure:not(:has(.caption-number))": "figure without number and caption",
+    "article img:not(figure img, .inline)": "image outside a figure",
+    "article table:not(:has(th))": "table without header cells",
+    "article .problematic": "unresolved",
+    ":is(.cell_output, .output) pre:-soup-contains('Traceback (most recent call last)')": "shows a traceback",
+}
 FILE_NAME = re.compile(r"^\S*(?:/\S*|\.(?:png|svg|jpe?g|gif|webp))$", re.IGNORECASE)
 UNRESOLVED = re.compile(r"\?\?\?|\[\?\]")
 CSS_ELSEWHERE = re.compile(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//[^\"')\s]+", re.IGNORECASE)
@@ -31,102 +40,68 @@ def pages(site: Path) -> list[Path]:
 
 def check_files(site: Path) -> list[str]:
     """Every fault that the files themselves show, a line each."""
+    site = site.resolve()
     soups = {page: BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser") for page in pages(site)}
     if not soups:
         return [f"{site}: no pages; run make html"]
-    anchors = {page.resolve(): _anchors(soup) for page, soup in soups.items()}
-    found: list[str] = []
+    anchors = {page: {str(tag["id"]) for tag in soup.select("[id]")} | {"top"} for page, soup in soups.items()}
+    found = []
     for page, soup in soups.items():
-        name = str(page.relative_to(site))
-        for fault in [*_links(site, page, soup, anchors), *_images(soup), *_text(soup), *_structure(soup)]:
-            found.append(f"{name}: {fault}")
+        faults = [*_links(site, page, soup, anchors), *_form(soup)]
+        found += [f"{page.relative_to(site)}: {fault}" for fault in faults]
     for sheet in sorted(site.rglob("*.css")):
-        for hit in CSS_ELSEWHERE.findall(sheet.read_text(encoding="utf-8", errors="replace")):
-            found.append(f"{sheet.relative_to(site)}: fetches from elsewhere: {hit}")
+        hits = CSS_ELSEWHERE.findall(sheet.read_text(encoding="utf-8", errors="replace"))
+        found += [f"{sheet.relative_to(site)}: fetches from elsewhere: {hit}" for hit in hits]
     return found
-
-
-def _anchors(soup: BeautifulSoup) -> set[str]:
-    return {str(tag[key]) for tag in soup.find_all(True) for key in ("id", "name") if tag.has_attr(key)} | {"top"}
 
 
 def _links(site: Path, page: Path, soup: BeautifulSoup, anchors: dict[Path, set[str]]) -> Iterator[str]:
     for tag in soup.find_all(["a", *FETCHED]):
-        attribute = FETCHED.get(tag.name, "href")
-        link = str(tag.get(attribute) or "")
+        link = str(tag.get("href" if tag.name in ("a", "link") else "src") or "")
         parts = urlsplit(link)
         if not link or parts.scheme in ("data", "mailto", "javascript", "blob"):
             continue
         if parts.scheme or parts.netloc:
-            if tag.name != "a" and "canonical" not in (tag.get("rel") or []):
+            if tag.name in FETCHED and "canonical" not in (tag.get("rel") or []):
                 yield f"<{tag.name}> fetches from elsewhere: {link}"
             continue
-        target = page if not parts.path else (page.parent / unquote(parts.path)).resolve()
-        if target.is_dir():
-            target = target / "index.html"
-        target = target.resolve()
-        if not target.is_relative_to(site.resolve()):
+        target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+        target = target / "index.html" if target.is_dir() else target
+        if not target.is_relative_to(site):
             yield f"link out of the site: {link}"
         elif not target.exists():
             yield f"broken link: {link}"
-        elif parts.fragment and target in anchors and unquote(parts.fragment) not in anchors[target]:
+        elif parts.fragment and unquote(parts.fragment) not in anchors.get(target, {unquote(parts.fragment)}):
             yield f"broken anchor: {link}"
 
 
-def _images(soup: BeautifulSoup) -> Iterator[str]:
-    for image in soup.find_all("img"):
-        alt, source = str(image.get("alt") or "").strip(), str(image.get("src") or "")[:80]
-        if not alt:
-            yield f"image without alt text: {source}"
-        elif FILE_NAME.match(alt):
-            yield f"image whose alt text is a file name: {alt}"
-
-
-def _text(soup: BeautifulSoup) -> Iterator[str]:
-    if soup.find("meta", attrs={"http-equiv": "refresh"}):
+def _form(soup: BeautifulSoup) -> Iterator[str]:
+    """What a page must have, and what it must not."""
+    if soup.find("meta", attrs={"http-equiv": re.compile("refresh", re.IGNORECASE)}):
         return
-    headings = [tag for tag in soup.find_all("h1") if not tag.find_parent(class_="onlyprint")]
-    if len(headings) != 1:
-        yield f"{len(headings)} first headings (h1); one is wanted"
-    article = soup.find("article") or soup.body
-    if not isinstance(article, Tag):
-        yield "no body"
-        return
-    # An example of the package's may show one on purpose; what a cell printed may not.
-    if any("Traceback (most recent call last)" in box.get_text() for box in article.select(".cell_output, .output")):
-        yield "shows a traceback"
-    aside = ["pre", "code", "script", "style"]
-    prose = " ".join(text for text in article.find_all(string=True) if not text.find_parent(aside))
-    for hit in sorted(set(UNRESOLVED.findall(prose))):
-        yield f"unresolved: {hit}"
-    for raw in article.find_all(class_="problematic"):
-        yield f"unresolved: {raw.get_text()[:60]}"
-
-
-def _structure(soup: BeautifulSoup) -> Iterator[str]:
-    """What gives a page its form: figures with number and caption, tables with headings, headings without gaps."""
-    article = soup.find("article")
-    if not isinstance(article, Tag):
-        return
-    for figure in article.find_all("figure"):
-        if figure.select_one("figcaption .caption-number") is None:
-            yield f"figure without number and caption: {figure.get('id') or figure.get_text()[:40].strip()}"
-    for image in article.find_all("img"):
-        if image.find_parent("figure") is None and "inline" not in (image.get("class") or []):
-            yield f"image outside a figure: {str(image.get('alt') or '')[:60]}"
-    for table in article.find_all("table"):
-        if table.find("th") is None:
-            yield f"table without header cells: {table.get_text(' ', strip=True)[:60]}"
-    last = 0
-    for heading in article.find_all(["h1", "h2", "h3", "h4", "h5", "h6"]):
+    for selector, fault in FAULTS.items():
+        for tag in soup.select(selector):
+            what = tag.get("id") or tag.get("alt") or tag.get_text(" ", strip=True) or tag.get("src")
+            yield f"{fault}: {str(what)[:60]}"
+    for image in soup.select("img[alt]"):
+        if FILE_NAME.match(str(image["alt"]).strip()):
+            yield f"image whose alt text is a file name: {image['alt']}"
+    count = len(soup.select("h1:not(.onlyprint h1)"))
+    if count != 1:
+        yield f"{count} first headings (h1); one is wanted"
+    last = 6
+    for heading in soup.select("article :is(h1, h2, h3, h4, h5, h6)"):
         level = int(heading.name[1])
-        if last and level > last + 1:
+        if level > last + 1:
             yield f"heading level {level} after {last}: {heading.get_text()[:60].strip()}"
         last = level
+    texts = [text for article in soup.select("article") for text in article.find_all(string=True)]
+    prose = " ".join(text for text in texts if not text.find_parent(["pre", "code", "script", "style"]))
+    yield from (f"unresolved: {hit}" for hit in sorted(set(UNRESOLVED.findall(prose))))
 
 
 def main(arguments: list[str]) -> int:
-    site = Path(arguments[0] if arguments else ROOT / "_build" / "html").resolve()
+    site = Path(arguments[0] if arguments else ROOT / "_build" / "html")
     found = check_files(site)
     print("\n".join([*found, f"{len(pages(site))} pages, faults: {len(found)}"]))
     return int(bool(found))

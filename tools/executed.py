@@ -26,18 +26,11 @@ from resnest_edu.book.fingerprint import modules, reached
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ("book/results", "book/_extra")
-ASKED = (
-    "ATEN_CPU_CAPABILITY",
-    "ONEDNN_MAX_CPU_ISA",
-    "MKL_ENABLE_INSTRUCTIONS",
-    "OMP_NUM_THREADS",
-    "DEMONSTRATION_SEED",
-)
-# Run in the kernel: what of this repository has been imported or opened.
-LOADED = """
-import json as _json, sys as _sys
-print(_json.dumps(sorted({*_opened, *(getattr(m, "__file__", None) or "" for m in list(_sys.modules.values()))})))
-"""
+ASKED = {
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS"),
+    *("OMP_NUM_THREADS", "DEMONSTRATION_SEED"),
+}
+# Run in the kernel, first and last: what of this repository has been imported or opened.
 STARTUP = """
 import os as _os, sys as _sys
 _opened = set()
@@ -45,6 +38,10 @@ def _note(event, arguments):
     if event == "open" and isinstance(arguments[0], str):
         _opened.add(_os.path.abspath(arguments[0]))
 _sys.addaudithook(_note)
+"""
+LOADED = """
+import json as _json, sys as _sys
+print(_json.dumps(sorted({*_opened, *(getattr(m, "__file__", None) or "" for m in list(_sys.modules.values()))})))
 """
 
 
@@ -57,9 +54,9 @@ def environment() -> str:
     """A name for this Python on this processor, as it is asked to compute."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
-    processor = sorted({line for line in lines if line.startswith(("model name", "flags"))}) or [platform.processor()]
-    asked = [f"{name}={os.environ.get(name)}" for name in ASKED]
-    return _hash(platform.python_version(), platform.platform(), str(os.cpu_count()), *processor, *asked)
+    processor = {line for line in lines if line.startswith(("model name", "flags"))} or {platform.processor()}
+    asked = [f"{name}={os.environ.get(name)}" for name in sorted(ASKED)]
+    return _hash(platform.python_version(), platform.platform(), str(os.cpu_count()), *sorted(processor), *asked)
 
 
 @cache
@@ -67,20 +64,19 @@ def _versions() -> str:
     return "\n".join(sorted({f"{one.metadata['Name']} {one.version}" for one in distributions()}))
 
 
-def _code(notebook: NotebookNode) -> list[NotebookNode]:
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def _program(notebook: NotebookNode) -> str:
-    return "\n".join(cell.source for cell in _code(notebook))
-
-
-def _named_files(*texts: str) -> list[Path]:
-    """The recordings and scripts whose names stand in the texts."""
-    words = {word for text in texts for word in re.findall(r"[\w.-]+", text)}
+def _inputs(notebook: NotebookNode) -> tuple[str, str, list[Path]]:
+    """The program of a notebook, the text of what it reaches of the package, and the recordings and scripts whose names
+    stand in either."""
+    program = "\n".join(cell.source for cell in code_cells(notebook))
+    text = _reached_text(program)
+    words = set(re.findall(r"[\w.-]+", f"{program}\n{text}"))
     words |= {word.strip(".") for word in words}
     files = [path for folder in DATA for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
-    return [path for path in files if path.name in words or path.stem in words]
+    return program, text, [path for path in files if path.name in words or path.stem in words]
 
 
 @cache
@@ -96,27 +92,22 @@ def _reached_text(program: str) -> str:
 
 def key(notebook: NotebookNode) -> str:
     """What the outputs of a notebook depend on, but for the environment, as a hash."""
-    program = _program(notebook)
-    text = _reached_text(program)
-    data = [
-        f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-        for path in _named_files(program, text)
-    ]
-    cells = [f"{cell.metadata.get('tags')} {cell.source}" for cell in _code(notebook)]
+    _, text, files = _inputs(notebook)
+    data = [f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
+    cells = [f"{cell.metadata.get('tags')} {cell.source}" for cell in code_cells(notebook)]
     return _hash(*cells, text, *data, _versions())
 
 
 def unkeyed(notebook: NotebookNode, loaded: str) -> list[str]:
     """Of what a kernel says it has loaded and opened, the files of this repository that the key does not cover."""
-    program = _program(notebook)
-    covered = {*_named_files(program, _reached_text(program))}
+    program, _, files = _inputs(notebook)
+    covered = set(files)
     for name in modules(program):
         module = ROOT / name.replace(".", "/")
         covered |= {module.with_suffix(".py"), module / "__init__.py"}
-    files = {Path(file) for file in json.loads(loaded) if file}
-    ours = [ROOT / "resnest_edu", ROOT / "book", ROOT / "tools", ROOT / "tests"]
-    found = {file for file in files if any(file.is_relative_to(folder) for folder in ours) and file.is_file()}
-    return sorted(str(file.relative_to(ROOT)) for file in found - covered if file.suffix != ".pyc")
+    ours = [ROOT / folder for folder in ("resnest_edu", "book", "tools", "tests")]
+    found = {Path(file) for file in json.loads(loaded) if any(Path(file).is_relative_to(folder) for folder in ours)}
+    return sorted(str(file.relative_to(ROOT)) for file in found - covered if file.is_file() and file.suffix != ".pyc")
 
 
 def _place(path: Path) -> Path:
@@ -126,16 +117,14 @@ def _place(path: Path) -> Path:
 def kept(path: Path, notebook: NotebookNode | None = None) -> NotebookNode | None:
     """The notebook at `path` with what it printed when it ran here, if its code has not changed since, nor anything it
     depends on. `notebook` is what it holds now, if that is not what the file holds."""
-    notebook = notebook or nbformat.read(path, as_version=4)
-    try:
-        ran = nbformat.read(_place(path), as_version=4)
-    except (FileNotFoundError, nbformat.reader.NotJSONError):
+    if not _place(path).exists():
         return None
+    ran, notebook = nbformat.read(_place(path), as_version=4), notebook or nbformat.read(path, as_version=4)
     notebook = copy.deepcopy(notebook)  # its texts may be others by now
     notebook.metadata["key"] = key(notebook)
     if ran.metadata.get("key") != notebook.metadata["key"]:
         return None
-    for cell, before in zip(_code(notebook), _code(ran), strict=True):
+    for cell, before in zip(code_cells(notebook), code_cells(ran), strict=True):
         cell.outputs, cell.execution_count = before.outputs, before.execution_count
     return notebook
 
@@ -156,19 +145,16 @@ def keep(path: Path, notebook: NotebookNode, key: str) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     notebook.metadata["key"] = key
     temporary = place.with_name(f"{place.name}.{os.getpid()}")
-    try:
-        nbformat.write(notebook, temporary)
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)
+    nbformat.write(notebook, temporary)
+    temporary.replace(place)
 
 
 def prepare() -> None:
     """Point kernels that are started from here to this package, and keep the user's own settings out of them."""
-    profile = ROOT / "_build" / "ipython" / "profile_default"
-    (profile / "startup").mkdir(parents=True, exist_ok=True)
-    (profile / "startup" / "note_files.py").write_text(STARTUP, encoding="utf-8")
+    startup = ROOT / "_build" / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True, exist_ok=True)
+    (startup / "note_files.py").write_text(STARTUP, encoding="utf-8")
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-    os.environ["IPYTHONDIR"] = str(profile.parent)
+    os.environ["IPYTHONDIR"] = str(ROOT / "_build" / "ipython")
     os.environ["MPLCONFIGDIR"] = str(ROOT / "_build" / "matplotlib")

@@ -44,13 +44,14 @@ def set_formulas(
         FormulaError: for TeX that cannot be set, with the formula and the pages that hold it.
     """
     places: dict[Formula, list[tuple[Path, NavigableString]]] = {}
+    held: dict[Path, list[Formula]] = {path: [] for path in pages}
     for path, page in pages.items():
         for text, formula in _formulas(page):
             places.setdefault(formula, []).append((path, text))
+            held[path].append(formula)
         for script in page.select("script[src*=mathjax]"):
             script.decompose()
     asked = list(dict.fromkeys([*places, *others]))
-    held: dict[Path, list[Formula]] = {path: [] for path in pages}
     if not asked:
         return held
     html, css = _set(asked)
@@ -60,19 +61,18 @@ def set_formulas(
             names = sorted({path.relative_to(site).as_posix() for path, _ in where})
             errors.append(f"{', '.join(names)}: {error[1]}: {formula[0]}")
         tag = BeautifulSoup(one, "html.parser").contents[0]
-        for path, text in where:
+        for _, text in where:
             text.replace_with(copy.copy(tag))
-            held[path].append(formula)
     if errors:
         raise FormulaError("\n".join(errors))
     for path in filter(held.get, pages):
         sheet = pages[path].new_tag("link", rel="stylesheet", href=os.path.relpath(site / STYLES, path.parent))
-        pages[path].head.append(sheet)  # type: ignore[union-attr]
+        pages[path].select("head")[0].append(sheet)
     (site / STYLES).write_text(css, encoding="utf-8")
-    source, target = _mathjax() / "output" / "chtml" / "fonts" / "woff-v2", (site / STYLES).with_name(FONTS)
+    target = (site / STYLES).with_name(FONTS)
     target.mkdir(exist_ok=True)
     for name in set(re.findall(rf"{FONTS}/([\w.-]+)", css)):
-        shutil.copyfile(source / name, target / name)
+        shutil.copy(_mathjax() / "output" / "chtml" / "fonts" / "woff-v2" / name, target)
     return held
 
 
@@ -90,13 +90,8 @@ def _formulas(page: BeautifulSoup) -> Iterator[tuple[NavigableString, Formula]]:
 def _set(formulas: list[Formula]) -> tuple[list[str], str]:
     """The formulas as HTML, in their order, and the style sheet for all."""
     asked = json.dumps([{"tex": tex, "display": display} for tex, display in formulas])
-    done = node(
-        [str(SCRIPT), str(_mathjax()), FONTS],
-        return_completed_process=True,
-        input=asked,
-        capture_output=True,
-        encoding="utf-8",
-    )
+    command, options = [str(SCRIPT), str(_mathjax()), FONTS], {"capture_output": True, "encoding": "utf-8"}
+    done = node(command, return_completed_process=True, input=asked, **options)
     if done.returncode:
         raise FormulaError("MathJax did not run:\n" + str(done.stderr).strip())
     answer = json.loads(done.stdout)

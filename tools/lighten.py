@@ -1,8 +1,4 @@
-"""Make the rendered pages light: scripts wait for the text, images say their size before they come.
-
-The theme brings its icons twice, as fonts and as a script of half a megabyte compressed, which is left out, and the
-index of the search on every page.
-"""
+"""Make the rendered pages light: scripts wait for the text, images say their size before they come."""
 
 from __future__ import annotations
 
@@ -10,40 +6,25 @@ import os
 import shutil
 from pathlib import Path
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup
 from PIL import Image
 
-ICON_SCRIPT = "fontawesome.js"
-SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
 # A page opened from the disk may not read the others, which the search does to quote them.
 FROM_DISK = "\nif (location.protocol === 'file:') DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;\n"
 LARGE = 40_000  # bytes; smaller pictures stay as they are
 
 
-def _local(path: Path, link: str) -> Path:
-    return Path(os.path.normpath(path.parent / link.partition("?")[0]))
-
-
 def lighten(path: Path, page: BeautifulSoup) -> None:
     """Rewrite, in place, how `page`, which is to lie at `path` of a site with its images, loads scripts and images."""
-    defer_scripts(path, page)
-    size_images(path, page)
-
-
-def defer_scripts(path: Path, page: BeautifulSoup) -> None:
-    """Let every script file wait for the text; leave out icons and, where nobody searches, the search."""
-    for preload in page.select("link[rel=preload]"):
-        preload.decompose()
-    for script in page.find_all("script", src=True):
+    for script in page.select("script[src]:not([type=module])"):
         file = _local(path, str(script["src"]))
-        if file.name == ICON_SCRIPT or (file.name in SEARCH and path.name != "search.html"):
-            script.decompose()
-        elif file.name == "documentation_options.js":
+        if file.name == "documentation_options.js":
             # The scripts that stand in the page itself use it, and those cannot wait.
             del script["src"]
             script.string = file.read_text(encoding="utf-8") + FROM_DISK
-        elif script.get("type") != "module":
+        else:
             script["defer"] = "defer"
+    size_images(path, page)
 
 
 def pack_images(images: Path, kept: Path) -> None:
@@ -51,7 +32,6 @@ def pack_images(images: Path, kept: Path) -> None:
 
     What was packed before is taken from `kept`: a picture is named by its content.
     """
-    kept.mkdir(exist_ok=True)
     for file in sorted(images.glob("*.png")):
         if file.stat().st_size < LARGE:
             continue
@@ -69,17 +49,19 @@ def pack_images(images: Path, kept: Path) -> None:
 
 def size_images(path: Path, page: BeautifulSoup) -> None:
     """Give images their size, so that text does not jump; those after the first wait until they are near."""
-    for tag, attribute in [(tag, "src") for tag in page.find_all("img")] + [(a, "href") for a in page.find_all("a")]:
-        file = _local(path, str(tag.get(attribute)))
+    for tag in page.select("img[src], a[href]"):
+        attribute = "src" if tag.name == "img" else "href"
+        file = _local(path, str(tag[attribute]))
         if file.suffix == ".png" and not file.exists() and file.with_suffix(".webp").exists():
             tag[attribute] = os.path.relpath(file.with_suffix(".webp"), path.parent)
-    article = page.find("article")
-    images = article.find_all("img") if isinstance(article, Tag) else []
-    for i, image in enumerate(images):
+    for i, image in enumerate(page.select("article img")):
         if i:
             image["loading"] = "lazy"
         file = _local(path, str(image.get("src")))
-        raster = file.suffix in (".png", ".webp") and file.exists()
-        if raster and not image.has_attr("width") and not image.has_attr("style"):
+        if file.suffix in (".png", ".webp") and file.exists() and not {"width", "style"} & set(image.attrs):
             with Image.open(file) as picture:
                 image["width"], image["height"] = map(str, picture.size)
+
+
+def _local(path: Path, link: str) -> Path:
+    return Path(os.path.normpath(path.parent / link.partition("?")[0]))

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-from sphinx_external_toc.parsing import parse_toc_yaml
 
 from tools import executed
 from tools.normal_form import dumps, faults, normalise
@@ -25,16 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def toc_notebooks(root: Path = ROOT) -> list[Path]:
     """The notebooks that `_toc.yml` lists, in reading order."""
-    site_map = parse_toc_yaml(root / "_toc.yml")
-
-    def walk(name: str) -> Iterator[str]:
-        yield name
-        document = site_map[name]
-        for child in document.child_files() if document else []:
-            yield from walk(str(child))
-
-    stems = (name.removesuffix(".ipynb").removesuffix(".md") for name in walk(site_map.root.docname))
-    return [path for stem in stems if (path := root / f"{stem}.ipynb").exists()]
+    names = re.findall(r"(?:root|file): *(\S+)", (root / "_toc.yml").read_text(encoding="utf-8"))
+    return [root / f"{name}.ipynb" for name in names if (root / f"{name}.ipynb").exists()]
 
 
 def shown(path: Path, root: Path = ROOT) -> str:
@@ -51,14 +42,10 @@ def check(path: Path, root: Path = ROOT) -> list[str]:
         return [f"{name}: the cell id {key!r} is used twice" for key in twice]
     notebook = nbformat.reads(text, as_version=4)
     found = faults(notebook, name)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    if not code:
-        found.append(f"{name}: no code cell")
-    elif not any(cell.outputs for cell in code):
-        found.append(f"{name}: no stored outputs; run make notebooks NB={name}")
-    elif any(cell.execution_count is None for cell in code):
-        found.append(f"{name}: a cell was never run; run make notebooks NB={name}")
-    if not found and text != dumps(normalise(notebook)):
+    code = [cell for cell in executed.code_cells(notebook) if cell.source.strip()]
+    if not any(cell.outputs for cell in code) or any(cell.execution_count is None for cell in code):
+        found.append(f"{name}: no stored outputs, or not all; run make notebooks NB={name}")
+    elif not found and text != dumps(normalise(notebook)):
         found.append(f"{name}: not in normal form; run make notebooks NB={name}")
     return found
 
@@ -68,29 +55,24 @@ def store(path: Path, root: Path = ROOT) -> list[str]:
     name, ran = shown(path, root), executed.kept(path)
     if ran is None:
         return [f"{name}: has not run since it, or something it depends on, was changed; run make notebooks NB={name}"]
-    ran = normalise(ran)
     found = faults(ran, name)
-    if not found and (text := dumps(ran)) != path.read_text(encoding="utf-8"):
+    if not found and (text := dumps(normalise(ran))) != path.read_text(encoding="utf-8"):
         path.write_text(text, encoding="utf-8")
-    return found
+    return [f"not stored: {fault}" for fault in found]
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.notebooks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="python -m tools.notebooks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("notebooks", nargs="*", type=Path, help="notebooks (default: all in _toc.yml)")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--store", action="store_true", help="store the outputs of the last run")
     what.add_argument("--check", action="store_true", help="check what is stored")
     options = parser.parse_args(arguments)
-    found = [
-        fault for path in options.notebooks or toc_notebooks() for fault in (check if options.check else store)(path)
-    ]
-    if found:
-        print("\n".join(found if options.check else (f"not stored: {fault}" for fault in found)), file=sys.stderr)
+    do = check if options.check else store
+    found = [fault for path in options.notebooks or toc_notebooks() for fault in do(path)]
+    print("\n".join(found), file=sys.stderr, end="\n" * bool(found))
     return int(bool(found))
 
 

@@ -12,6 +12,7 @@ machine as it is, with these seeds for its demonstrations.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 from tools.executed import ROOT
 
@@ -38,8 +40,7 @@ def lowest() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     required = [*project["dependencies"], *extras["book"], *extras["transfer"]]
-    bounds = [re.match(r"([\w-]+)>=([\w.]+)", one) for one in required]
-    return [f"{bound[1]}=={bound[2]}" for bound in bounds if bound and not bound[1].startswith(BUILDERS)]
+    return [re.sub(r">=([\w.]+).*", r"==\1", one) for one in required if not one.startswith(BUILDERS)]
 
 
 def library(which: str) -> Path:
@@ -57,27 +58,24 @@ def library(which: str) -> Path:
 
 def settings(versions: list[str], seeds: list[int]) -> Iterator[tuple[str, int, dict[str, str]]]:
     """Name, threads and environment of every run."""
-    for seed in seeds:
-        yield f"seed {seed}", 1, {"DEMONSTRATION_SEED": str(seed)}
     if seeds:
+        yield from ((f"seed {seed}", 1, {"DEMONSTRATION_SEED": str(seed)}) for seed in seeds)
         return
     for which in versions:
         path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(library(which))])}
-        for threads in THREADS:
-            for name, instructions in INSTRUCTIONS.items():
-                yield f"{which} versions, {name}, {threads} threads", threads, {**path, **instructions}
+        for threads, (name, instructions) in itertools.product(THREADS, INSTRUCTIONS.items()):
+            yield f"{which} versions, {name}, {threads} threads", threads, {**path, **instructions}
 
 
 def run(name: str, threads: int, environment: dict[str, str]) -> list[str]:
     """The cells that fell; the log beside tells why."""
     processes = max(1, (os.cpu_count() or 1) // threads)
     command = [sys.executable, "-m", "pytest", "-q", "-n", str(processes), "--dist", "loadfile", "--nbval", "book"]
-    log = FOLDER / f"{name}.log"
-    with log.open("w", encoding="utf-8") as output:
-        variables = {**os.environ, **environment, "OMP_NUM_THREADS": str(threads)}
-        status = subprocess.run(command, cwd=ROOT, env=variables, stdout=output, stderr=subprocess.STDOUT).returncode
-    fell = re.findall(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", log.read_text(encoding="utf-8"), re.MULTILINE)
-    return fell or ([f"pytest ended with status {status}; see {log.relative_to(ROOT)}"] if status else [])
+    variables = {**os.environ, **environment, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, cwd=ROOT, env=variables, stdout=PIPE, stderr=STDOUT, encoding="utf-8")
+    (FOLDER / f"{name}.log").write_text(done.stdout, encoding="utf-8")
+    fell = re.findall(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", done.stdout, re.MULTILINE)
+    return fell or ([f"pytest ended with status {done.returncode}; see {name}.log"] if done.returncode else [])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,12 +86,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=[], metavar="SEED")
     options = parser.parse_args(arguments)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    failed = 0
+    failed = False
     for name, threads, environment in settings(options.versions, options.seeds):
         fell = run(name, threads, environment)
-        failed += bool(fell)
-        print("\n    ".join([f"  {name}: {'passed' if not fell else f'{len(fell)} fell'}", *fell]), flush=True)
-    return int(failed > 0)
+        failed |= bool(fell)
+        print("\n    ".join([f"  {name}: {f'{len(fell)} fell' if fell else 'passed'}", *fell]), flush=True)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Build the site in a staging folder and publish it whole, or leave the published one as it was.
+"""Build the site aside and publish it whole, or leave the published one as it was.
 
     python -m tools.site [--executed | --check]
 
@@ -6,13 +6,13 @@ The pages show the outputs stored in the notebooks; with `--executed`, what they
 warning is an error. With `--check`, the site to be checked, in a folder of its own: it does not replace the reader's.
 
 What Sphinx has read and written is kept under _build/site, so that the next build renders what has changed and no
-more. A build that failed, or was ended, leaves nothing there, since Sphinx tells a warning only once.
+more. After a build that failed, or was ended, the next one begins anew, since Sphinx tells a warning only once.
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
+import filecmp
 import hashlib
 import json
 import os
@@ -20,65 +20,27 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 
-import yaml
 from bs4 import BeautifulSoup
 
 from tools.accessible import mend
 from tools.alone import hold
-from tools.check_site import pages as html_pages
+from tools.check_site import pages
 from tools.executed import runs
 from tools.formulas import FormulaError, set_formulas
-from tools.lighten import ICON_SCRIPT, lighten, pack_images
+from tools.lighten import lighten, pack_images
 from tools.notebooks import ROOT, toc_notebooks
 
-ENTRY = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<meta http-equiv="refresh" content="0; url={page}">
-</head>
-<body><p><a href="{page}">{title}</a></p></body>
-</html>
-"""
-HIDDEN = shutil.ignore_patterns(".*", "__pycache__")
+# What the theme has made itself from, and its icons, of which the book has its own (book/_static/icons.css).
+UNUSED = shutil.ignore_patterns("*.map", "*.LICENSE.txt", "fontawesome*", ".buildinfo")
 
 
 class BuildFailure(Exception):
     """The site could not be built; the message says why, in terms of the sources."""
-
-
-# --- what is kept between two builds
-
-
-@contextmanager
-def kept(folder: Path, key: str) -> Iterator[None]:
-    """Keep `folder` from one build to the next of the same key; after a failure it is as it was before."""
-    mark, before, copy = folder / "key", folder.with_name(f"{folder.name}-before"), folder.with_name("staging-before")
-    if before.exists():  # the last build was ended in the middle
-        shutil.rmtree(folder, ignore_errors=True)
-        before.rename(folder)
-    if mark.exists() and mark.read_text() == key:
-        shutil.copytree(folder, copy).rename(before)
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder)
-        if before.exists():
-            before.rename(folder)
-        raise
-    mark.write_text(key)
-    shutil.rmtree(before, ignore_errors=True)
 
 
 def base(root: Path) -> str:
@@ -90,115 +52,73 @@ def base(root: Path) -> str:
     return digest.hexdigest()
 
 
-# --- from sources to pages
-
-
 def stage(root: Path, source: Path, executed: Mapping[str, Path]) -> None:
     """Make `source` hold what Sphinx may read, and nothing else; what is the same there already stays untouched."""
-    if unknown := sorted(name for name in executed if not (root / name).is_file()):
-        raise BuildFailure(f"{', '.join(unknown)}: no notebook of this book")
-    settings = (root / "_config.yml").read_text(encoding="utf-8")
-    wanted = {"_toc.yml": (root / "_toc.yml").read_bytes(), "_config.yml": with_buttons(settings).encode()}
-    for folder, folders, names in os.walk(root / "book"):
-        folders[:] = set(folders) - HIDDEN(folder, folders)
-        for file in (Path(folder, name) for name in set(names) - HIDDEN(folder, names)):
-            name = file.relative_to(root).as_posix()
-            wanted[name] = executed.get(name, file).read_bytes()
-    for file in [file for file in source.rglob("*") if file.is_file()]:
-        if file.relative_to(source).as_posix() not in wanted:
+    wanted: dict[str, Path] = {}
+    for file in (root / "_config.yml", root / "_toc.yml", *(root / "book").rglob("*")):
+        name = file.relative_to(root)
+        if file.is_file() and not any(part.startswith((".", "__pycache__")) for part in name.parts):
+            wanted[name.as_posix()] = executed.get(name.as_posix(), file)
+    for file in source.rglob("*"):
+        if file.is_file() and file.relative_to(source).as_posix() not in wanted:
             file.unlink()
-    for name, content in wanted.items():
-        file = source / name
-        if not file.exists() or file.read_bytes() != content:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-
-
-def with_buttons(settings: str) -> str:
-    """`_config.yml` with every button that needs the repository's address, if it gives one."""
-    config = yaml.safe_load(settings)
-    if not (config.get("repository") or {}).get("url"):
-        return settings
-    shown = ("use_repository_button", "use_issues_button", "use_edit_page_button")
-    config["html"] = {**config.get("html", {}), **dict.fromkeys(shown, True)}
-    # Binder installs what requirements.txt says, the package among it; Colab opens a notebook alone, without.
-    config["launch_buttons"] = {"notebook_interface": "jupyterlab", "binderhub_url": "https://mybinder.org"}
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    for target, original in wanted.items():
+        copy = source / target
+        if not copy.exists() or not filecmp.cmp(original, copy, shallow=False):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(original, copy)
 
 
 def render(root: Path, source: Path, output: Path) -> Path:
     """Run Jupyter Book over `source`; the folder of its pages, in `output`."""
     code = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
     options = ["-W", "-n", "--keep-going", "--path-output", str(output)]
-    command = [sys.executable, "-c", code, "build", *options, str(source)]
     # Docstrings are read from the package beside the book, and an extension of Sphinx from here.
     paths = [str(root), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1", "PYTHONUTF8": "1"}
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, cwd=root)
-    site = output / "_build" / "html"
-    warned = re.search(r"\b(WARNING|ERROR|CRITICAL)\b", done.stderr)
-    if done.returncode or warned or not any(site.rglob("*.html")):
+    done = subprocess.run(
+        [sys.executable, "-c", code, "build", *options, str(source)],
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NO_COLOR": "1", "PYTHONUTF8": "1"},
+        cwd=root,
+    )
+    if done.returncode or re.search(r"\b(WARNING|ERROR|CRITICAL)\b", done.stderr):
         said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr.strip() or done.stdout.strip())
-        if os.strerror(errno.ENOSPC) in said:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         for folder in (source, root):
             said = said.replace(f"{folder}{os.sep}", "")
         raise BuildFailure("\n".join(dict.fromkeys(said.splitlines()[-60:])))
-    return site
+    return output / "_build" / "html"
 
 
-def finish(raw: Path, site: Path, ready: Path) -> None:
-    """Make `site` of what Sphinx rendered in `raw`, in the form in which it is published.
+def finish(rendered: Path, site: Path, ready: Path) -> None:
+    """Make `site` of what Sphinx has rendered, in the form in which it is published.
 
     Pages that are as they were at the last build are taken from `ready`, and so are packed pictures.
     """
-    shutil.copytree(raw, site, ignore=shutil.ignore_patterns("*.map", ICON_SCRIPT, ".buildinfo"))
+    shutil.copytree(rendered, site, ignore=UNUSED)
     ready.mkdir(exist_ok=True)
     pack_images(site / "_images", ready)
-    digests, known, changed = {}, {}, {}
-    for path in html_pages(site):
-        content = path.read_bytes()
-        digests[path] = hashlib.sha256(path.relative_to(site).as_posix().encode() + content).hexdigest()
-        file = ready / f"{digests[path]}.json"
-        if file.exists():
-            known[path] = json.loads(file.read_text(encoding="utf-8"))
-        else:
-            changed[path] = BeautifulSoup(content, "html.parser")
-    try:
-        others = [(tex, display) for page in known.values() for tex, display in page["formulas"]]
-        formulas = set_formulas(site, changed, others)
-    except FormulaError as error:
-        raise BuildFailure(str(error)) from error
+    memory = ready / "pages.json"
+    before = json.loads(memory.read_text(encoding="utf-8")) if memory.exists() else {}
+    now, changed = {}, {}
+    for path in pages(site):
+        name, text = path.relative_to(site).as_posix(), path.read_text(encoding="utf-8")
+        now[name] = before.get(name, {})
+        if now[name].get("rendered") != text:
+            now[name], changed[path] = {"rendered": text}, BeautifulSoup(text, "html.parser")
+    known = [(tex, display) for page in now.values() for tex, display in page.get("formulas", [])]
+    formulas = set_formulas(site, changed, known)
     for path, page in changed.items():
         lighten(path, page)
         mend(page)
-        known[path] = {"html": str(page), "formulas": formulas[path]}
-        (ready / f"{digests[path]}.json").write_text(json.dumps(known[path]), encoding="utf-8")
-    for path, page in known.items():
-        path.write_text(page["html"], encoding="utf-8")
-    shown = set(re.findall(r"_images/([\w.-]+)", " ".join(page["html"] for page in known.values())))
+        now[path.relative_to(site).as_posix()] |= {"html": str(page), "formulas": formulas[path]}
+    for name, one in now.items():
+        (site / name).write_text(one["html"], encoding="utf-8")
+    memory.write_text(json.dumps(now), encoding="utf-8")
+    shown = set(re.findall(r"_images/([\w.-]+)", " ".join(one["html"] for one in now.values())))
     for image in (site / "_images").glob("*"):
         if image.name not in shown:
             image.unlink()
-
-
-def entry(site: Path) -> None:
-    """Put an `index.html` at the top that leads to the book's root page, which lies in a folder."""
-    root = next((page for page in ("book/index.html", "index.html") if (site / page).exists()), None)
-    if root is None:
-        raise BuildFailure("the site has no index page")
-    if root != "index.html":
-        title = re.search(r"<title>(.*?)</title>", (site / root).read_text(encoding="utf-8"), re.S)
-        text = ENTRY.format(title=title.group(1).strip() if title else "The book", page=root)
-        (site / "index.html").write_text(text, encoding="utf-8")
-
-
-def publish(site: Path, target: Path) -> None:
-    """Put `site` in the place of `target`, in two renames."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        target.rename(site.with_name("replaced"))
-    site.rename(target)
 
 
 def build(root: Path = ROOT, target: Path | None = None, executed: Mapping[str, Path] | None = None) -> Path:
@@ -207,41 +127,36 @@ def build(root: Path = ROOT, target: Path | None = None, executed: Mapping[str, 
     `executed` gives, by a notebook's name relative to `root`, the file that is rendered in its place.
 
     Raises:
-        BuildFailure: with nothing published, for a warning of Sphinx's, a formula that cannot be set, a full disk.
+        BuildFailure: with nothing published, for a warning of Sphinx's.
+        FormulaError: with nothing published, for a formula that cannot be set.
     """
     target = target or root / "_build" / "html"
-    work = root / "_build" / "site"
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        for stale in work.glob("staging-*"):  # of a build that was ended
-            shutil.rmtree(stale)
-        with tempfile.TemporaryDirectory(dir=work, prefix="staging-") as staging:
-            print("  rendering … ", end="", flush=True)
-            begin = time.perf_counter()
-            # Stored and executed notebooks have different outputs: each kind is compared with its own last build.
-            state = work / ("executed" if executed else "stored")
-            site = Path(staging) / "html"
-            with kept(state, base(root)):
-                stage(root, state / "source", executed or {})
-                finish(render(root, state / "source", state), site, state / "ready")
-            entry(site)
-            publish(site, target)
-            print(f"{time.perf_counter() - begin:.1f} s", flush=True)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise BuildFailure(f"no space left on the disk of {root}") from error
+    # Stored and executed notebooks have different outputs: each kind is compared with its own last build.
+    state = root / "_build" / "site" / ("executed" if executed else "stored")
+    done, key = state / "done", base(root)
+    if not done.exists() or done.read_text() != key:
+        shutil.rmtree(state, ignore_errors=True)
+        state.mkdir(parents=True)
+    done.unlink(missing_ok=True)
+    stage(root, state / "source", executed or {})
+    finish(render(root, state / "source", state), state / "site", state / "ready")
+    if target.exists():
+        target.rename(state / "replaced")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (state / "site").rename(target)
+    shutil.rmtree(state / "replaced", ignore_errors=True)
+    done.write_text(key)
     return target / "index.html"
 
 
 def attempt(root: Path, target: Path, executed: Mapping[str, Path] | None = None) -> int:
-    """Build, and say in a line or more how it went; the exit status of a command that does this."""
+    """Build, and say how it went; the exit status of a command that does this."""
     begin = time.perf_counter()
+    print("  rendering …", flush=True)
     try:
         page = build(root, target, executed)
-    except BuildFailure as failure:
+    except (BuildFailure, FormulaError, OSError) as failure:
         published = "the site published before is as it was" if target.exists() else "nothing was published"
-        print("failed", flush=True)
         print(f"{failure}\nNot built; {published}.", file=sys.stderr)
         return 1
     print(f"{page}  (built in {time.perf_counter() - begin:.0f} s)")

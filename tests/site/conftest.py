@@ -55,7 +55,7 @@ def write_sample(root: Path) -> Path:
     write_notebook(root, "x = 6 * 7\nx", "print('attention')")
     (root / "_toc.yml").write_text(TOC, encoding="utf-8")
     shutil.copy(ROOT / "_config.yml", root / "_config.yml")
-    for folder in ("_static", "_extra"):
+    for folder in ("_static", "_extra", "_templates"):
         shutil.copytree(ROOT / "book" / folder, root / "book" / folder)
     for file in ("references.bib", "search_scorer.js"):
         shutil.copy(ROOT / "book" / file, root / "book" / file)

@@ -25,7 +25,7 @@ Stages = dict[str, list[Tensor]]  # a stage's channels, (1, n, 1, 1) each, in pi
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[Node]:
-    with node("layout_arithmetic.js") as process:
+    with node("explorable.js", "layout_arithmetic.js") as process:
         yield process
 
 
@@ -101,7 +101,7 @@ def slopes(outputs: list[Tensor], inputs: list[Tensor]) -> Tensor:
 
 
 def ask(script: Node, expression: str, *arguments: Any) -> Any:
-    return script.evaluate(f"([a, b, c, d, e]) => {{ const A = LayoutArithmetic; return {expression}; }}", [*arguments])
+    return script.evaluate(f"([a, b, c, d, e]) => {{ return {expression}; }}", [*arguments])
 
 
 @all_pairs
@@ -109,7 +109,7 @@ def test_the_orders_are_those_of_the_package(script: Node, radix: int, cardinali
     for share in (1, 2, 3):
         channels = torch.arange(radix * cardinality * share)
         orders = [
-            ask(script, "A.inOrder(d, a, b, c).map((h) => A.number(e, a, b, c, h.r, h.k, h.c))", *sizes)
+            ask(script, "inOrder(d, a, b, c).map((h) => numberOf(e, a, b, c, h.r, h.k, h.c))", *sizes)
             for sizes in [
                 (radix, cardinality, share, "radix-major", "cardinality-major"),
                 (radix, cardinality, share, "cardinality-major", "radix-major"),
@@ -122,10 +122,10 @@ def test_the_orders_are_those_of_the_package(script: Node, radix: int, cardinali
 @all_pairs
 def test_a_channel_reaches_what_it_reaches_in_the_modules(script: Node, radix: int, cardinality: int) -> None:
     reached = """["conv1", "conv2", "context", "logits", "attention", "output"].map((from) => {
-      const block = A.flow(d, a, b, c, "none");
+      const block = flow(d, a, b, c, "none");
       return block.sources[from].map((_, n) => {
-        const met = A.reach(block, from, n);
-        return Object.fromEntries(A.STAGES.map((stage) => [stage, Array.from(met[stage]).sort((x, y) => x - y)]));
+        const met = reach(block, from, n);
+        return Object.fromEntries(STAGES.map((stage) => [stage, Array.from(met[stage]).sort((x, y) => x - y)]));
       });
     })"""
     for channels in widths(radix, cardinality):
@@ -151,11 +151,11 @@ def test_a_channel_reaches_what_it_reaches_in_the_modules(script: Node, radix: i
 
 @all_pairs
 def test_what_a_channel_is_made_from_is_what_it_meets_before_it(script: Node, radix: int, cardinality: int) -> None:
-    before = """A.STAGES.every((stage, i) => {
-      const block = A.flow(d, a, b, c, e);
+    before = """STAGES.every((stage, i) => {
+      const block = flow(d, a, b, c, e);
       return block.sources[stage].every((_, n) => {
-        const made = A.upstream(block, stage, n), met = A.reach(block, stage, n);
-        return A.STAGES.every((each, j) => {
+        const made = upstream(block, stage, n), met = reach(block, stage, n);
+        return STAGES.every((each, j) => {
           const expected = j < i ? [...met[each]] : j === i ? [n] : [];
           return String([...made[each]].sort()) === String(expected.sort());
         });
@@ -167,9 +167,9 @@ def test_what_a_channel_is_made_from_is_what_it_meets_before_it(script: Node, ra
 
 @all_pairs
 def test_a_path_is_that_of_the_channel_itself(script: Node, radix: int, cardinality: int) -> None:
-    paths = """A.flow(d, a, b, c, "none").holds.conv2.map((_, n) => {
-      const path = A.path(A.flow(d, a, b, c, "none"), "conv2", n);
-      return A.STAGES.map((stage) => Array.from(path[stage]));
+    paths = """flow(d, a, b, c, "none").holds.conv2.map((_, n) => {
+      const path = ownPath(flow(d, a, b, c, "none"), "conv2", n);
+      return STAGES.map((stage) => Array.from(path[stage]));
     })"""
     channels = widths(radix, cardinality)[-1]
     for layout, module in zip(LAYOUTS, blocks(radix, cardinality, channels), strict=True):
@@ -226,7 +226,7 @@ def test_a_mistake_spoils_the_values_that_it_spoils_in_torch(
             found = stages(mistaken(card, mistake), moved if mistake == "untransposed" else x)
         if mistake == "naive":  # the channels are right, at other places
             found["conv2"] = [radix_major_order(flat(found["conv2"]), radix, cardinality, dim=0)]
-        said = ask(script, "A.wrongValues(a, b, c, d)", radix, cardinality, channels, mistake, None)
+        said = ask(script, "wrongValues(a, b, c, d)", radix, cardinality, channels, mistake, None)
         if mistake == "naive":
             spoilt = torch.tensor(said["conv2"])
             said["conv2"] = radix_major_order(spoilt, radix, cardinality, dim=0).tolist()
@@ -246,7 +246,7 @@ def test_a_wire_is_crossed_if_the_cardinality_major_block_has_no_such_wire(
     card, _ = blocks(radix, cardinality, channels)
     x = torch.randn(1, channels, 1, 1).double().requires_grad_()
     found = stages(card, x)
-    said = ask(script, "A.flow('radix-major', a, b, c, d)", radix, cardinality, channels, mistake, None)
+    said = ask(script, "flow('radix-major', a, b, c, d)", radix, cardinality, channels, mistake, None)
     # Which channel of the cardinality-major block stands in each place, counted here with the package's own order.
     here = torch.arange(channels)
     features = torch.arange(radix * channels)

@@ -13,7 +13,7 @@ from tests.site.node import EXPLORABLES
 from tools.notebooks import ROOT
 
 NOTEBOOK = ROOT / "book" / "split_attention" / "equivalence.ipynb"
-SCRIPTS = ("layout_arithmetic.js", "layout_explorer.js")
+SCRIPTS = ("explorable.js", "layout_arithmetic.js", "layout_explorer.js")
 SHEETS = ("explorables.css", "layout_explorer.css")
 # What the theme gives a page, in so far as the explorer uses it.
 THEME = """

@@ -36,7 +36,7 @@ RUN = """images => images.map((image) => {
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[Node]:
-    with node("network_operators.js", "network_resnest.js", "network_scenes.js") as process:
+    with node("explorable.js", "network_operators.js", "network_resnest.js", "network_scenes.js") as process:
         yield process
 
 

@@ -1,5 +1,5 @@
-/* A ResNeSt from these operators. It follows the package's Python function by function:
-   resnest_edu/folding.py, split_attention.py, bottleneck.py, resnest.py. */
+/* A ResNeSt from the operators of network_operators.js. It follows the package's Python function by function:
+   batch_norm_folding.py, bottleneck.py and resnest.py in resnest_edu/network, and resnest_edu/split_attention. */
 "use strict";
 
 const EPSILON = 1e-5; // of PyTorch's batch norm
@@ -89,7 +89,7 @@ function bytesOf(text) {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
-/* The network from what resnest_edu/browser.py has written, ready for `forward`. */
+/* The network from what resnest_edu/book/web_export.py has written, ready for `forward`. */
 function loadNetwork(content) {
   const { variant, tensors } = content, bytes = bytesOf(content.data);
   if (bytes.length !== 4 * content.numbers) throw new Error("the file with the weights is not whole");

@@ -41,9 +41,6 @@ const GROUNDS = {
   dots: (x, y) => sharp(40 * (0.09 - wave(4 * x) ** 2 - wave(4 * y) ** 2)),
 };
 
-const mix = (from, to, share) => from + share * (to - from);
-const clip = (value, low, high) => Math.min(Math.max(value, low), high);
-
 /* The ground alone, as numbers from 0 to 255, (3, size, size). */
 function drawGround(size, { ground, colours }) {
   const pixels = new Float32Array(3 * size * size), [first, second] = COLOURS[colours].ground;

@@ -1,8 +1,8 @@
-"""A Sphinx extension: write every page anew when something has changed that pages see of one another.
+"""What the book adds to Sphinx: buttons when there is an address, and pages that are written anew when they must.
 
 An incremental build writes the pages whose own sources changed. The others quote from them all the same: titles in the
 sidebar, numbers of figures and equations, targets of links; and a link whose target is gone is told only when the
-page that holds it is written.
+page that holds it is written. Files that are no pages (styles, scripts, bibliography) are copied only when one is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
+
+
+def only_with_address(app: Sphinx, config: Config) -> None:
+    """Take the buttons that need the repository's address out of the theme's options while there is none."""
+    if not config.html_theme_options.get("repository_url"):
+        for name in ("use_repository_button", "use_issues_button", "use_edit_page_button", "launch_buttons"):
+            config.html_theme_options.pop(name, None)
 
 
 def to_write(app: Sphinx, env: BuildEnvironment) -> Iterable[str]:
@@ -21,10 +29,9 @@ def to_write(app: Sphinx, env: BuildEnvironment) -> Iterable[str]:
     titles = {name: title.astext() for name, title in env.titles.items()}
     shared = [titles, env.toctree_includes, env.toc_secnumbers, env.toc_fignumbers, env.domaindata]
     digest = hashlib.sha256(in_any_order(shared).encode())
-    # A page names each style sheet and script with a checksum, so that browsers do not keep an old one.
-    static = [file for folder in app.config.html_static_path for file in sorted(Path(app.confdir, folder).rglob("*"))]
-    for file in (*static, *(Path(app.confdir, name) for name in app.config.bibtex_bibfiles)):
-        digest.update(file.read_bytes() if file.is_file() else b"")
+    for file in sorted(Path(app.srcdir).rglob("*")):
+        if file.is_file() and file.suffix not in app.config.source_suffix:
+            digest.update(file.read_bytes())
     before, now = getattr(env, "shared_by_pages", None), digest.hexdigest()
     env.shared_by_pages = now  # type: ignore[attr-defined]
     return [] if now == before else list(env.all_docs)
@@ -40,5 +47,6 @@ def in_any_order(thing: object) -> str:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("config-inited", only_with_address)
     app.connect("env-get-updated", to_write, priority=900)  # after Sphinx has given the numbers
     return {"parallel_read_safe": True}
