@@ -90,7 +90,11 @@ def grey_numbers(rng: Random, tree: Folders) -> None:
     """Numbers of 32 bits, whose scale nobody has said."""
     path = tree.add(rng, "tif")
     kind = rng.choice([np.float32, np.int32])
-    Image.fromarray((np.random.default_rng(0).random((12, 12)) * rng.choice([1, 65535, 1e6])).astype(kind)).save(path)
+    Image.fromarray(
+        (np.random.default_rng(0).random((12, 12)) * rng.choice([1 if kind is np.float32 else 255, 65535, 1e6])).astype(
+            kind
+        )
+    ).save(path)
 
 
 def nested(rng: Random, tree: Folders) -> None:

@@ -118,7 +118,7 @@ ODDITIES = {
     "no XML": Oddity(lambda rng, voc: voc.texts.__setitem__(voc.one(rng), ""), "annotation", fatal=True),
     "lost image": Oddity(lost, "cannot read|JPEGImages", fatal=True),
     "damaged image": Oddity(lambda rng, voc: damage(rng, voc.image(voc.one(rng))), "cannot read image", fatal=True),
-    "another map": Oddity(other_map, "map|cannot read", fatal=True),
+    "another map": Oddity(other_map, "map|size|cannot read", fatal=True),
     "damaged map": Oddity(lambda rng, voc: damage(rng, voc.map(voc.one(rng))), "map|cannot read", fatal=True),
 }  # fmt: skip
 

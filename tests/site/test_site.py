@@ -131,7 +131,8 @@ def test_the_pdf_holds_every_page_its_bookmarks_and_links(book: Path, tmp_path: 
     links = [str(link["href"]) for link in whole.select("article a[href]") if "//" not in str(link["href"])]
     assert "#book-chapter" in links and "x = 6 * 7" in whole.get_text()
     assert all(link.removeprefix("#") in anchors for link in links)
-    assert {"_static/book.css", "_static/formulas.css"} <= {sheet["href"].split("?")[0] for sheet in whole.select("link")}
+    sheets = {sheet["href"].split("?")[0] for sheet in whole.select("link")}
+    assert {"_static/book.css", "_static/formulas.css"} <= sheets
 
     pages, target = shutil.copytree(book, tmp_path / "html"), tmp_path / "book.pdf"
     pdf.print_book(pages, target, browser.find() or "")
