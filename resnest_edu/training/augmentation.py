@@ -28,7 +28,12 @@ def normalize(images: Tensor) -> Tensor:
     """Bytes to network input: (x / 255 - mean) / std for each colour.
 
     Shape: uint8 (B, 3, H, W) -> float32 (B, 3, H, W).
+
+    Raises:
+        ValueError: the images are not bytes.
     """
+    if images.dtype != torch.uint8:
+        raise ValueError(f"images (={images.dtype}) must be uint8, as PILToTensor gives them: they are normalized here")
     mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
     std = torch.tensor(STD, device=images.device).view(3, 1, 1)
     return (images / 255 - mean) / std
@@ -265,4 +270,12 @@ def _centre(size: int) -> list[nn.Module]:
         resize = v2.Resize(size + 32, interpolation=InterpolationMode.BICUBIC)
     else:
         resize = v2.Resize(round(size / 0.875), interpolation=InterpolationMode.BILINEAR)
-    return [resize, v2.CenterCrop(size)]
+    return [_shorten, resize, v2.CenterCrop(size)]
+
+
+def _shorten(image: Image.Image) -> Image.Image:
+    """Cut the ends off a strip, of which only the middle is wanted: resized as a whole, it might not fit in memory."""
+    longest = 16 * min(image.size)
+    width, height = (min(side, longest) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height)) if max(image.size) > longest else image

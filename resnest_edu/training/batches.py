@@ -32,6 +32,35 @@ IN_MEMORY_BYTES = 2 << 30
 """An image folder that decodes to no more than this is decoded once; a larger one is read anew every epoch."""
 
 
+def require_labels(labels: Tensor, classes: int | None = None) -> None:
+    """Raise ValueError unless labels are integers, one for each image, and below the number of ``classes``."""
+    if not isinstance(labels, Tensor):
+        raise ValueError(f"labels (={type(labels).__name__}) must be a tensor of integers")
+    if labels.ndim != 1 or labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+        hint = ": argmax(1) finds the classes of one-hot rows" if labels.ndim == 2 else ""
+        raise ValueError(f"labels (={labels.dtype}, {tuple(labels.shape)}) must be integers of shape (B,){hint}")
+    if classes is not None and len(labels):
+        ends = labels.long().aminmax()
+        wrong = [end for end in (ends.min.item(), ends.max.item()) if not 0 <= end < classes]
+        if wrong:
+            raise ValueError(f"labels (={wrong[0]}) must be from 0 to {classes - 1}: the model has {classes} outputs")
+
+
+def require_batch(batch: Any) -> tuple[Tensor, Tensor]:
+    """Images and labels; raise ValueError unless they are bytes of shape (B, 3, H, W), or (B, 1, H, W), and integers of
+    shape (B,)."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise ValueError(f"items (={type(batch).__name__}) must be (image, label)")
+    images, labels = batch
+    if not isinstance(images, Tensor):
+        raise ValueError(f"images (={type(images).__name__}) must be tensors")
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+        hint = ", as PILToTensor makes them: they are normalized later" if images.is_floating_point() else ""
+        raise ValueError(f"images (={images.dtype}, {tuple(images.shape)}) must be uint8 of shape (B, 3, H, W){hint}")
+    require_labels(labels)
+    return images, labels
+
+
 class TensorImages(Dataset):
     """Images that fit in memory: uint8 (N, 3, H, W) beside their labels, int64 (N,).
 
@@ -50,9 +79,10 @@ class TensorImages(Dataset):
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images (={images.dtype}, {tuple(images.shape)}) must be uint8 of shape (N, 3, H, W)")
+        require_labels(labels)
         if len(images) != len(labels) or not len(images):
             raise ValueError(f"labels (={len(labels)}) must be as many as images (={len(images)}), at least one")
-        self.images, self.labels = images, labels
+        self.images, self.labels = images, labels.long()
 
     def __len__(self) -> int:
         return len(self.images)

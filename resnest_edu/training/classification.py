@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from resnest_edu.training.augmentation import apply_policy, flip_and_shift, normalize
-from resnest_edu.training.batches import Plan, training_batches
+from resnest_edu.training.batches import Plan, TensorImages, require_batch, require_labels, training_batches
 from resnest_edu.training.distributed import Group
 from resnest_edu.training.evaluation import evaluate, evaluation_mode
 from resnest_edu.training.mixing import cutmix, equivalent_epsilon, mixup
@@ -24,17 +24,7 @@ from resnest_edu.training.task import EpochMetrics, Task, half_precision
 @dataclass(frozen=True, kw_only=True)
 class ClassificationMetrics(EpochMetrics):
     """One line of ``metrics.jsonl``: accuracies as fractions, losses in nats, the rate at the epoch's end. Where images
-    are mixed, the training accuracy counts the class that has the larger part.
-
-    Example:
-        >>> from resnest_edu.training import ClassificationMetrics
-        >>> losses = {"train_loss": 0.61, "test_loss": 0.52}
-        >>> accuracies = {"train_accuracy": 0.97, "test_accuracy": 0.9875}
-        >>> pace = {"learning_rate": 0.0, "images_per_second": 900.0, "seconds": 14.0}
-        >>> metrics = ClassificationMetrics(epoch=3, **losses, **accuracies, **pace)
-        >>> metrics.score, metrics.describe()
-        (0.9875, 'test accuracy 98.75 %')
-    """
+    are mixed, the training accuracy counts the class that has the larger part."""
 
     score_name: ClassVar[str] = "test_accuracy"
     score_title: ClassVar[str] = "test accuracy"
@@ -89,20 +79,10 @@ class Classification(Task):
 
     Args:
         recipe: what chance does to a batch, and how its labels are smoothed.
-        classes: how many the network tells apart. Only a recipe that mixes images asks, and if None, it asks the
-            network, on one image.
+        classes: how many the network tells apart; if None, it is asked, on one image.
 
-    Example:
-        >>> import torch
-        >>> from resnest_edu.data import ShapesDataset
-        >>> from resnest_edu.training import Classification, get_recipe
-        >>> recipe = get_recipe("shapes")
-        >>> task, model = Classification(recipe), recipe.build(8)
-        >>> place = {"device": torch.device("cpu"), "generator": torch.Generator()}
-        >>> batch = ShapesDataset(4).tensors()
-        >>> loss, [correct] = task.step(model, batch, count=4, **place)
-        >>> loss.requires_grad, 0 <= correct.item() <= 4
-        (True, True)
+    Raises:
+        ValueError: images are not bytes, labels are not integers, or beyond what the network tells apart.
     """
 
     metrics = ClassificationMetrics
@@ -111,12 +91,29 @@ class Classification(Task):
 
     def __init__(self, recipe: Recipe, classes: int | None = None) -> None:
         self.recipe = recipe
-        self.classes = classes
+        self.classes = self._given = classes
+        self._model: nn.Module | None = None
 
     def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
-        if self.mixes and self.classes is None:
-            with torch.inference_mode(), evaluation_mode(model):
-                self.classes = model(normalize(data[0][0][None].to(device))).shape[1]
+        self.classes, self._model, self._device = self._given, model, device
+
+    def check_test_data(self, data: Dataset) -> None:
+        if not len(data):  # type: ignore[arg-type]
+            raise ValueError("test_data (=0 images) must contain at least one image")
+        if isinstance(data, TensorImages):
+            self._ask(data.images)
+            require_labels(data.labels, self.classes)
+
+    def _ask(self, images: Tensor) -> None:
+        """Let the network say, on the first of the images, how many classes it tells apart."""
+        if self.classes is not None or self._model is None:
+            return
+        with torch.inference_mode(), evaluation_mode(self._model):
+            logits = self._model(normalize(images[:1].to(self._device)))
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            kind = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ValueError(f"model's output (={kind}) must be logits of shape (B, classes)")
+        self.classes = logits.shape[1]
 
     @property
     def mixes(self) -> bool:
@@ -125,7 +122,14 @@ class Classification(Task):
     def batches(
         self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        return training_batches(data, plan, first=first, workers=workers, pin_memory=pin_memory)
+        whole = data.labels if isinstance(data, TensorImages) else None  # checked once: to look at a GPU's takes time
+        for step, batch in enumerate(training_batches(data, plan, first=first, workers=workers, pin_memory=pin_memory)):
+            images, labels = require_batch(batch)
+            if not step:
+                self._ask(images)
+            if whole is None or not step:
+                require_labels(labels if whole is None else whole, self.classes)
+            yield images, labels.long()
 
     def step(
         self,

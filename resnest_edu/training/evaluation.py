@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from resnest_edu.arguments import require_positive_int
 from resnest_edu.training.augmentation import normalize
-from resnest_edu.training.batches import evaluation_batches
+from resnest_edu.training.batches import TensorImages, evaluation_batches, require_batch, require_labels
 from resnest_edu.training.distributed import ALONE, Group
 
 
@@ -68,8 +68,8 @@ def evaluate(
         workers: processes that read data which is not in memory.
         group: the processes that share the images.
 
-    Returns:
-        The loss and the accuracy, of all processes' images.
+    Raises:
+        ValueError: there are no images, or they are not bytes, or a label is none of the model's classes.
 
     Example:
         >>> from resnest_edu import create_model
@@ -80,12 +80,18 @@ def evaluate(
         >>> loss > 0, 0 <= accuracy <= 1
         (True, True)
     """
-    device = next(model.parameters()).device
+    require_positive_int(batch_size=batch_size)
+    if not len(data):  # type: ignore[arg-type]
+        raise ValueError("data (=0 images) must contain at least one image")
+    device, whole = next(model.parameters()).device, data.labels if isinstance(data, TensorImages) else None
     sums = torch.zeros(3, device=device)  # loss, correct, images
     with torch.inference_mode(), evaluation_mode(model):
-        for images, labels in evaluation_batches(data, batch_size, group=group, workers=workers):
-            images, labels = images.to(device), labels.to(device)
-            logits = model(normalize(images)).float()
+        for step, batch in enumerate(evaluation_batches(data, batch_size, group=group, workers=workers)):
+            images, labels = require_batch(batch)
+            logits = model(normalize(images.to(device))).float()
+            if whole is None or not step:
+                require_labels(labels if whole is None else whole, logits.shape[1])
+            labels = labels.to(device).long()
             sums[0] += F.cross_entropy(logits, labels, reduction="sum")
             sums[1] += (logits.argmax(1) == labels).sum()
             sums[2] += len(labels)

@@ -308,7 +308,7 @@ def train(
         run.load(content)
     group.require_same("step of the checkpoint", run.step, device)
     task.begin(model, train_data, device)
-    task.require_measurable(test_data)
+    task.check_test_data(test_data)
     network = group.wrap(model, device)
     full: Callable[..., Any] = network
     if compile and run.step < plan.steps:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from resnest_edu.arguments import plain
 from resnest_edu.training.batches import Plan
 from resnest_edu.training.distributed import Group
 
@@ -57,7 +58,7 @@ class EpochMetrics:
 
     def row(self) -> dict[str, Any]:
         """What ``metrics.jsonl`` holds of the epoch: null for what is not a finite number, which JSON does not know."""
-        values = asdict(self)
+        values = {name: plain(value) for name, value in asdict(self).items()}
         return {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in values.items()
@@ -86,8 +87,8 @@ class Task(ABC):
     def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:  # noqa: B027
         """Look at the network and its data before the first step; most tasks need not."""
 
-    def require_measurable(self, data: Dataset) -> None:  # noqa: B027
-        """Raise ValueError, before the first step, if there is nothing in the test data to measure a network by."""
+    def check_test_data(self, data: Dataset) -> None:  # noqa: B027
+        """Raise ValueError, before the first step, if a network cannot be measured on the data; most tasks need not."""
 
     @abstractmethod
     def batches(self, data: Any, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:

@@ -191,7 +191,7 @@ class Detection(Task):
         self.greatest_label = greatest_label(model)
         require_objects(truths(self._checked(data)), "training data")
 
-    def require_measurable(self, data: Dataset) -> None:
+    def check_test_data(self, data: Dataset) -> None:
         require_objects(truths(self._checked(data)), "test data")
 
     def _checked(self, data: Dataset) -> Dataset:
@@ -302,7 +302,7 @@ class Segmentation(Task):
         self.classes = head[-1].out_channels
         require_classes(truths(checked_segmentation(data, self.classes)), "training data")
 
-    def require_measurable(self, data: Dataset) -> None:
+    def check_test_data(self, data: Dataset) -> None:
         require_classes(truths(checked_segmentation(data, self.classes)), "test data")
 
     def batches(self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:

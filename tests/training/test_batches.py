@@ -7,6 +7,7 @@ from torch.utils.data import Dataset, TensorDataset
 from resnest_edu.training import RECIPES, TensorImages, folder_data
 from resnest_edu.training.batches import Plan, evaluation_batches, seed_of, training_batches
 from resnest_edu.training.distributed import Group
+from tests.refused import assert_refused
 
 
 def numbered(count: int) -> TensorImages:
@@ -92,30 +93,28 @@ def test_chance_depends_on_epoch_and_image_alone(workers):
     assert len(drawn.unique()) == drawn.numel()  # another epoch, another draw
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_bad_plans_and_bad_images():
+    plans = [
         ((1, 8, 1, 0), r"images \(=1\) must be at least 2$"),
         ((8, 3, 1, 0, Group(0, 2)), r"batch_size \(=3\) must be at least 4, two for each of 2 processes"),
-    ],
-)
-def test_bad_plans(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Plan(*arguments)
-
-
-@pytest.mark.parametrize(
-    ("images", "labels", "message"),
-    [
-        (torch.zeros(2, 3, 4, 4), torch.zeros(2), r"images \(=torch.float32, \(2, 3, 4, 4\)\) must be uint8"),
-        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(2), r"must be uint8 of shape \(N, 3, H, W\)"),
-        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(3), r"labels \(=3\) must be as many as images \(=2\)"),
-        (torch.zeros(0, 3, 4, 4, dtype=torch.uint8), torch.zeros(0), r"labels \(=0\) .* at least one"),
-    ],
-)
-def test_bad_images(images, labels, message):
-    with pytest.raises(ValueError, match=message):
-        TensorImages(images, labels)
+    ]
+    assert_refused(lambda arguments: Plan(*arguments), plans)
+    black, labels = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
+    images = [
+        ((black / 255, labels), r"images \(=torch.float32, \(2, 3, 4, 4\)\) must be uint8"),
+        ((black[:, :1], labels), r"must be uint8 of shape \(N, 3, H, W\)"),
+        ((black, labels[:1]), r"labels \(=1\) must be as many as images \(=2\)"),
+        ((black[:0], labels[:0]), r"labels \(=0\) .* at least one"),
+        ((black, labels.float()), r"labels \(=torch.float32, \(2,\)\) must be integers of shape \(B,\)$"),
+        ((black, labels.bool()), r"labels \(=torch.bool"),
+        (
+            (black, torch.eye(2).long()),
+            r"labels \(=torch.int64, \(2, 2\)\) must be .*: argmax\(1\) finds the classes of",
+        ),
+        ((black, [0, 1]), r"labels \(=list\) must be a tensor of integers"),
+    ]
+    assert_refused(lambda given: TensorImages(*given), images)
+    assert TensorImages(black, labels.byte()).labels.dtype == torch.int64
 
 
 def test_a_recipe_that_crops_reads_its_images_anew(colour_folder):

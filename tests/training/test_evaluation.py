@@ -5,6 +5,7 @@ from torch.utils.data import TensorDataset
 
 from resnest_edu.training import evaluate, predict
 from resnest_edu.training.augmentation import normalize
+from tests.refused import assert_refused
 from tests.training.small_runs import images, small_model
 
 
@@ -17,8 +18,11 @@ def test_measuring_leaves_the_mode_and_the_statistics_alone():
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
     assert probabilities.shape == (9, 2)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(9))
-    with pytest.raises(ValueError, match=r"batch_size \(=0\) must be an integer of at least 1"):
-        predict(model, data.images, batch_size=0)
+    for call in (
+        lambda size: predict(model, data.images, batch_size=size),
+        lambda size: evaluate(model, data, batch_size=size),
+    ):
+        assert_refused(call, [(0, r"batch_size \(=0\) must be an integer of at least 1")])
 
 
 def test_every_part_is_in_its_own_mode_again_whatever_happens():
@@ -27,12 +31,9 @@ def test_every_part_is_in_its_own_mode_again_whatever_happens():
     modes = [module.training for module in model.modules()]
     evaluate(model, data)
     predict(model, data.images)
-    two_channels = data.images[:, :2]
-    for call in (
-        lambda: predict(model, two_channels),
-        lambda: evaluate(model, TensorDataset(two_channels, data.labels)),
-    ):
-        with pytest.raises(RuntimeError):
+    model.register_forward_pre_hook(lambda *_: 1 / 0)
+    for call in (lambda: predict(model, data.images), lambda: evaluate(model, data)):
+        with pytest.raises(ZeroDivisionError):
             call()
     assert [module.training for module in model.modules()] == modes and not frozen.training
 

@@ -171,7 +171,7 @@ def test_a_single_object_at_the_end_is_enough_and_chance_is_left_as_it_was() -> 
         [(image, {name: field[:0] for name, field in target.items()}) for image, target in BOXES],
     )
     network, before = Untouched(), torch.get_rng_state()
-    for use in (task.require_measurable, lambda data: task.begin(network, data, torch.device("cpu"))):
+    for use in (task.check_test_data, lambda data: task.begin(network, data, torch.device("cpu"))):
         use(Own(empty + BOXES[:1]))
     assert torch.equal(torch.get_rng_state(), before)
 
