@@ -34,22 +34,11 @@ SegmentationTransforms = tuple[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class AnnotatedSplits:
-    """Training and test images of the same classes, all for detection or all for
-    segmentation.
+    """Training and test images of the same classes, all for detection or all for segmentation.
 
     Attributes:
         train, test: their items are those of the scenes.
-        classes: names; for segmentation the first is the background, for detection
-            the first has label 1. So ``len(classes)`` is the ``num_classes`` of
-            detectors and segmenters.
-
-    Example:
-        >>> from resnest_edu.transfer import AnnotatedSplits, DetectionScenes
-        >>> scenes = DetectionScenes(8), DetectionScenes(4, split="test")
-        >>> splits = AnnotatedSplits(*scenes, classes=DetectionScenes.classes)
-        >>> image, target = splits.test[0]
-        >>> [splits.classes[label - 1] for label in target["labels"]]
-        ['disk', 'disk', 'ring', 'star']
+        classes: names; for segmentation the first is the background, for detection the first has label 1.
     """
 
     train: Dataset[Any]
@@ -63,13 +52,12 @@ def open_detection_folder(
     masks: bool = False,
     transforms: DetectionTransforms | None = None,
 ) -> AnnotatedSplits:
-    """Open a folder of images with boxes; which format it has is seen by its
-    contents.
+    """Open a folder of images with boxes; which format it has is seen by its contents.
 
-    Images become upright RGB and are read when an item is asked for. Boxes are
-    clipped to the image; an object of whose box nothing is left, or whose mask is
-    empty, is left out. COCO's crowds and VOC's difficult objects are marked
-    ``"crowd"``. An image without objects is one.
+    Images become RGB, turned as the size that is stated means them (see :mod:`~resnest_edu.transfer.orientation`), and
+    are read when an item is asked for. Boxes are clipped to the image; an object of whose box nothing is left, or whose
+    mask is empty, is left out. COCO's crowds and VOC's difficult objects are marked ``"crowd"``. An image without
+    objects is one.
 
     Args:
         root: the folder.
@@ -77,10 +65,9 @@ def open_detection_folder(
         transforms: for training and for test items.
 
     Raises:
-        ValueError: the folder is missing, of neither format or incomplete; an
-            annotation is not what its format says (the message names it); masks of a
-            VOC folder. When an item is read: its image is broken or not of the size
-            that the annotations state.
+        ValueError: the folder is missing, of neither format or incomplete; an annotation is not what its format says
+            (the message names it); training or test has no object but crowds; masks of a VOC folder. When an item is
+            read: its image is broken or not of the size that the annotations state, or nobody knows how it is turned.
         ImportError: a COCO folder, and pycocotools is not installed.
 
     Example:
@@ -90,15 +77,13 @@ def open_detection_folder(
         >>> from resnest_edu.transfer import open_detection_folder
         >>> image = {"id": 1, "file_name": "1.png", "height": 60, "width": 80}
         >>> cat = {"id": 1, "image_id": 1, "category_id": 17, "bbox": [10, 20, 30, 40]}
-        >>> coco = {"images": [image], "annotations": [cat]}
-        >>> coco["categories"] = [{"id": 17, "name": "cat"}]
+        >>> coco = {"images": [image], "annotations": [cat], "categories": [{"id": 17, "name": "cat"}]}
         >>> with tempfile.TemporaryDirectory() as root:
         ...     Path(root, "annotations").mkdir()
         ...     for split in ("train", "val"):
         ...         Path(root, split).mkdir()
         ...         Image.new("RGB", (80, 60)).save(Path(root, split, "1.png"))
-        ...         file = Path(root, f"annotations/instances_{split}.json")
-        ...         _ = file.write_text(json.dumps(coco))
+        ...         _ = Path(root, f"annotations/instances_{split}.json").write_text(json.dumps(coco))
         ...     splits = open_detection_folder(root)
         ...     image, target = splits.train[0]
         >>> splits.classes, target["boxes"].tolist(), target["labels"].tolist()
@@ -130,44 +115,20 @@ def open_segmentation_folder(
     classes: tuple[str, ...] | None = None,
     transforms: SegmentationTransforms | None = None,
 ) -> AnnotatedSplits:
-    """Open a folder of images with maps of their pixels' classes; which format it has
-    is seen by its contents.
+    """Open a folder of images with maps of their pixels' classes; which format it has is seen by its contents.
 
-    The maps of a COCO folder are made from its instance masks. A pixel that objects
-    of different classes claim is ignored (255), since masks do not say which is in
-    front; so is a pixel of a crowd alone, whose outline encloses what lies between
-    its members too.
+    The maps of a COCO folder are made from its instance masks. A pixel that objects of different classes claim is
+    ignored (255), since masks do not say which is in front; so is a pixel of a crowd alone, which encloses gaps too.
 
     Args:
-        root: the folder.
-        classes: what the values of a VOC folder's maps mean, from 0, the background,
-            on; by default PASCAL VOC's 21. COCO files name their own.
-        transforms: for training and for test items.
+        root, transforms: as for :func:`open_detection_folder`.
+        classes: what the values of a VOC folder's maps mean, from 0, the background, on; by default PASCAL VOC's 21.
+            COCO files name their own.
 
     Raises:
-        ValueError: the folder is missing, of neither format or incomplete; an
-            annotation is not what its format says (the message names it); ``classes``
-            of a COCO folder. When an item is read: its image or map is broken, or
-            their sizes differ.
+        ValueError: as :func:`open_detection_folder` does, for a map as for an annotation; training or test has no class
+            but the background; ``classes`` of a COCO folder.
         ImportError: a COCO folder, and pycocotools is not installed.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from PIL import Image
-        >>> from resnest_edu.transfer import open_segmentation_folder
-        >>> with tempfile.TemporaryDirectory() as root:  # of PASCAL VOC's format
-        ...     for part in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass"):
-        ...         Path(root, part).mkdir(parents=True)
-        ...     for name in ("train", "val"):  # one image each, of that name
-        ...         _ = Path(root, f"ImageSets/Segmentation/{name}.txt").write_text(name)
-        ...         Image.new("RGB", (80, 60)).save(Path(root, f"JPEGImages/{name}.png"))
-        ...         classes = Image.new("L", (80, 60), 8)
-        ...         classes.save(Path(root, f"SegmentationClass/{name}.png"))
-        ...     splits = open_segmentation_folder(root)
-        ...     image, classes = splits.train[0]
-        >>> image.shape, classes.shape, splits.classes[classes[0, 0]]
-        (torch.Size([3, 60, 80]), torch.Size([60, 80]), 'cat')
     """
     root = _require_folder(root)
     for_train, for_test = transforms or (None, None)

@@ -34,10 +34,9 @@ nobody can tell the class."""
 class DetectionScenes(Dataset[tuple[Tensor, Target]]):
     """Scenes with the boxes and masks of their objects.
 
-    Item i is (image uint8 (3, S, S), target); its box encloses what is to be seen of
-    an object, and its mask is just that. Training scene i is scene i of
-    :func:`~resnest_edu.data.draw_scenes`, test scene i is scene ``TEST_START + i``.
-    All are drawn once and kept, about 75 kB each by default.
+    Item i is (image uint8 (3, S, S), target); its box encloses what is to be seen of an object, and its mask is just
+    that. Training scene i is scene i of :func:`~resnest_edu.data.draw_scenes`, test scene i is scene ``TEST_START +
+    i``. All are drawn once and kept, about 75 kB each by default.
 
     Args:
         count: how many scenes.
@@ -105,27 +104,16 @@ class DetectionScenes(Dataset[tuple[Tensor, Target]]):
 class SegmentationScenes(Dataset[tuple[Tensor, Tensor]]):
     """The same scenes with the class of every pixel.
 
-    Item i is (image uint8 (3, S, S), map int64 (S, S)). All scenes are drawn once and
-    kept, about 37 kB each by default.
+    Item i is (image uint8 (3, S, S), map int64 (S, S)). All are drawn once and kept, about 37 kB each by default.
 
     Args:
-        count, seed, split, config: as for :class:`DetectionScenes`.
-        transform: what happens to an item each time it is asked for.
+        count, seed, split, config, transform: as for :class:`DetectionScenes`.
 
     Attributes:
         classes: their names; the first is the background, class 0.
 
     Raises:
         ValueError: an argument is not as above.
-
-    Example:
-        >>> from resnest_edu.transfer import SegmentationScenes
-        >>> scenes = SegmentationScenes(4)
-        >>> image, classes = scenes[0]
-        >>> image.shape, classes.shape
-        (torch.Size([3, 96, 96]), torch.Size([96, 96]))
-        >>> [scenes.classes[number] for number in classes.unique()]
-        ['background', 'star']
     """
 
     classes = ("background", *SHAPE_CLASSES)

@@ -29,26 +29,18 @@ ROUNDING = 0.01
 def check_target(
     target: Target, image_size: tuple[int, int], num_classes: int, where: str, *, masks: bool = False
 ) -> None:
-    """Raise ValueError unless a detection target fits its image.
+    """Raise ValueError, which begins with ``where``, unless a detection target fits its image of (height, width)
+    pixels.
 
-    Args:
-        target: ``"boxes"``, ``"labels"``, ``"crowd"``, and ``"masks"`` if there are any.
-        image_size: height and width in pixels.
-        num_classes: the greatest label; the background, 0, is not a label.
-        where: the image's name, for the message.
-        masks: whether there must be masks.
-
-    Raises:
-        ValueError: a field is missing, or of another type or shape than it must be; a label is not from 1 to
-            ``num_classes``; a box is not finite, has no area, reaches out of the image or counts in shares of it; masks
-            have not the image's size or other values than 0 and 1.
+    It does not if a field is missing, which masks may be unless ``masks``; if one is of another type or shape than it
+    must be; if a label is not from 1 to ``num_classes``; if a box is not finite, has no area, reaches out of the image
+    or counts in shares of it; if masks have other values than 0 and 1.
 
     Example:
         >>> import torch
         >>> from resnest_edu.transfer import check_target
         >>> target = {"labels": torch.tensor([3]), "crowd": torch.tensor([False])}
         >>> target["boxes"] = torch.tensor([[10.0, 20, 90, 60]])
-        >>> check_target(target, (60, 90), 8, "1.png")
         >>> check_target(target, (60, 80), 8, "2.png")
         Traceback (most recent call last):
         ValueError: 2.png: boxes (=[10.0, 20.0, 90.0, 60.0]) must have an area inside 80 x 60
@@ -95,26 +87,8 @@ def check_target(
 
 
 def check_map(classes: Tensor, image_size: tuple[int, int], num_classes: int, where: str) -> None:
-    """Raise ValueError unless a segmentation map fits its image.
-
-    Args:
-        classes: the map, int64 (H, W).
-        image_size: height and width in pixels.
-        num_classes: how many there are, the background among them.
-        where: the image's name, for the message.
-
-    Raises:
-        ValueError: type or size is another; a pixel is neither from 0 to ``num_classes`` - 1 nor 255.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.transfer import check_map
-        >>> classes = torch.tensor([[0, 8, 255]])
-        >>> check_map(classes, (1, 3), 9, "1.png")
-        >>> check_map(classes, (1, 3), 8, "2.png")
-        Traceback (most recent call last):
-        ValueError: 2.png: map (=8) must be from 0 to 7, or 255
-    """
+    """Raise ValueError, which begins with ``where``, unless a segmentation map is int64, of the image's (height,
+    width), and each pixel from 0 to ``num_classes`` - 1 or 255."""
     if not isinstance(classes, Tensor):
         raise ValueError(f"{where}: map (a {type(classes).__name__}) must be a tensor")
     found = classes.dtype, tuple(classes.shape)

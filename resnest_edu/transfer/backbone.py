@@ -22,55 +22,29 @@ Norm = Literal["trained", "frozen", "synchronized"]
 
 
 class StageBackbone(nn.Module):
-    """A backbone as tasks want it: stages named by their strides, and as much of it
-    frozen as the task can spare.
+    """A backbone as tasks want it: stages named by their strides, and as much of it frozen as the task can spare.
 
-    Few images fit into a step of detection, too few for batch norm to measure them.
-    The norm can therefore be left as pretraining made it, or be measured over all
-    processes. The first layers, which see edges and colours in any data, are often
-    not trained any further.
+    Few images fit into a step of detection, too few for batch norm to measure them: the norm can be left as pretraining
+    made it, or be measured over all processes. The first layers, which see edges and colours in any data, need little
+    training. What is frozen gets no gradient and stays in evaluation mode, whatever ``train()`` is called on it or on
+    what contains it; classes and names stay, so checkpoints load.
 
-    What is frozen gets no gradient and stays in evaluation mode, whatever ``train()``
-    is called on it or on what contains it. It still has the class and the names it
-    would have otherwise, so checkpoints load and
-    :func:`~resnest_edu.speed.accelerate` works.
-
-    Shape: (B, 3, H, W) -> {"C2": (B, C₂, H/4, W/4), "C3": …}, sizes rounded up. The
-    first stage is named for its stride: C2 for 4, C1 for 2, C0 for 1.
+    Shape: (B, 3, H, W) -> {"C2": (B, C₂, H/4, W/4), "C3": …}, sizes rounded up; C2 has stride 4, C0 would have 1.
 
     Args:
         body: the network; it is not copied.
-        norm: ``"trained"`` with the rest; ``"frozen"``, where all batch norms keep
-            statistics and weights; ``"synchronized"``, where they are
-            ``SyncBatchNorm``, whose processes measure a batch together. PyTorch has
-            that on accelerators only: of several processes on CPUs none can train
-            so, while a single one, or any in evaluation mode, computes what ordinary
-            batch norm does.
-        frozen_stages: how many of stem, first stage, second stage, … keep their
-            weights and statistics. Like frozen norms it is for pretrained weights: a
-            fresh block's last norm is zero, so the block says nothing.
+        norm: ``"trained"`` with the rest; ``"frozen"``, statistics and weights of all batch norms; ``"synchronized"``,
+            ``SyncBatchNorm``, by which processes measure a batch together (on accelerators only: of several processes
+            on CPUs none can train so, while one alone computes what batch norm does).
+        frozen_stages: how many of stem, first stage, second stage, … keep weights and statistics. For pretrained
+            weights: a fresh block's last norm is zero, so the block says nothing.
 
     Attributes:
-        channels: how many channels a stage emits, by its name.
-        strides: how many pixels of the image one position of a stage's output stands
-            for, by its name.
+        channels, strides: by a stage's name, its channels, and how many pixels of the image one position stands for.
         body: the network.
 
     Raises:
-        ValueError: ``body`` is no backbone, ``norm`` is none of the three, or
-            ``frozen_stages`` is not an integer from 0 to the number of parts.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu import create_model
-        >>> from resnest_edu.transfer import StageBackbone
-        >>> body = create_model("resnest11_small", features_only=True)
-        >>> backbone = StageBackbone(body, frozen_stages=2)  # stem and first stage
-        >>> stages = backbone(torch.randn(2, 3, 64, 64))
-        >>> {name: tuple(stage.shape) for name, stage in stages.items()}
-        {'C2': (2, 64, 16, 16), 'C3': (2, 128, 8, 8), 'C4': (2, 256, 4, 4)}
-        >>> body.conv1.training, body.layer2.training
-        (False, True)
+        ValueError: ``body`` is no backbone, ``norm`` is none of the three, or ``frozen_stages`` is out of range.
     """
 
     def __init__(
@@ -115,8 +89,8 @@ class StageBackbone(nn.Module):
         return frozen
 
     def train(self, mode: bool = True) -> "StageBackbone":
-        """Training mode for all but what is frozen. A module's ``train()`` calls that
-        of its children, so this is reached from wherever the backbone sits."""
+        """Training mode for all but what is frozen. A module's ``train()`` calls that of its children, so this is
+        reached from wherever the backbone sits."""
         super().train(mode)
         for part in self._frozen():
             part.eval()
@@ -141,29 +115,21 @@ def create_backbone(
 
     Args:
         name: one of :func:`resnest_edu.list_models`.
-        weights: a checkpoint of the classifier with that name, whose head stays
-            behind: a published file (see :func:`resnest_edu.fetch`) or one that
-            training wrote. The weights are fresh where none is given.
-        output_stride: 32, or for segmentation 16 or 8: by how much the stages shrink
-            the image at most.
-        norm: see :class:`StageBackbone`.
-        frozen_stages: see there.
-        dropblock: as in :class:`resnest_edu.ResNeSt`.
-        stochastic_depth: see there.
+        weights: a checkpoint of the classifier with that name, whose head stays behind: a published file (see
+            :func:`resnest_edu.fetch`) or one that training wrote. Without it the weights are fresh.
+        output_stride: 32, or for segmentation 16 or 8: by how much the stages shrink the image at most.
+        norm, frozen_stages: see :class:`StageBackbone`.
+        dropblock, stochastic_depth: as in :class:`resnest_edu.ResNeSt`.
 
     Raises:
         FileNotFoundError: there is no file ``weights``.
-        ValueError: ``name`` is unknown, an argument is not as it must be, or the file
-            is damaged or holds another network.
+        ValueError: ``name`` is unknown, an argument is not as it must be, or the file is damaged or of another network.
 
     Example:
-        >>> import torch
         >>> from resnest_edu.transfer import create_backbone
         >>> backbone = create_backbone("resnest11_small", norm="frozen")
         >>> backbone.channels, backbone.strides
         ({'C2': 64, 'C3': 128, 'C4': 256}, {'C2': 4, 'C3': 8, 'C4': 16})
-        >>> list(backbone(torch.randn(1, 3, 64, 64)))
-        ['C2', 'C3', 'C4']
     """
     body = create_model(
         name,
@@ -179,20 +145,13 @@ def create_backbone(
 
 
 def load_backbone(model: nn.Module, name: str, path: str | Path) -> None:
-    """Put a classifier's weights into a backbone, into the one inside a detector or
-    segmenter, or into another classifier, without the head; all of them or, if anything
-    is wrong, none.
-
-    Args:
-        model: a :class:`StageBackbone`, a module that contains one, or a
-            :class:`~resnest_edu.ResNeSt`, which keeps its own head.
-        name: what family member it is.
-        path: see ``weights`` of :func:`create_backbone`.
+    """Put a classifier's weights, without the head, into the one network that ``model`` is or contains: a
+    :class:`StageBackbone`, a detector, a segmenter, another classifier, which keeps its own head; all of them or, if
+    anything is wrong, none. For ``name`` and ``path`` see :func:`create_backbone`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or holds another network, or the model is none
-            of those.
+        ValueError: the file is damaged or holds another network, or the model is none of those.
     """
     bodies = [part for part in model.modules() if isinstance(part, Trunk)]
     if len(bodies) != 1:
@@ -207,46 +166,28 @@ def load_backbone(model: nn.Module, name: str, path: str | Path) -> None:
 
 
 class Pyramid(nn.Module):
-    """A feature pyramid (arXiv:1612.03144) on a backbone: every level has the same
-    number of channels and knows what the deeper ones have seen.
+    """A feature pyramid (arXiv:1612.03144) on a backbone: every level has the same number of channels and knows what
+    the deeper ones have seen. It is torchvision's, with ``out_channels`` and ordered maps, as its detectors want a
+    backbone.
 
-    The pyramid is torchvision's. ``out_channels`` and the maps in order are what its
-    detectors ask of a backbone.
-
-    Shape: (B, 3, H, W) -> {"P2": (B, out_channels, H/4, W/4), "P3": …}, sizes rounded
-    up; the levels are named for the stages they come from.
+    Shape: (B, 3, H, W) -> {"P2": (B, out_channels, H/4, W/4), "P3": …}, sizes rounded up; named for their stages.
 
     Args:
         backbone: what to build on; it is not copied.
         out_channels: of every level.
-        levels: which of the backbone's stages to build on, by name and in order; all
-            of them where it is not given.
-        extra_level: add a level of half the size, every other position of the last
-            one, for large objects.
-        norm_layer: makes the norm after each of the pyramid's convolutions, from the
-            number of channels, in place of a bias; say ``nn.BatchNorm2d``.
+        levels: the stages to build on, by name and in order; if None, all.
+        extra_level: add a level of half the size, every other position of the last one, for large objects.
+        norm_layer: makes the norm after each convolution, from its channels, in place of a bias; say
+            ``nn.BatchNorm2d``.
 
     Attributes:
-        backbone: the backbone.
+        backbone, out_channels, extra_level, levels: as given.
         fpn: torchvision's pyramid.
-        out_channels: as given.
-        extra_level: as given.
-        levels: the names of the stages it is built on.
-        strides: how many pixels of the image one position of a level stands for, by
-            its name.
+        strides: how many pixels of the image one position of a level stands for, by its name.
 
     Raises:
-        ValueError: ``out_channels`` is not a positive integer, ``backbone`` does not
-            name its stages by their strides, or ``levels`` are not names of its
-            stages in their order.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.transfer import Pyramid, create_backbone
-        >>> pyramid = Pyramid(create_backbone("resnest11_small"), out_channels=32)
-        >>> levels = pyramid(torch.randn(2, 3, 64, 64))
-        >>> {name: tuple(level.shape) for name, level in levels.items()}
-        {'P2': (2, 32, 16, 16), 'P3': (2, 32, 8, 8), 'P4': (2, 32, 4, 4), 'P5': (2, 32, 2, 2)}
+        ValueError: ``out_channels`` is not a positive integer, ``backbone`` does not name its stages by their strides,
+            or ``levels`` are not names of its stages in their order.
     """
 
     def __init__(
@@ -283,8 +224,7 @@ class Pyramid(nn.Module):
             self.strides[f"P{int(last[1:]) + 1}"] = 2 * backbone.strides[last]
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
-        """Shape: (B, 3, H, W) -> one (B, out_channels, H', W') for each level, by its
-        name."""
+        """Shape: (B, 3, H, W) -> one (B, out_channels, H', W') for each level, by its name."""
         features = self.backbone(x)
         maps = self.fpn({name: features[name] for name in self.levels})
         return OrderedDict(zip(self.strides, maps.values(), strict=True))

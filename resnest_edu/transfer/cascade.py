@@ -1,15 +1,14 @@
-"""Cascade R-CNN (Cai and Vasconcelos, arXiv:1712.00726): heads in a row, each
-stricter than the one before about what counts as found, each starting from the boxes
-that the one before has moved.
+"""Cascade R-CNN (Cai and Vasconcelos, arXiv:1712.00726): heads in a row, each stricter than the one before about what
+counts as found, each starting from the boxes that the one before has moved.
 
-A head that takes an overlap of 0.5 for a find learns little about better boxes; one
-that wants 0.7 has few to learn from, for proposals are seldom that good. In a row,
-each finds its examples among the boxes that its predecessor improved.
+A head that takes an overlap of 0.5 for a find learns little about better boxes; one that wants 0.7 has few to learn
+from, for proposals are seldom that good. In a row, each finds its examples among the boxes that its predecessor
+improved.
 
 Each stage is one of torchvision's ``RoIHeads``; new here is how they are joined.
 
-Legend: N boxes of all images together, K classes with the background, which is class
-0. A list has one entry for each image.
+Legend: N boxes of all images together, K classes with the background, which is class 0. A list has one entry for each
+image.
 """
 
 from collections.abc import Sequence
@@ -143,8 +142,7 @@ class CascadeRoIHeads(RoIHeads):
         targets: Targets | None,
     ) -> dict[str, Tensor]:
         """``loss_classifier_1``, ``loss_box_reg_1``, ``loss_classifier_2``, … and, where there are masks,
-        ``loss_mask``.
-        """
+        ``loss_mask``."""
         losses = {}
         for number, stage in enumerate(self.stages, start=1):
             sample = stage.select_training_samples(boxes, targets)

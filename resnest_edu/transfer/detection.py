@@ -1,7 +1,7 @@
 """Detectors on a pyramid of features: torchvision's Faster and Mask R-CNN, a cascade.
 
-Torchvision builds and runs them. Here is what a pyramid of any strides and images of
-any size need: anchors, levels to crop boxes from, heads as small as one likes.
+Torchvision builds and runs them. Here is what a pyramid of any strides and images of any size need: anchors, levels to
+crop boxes from, heads as small as one likes.
 """
 
 import inspect

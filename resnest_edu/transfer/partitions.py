@@ -20,15 +20,6 @@ def scene_splits(recipe: TransferRecipe, seed: int) -> AnnotatedSplits:
 
     Raises:
         ValueError: the image size is so small that objects would have fewer than 6 pixels.
-
-    Example:
-        >>> from dataclasses import replace
-        >>> from resnest_edu.transfer import TRANSFER_RECIPES, scene_splits
-        >>> shapes = TRANSFER_RECIPES["detect-shapes"]
-        >>> recipe = replace(shapes, train_scenes=8, test_scenes=4)
-        >>> splits = scene_splits(recipe, seed=0)
-        >>> len(splits.train), len(splits.test), splits.train[0][0].shape
-        (8, 4, torch.Size([3, 64, 64]))
     """
     config = replace(SCENES, size=recipe.image_size)
     kind: Callable[..., Any]
@@ -52,8 +43,7 @@ def folder_splits(recipe: TransferRecipe, folder: Path) -> AnnotatedSplits:
         folder: see :func:`~resnest_edu.transfer.open_detection_folder`.
 
     Raises:
-        ValueError: as :func:`~resnest_edu.transfer.open_detection_folder` does.
-        ImportError: likewise.
+        ValueError, ImportError: as :func:`~resnest_edu.transfer.open_detection_folder` does.
 
     Example:
         >>> import tempfile
@@ -66,12 +56,11 @@ def folder_splits(recipe: TransferRecipe, folder: Path) -> AnnotatedSplits:
         ...     for name in ("train", "val"):  # one image each, of that name
         ...         _ = Path(root, f"ImageSets/Segmentation/{name}.txt").write_text(name)
         ...         Image.new("RGB", (80, 60)).save(Path(root, f"JPEGImages/{name}.png"))
-        ...         classes = Image.new("L", (80, 60), 8)
-        ...         classes.save(Path(root, f"SegmentationClass/{name}.png"))
+        ...         Image.new("L", (80, 60), 8).save(Path(root, f"SegmentationClass/{name}.png"))
         ...     splits = folder_splits(TRANSFER_RECIPES["segment-shapes"], Path(root))
-        ...     crop, resized = splits.train[0][0], splits.test[0][0]
-        >>> crop.shape, resized.shape
-        (torch.Size([3, 96, 96]), torch.Size([3, 96, 128]))
+        ...     crop, (resized, classes) = splits.train[0][0], splits.test[0]
+        >>> crop.shape, resized.shape, splits.classes[classes[0, 0]]
+        (torch.Size([3, 96, 96]), torch.Size([3, 96, 128]), 'cat')
     """
     size, flip = recipe.image_size, recipe.flip
     if isinstance(recipe, DetectionRecipe):

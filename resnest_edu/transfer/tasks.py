@@ -38,16 +38,7 @@ from resnest_edu.transfer.transfer_recipes import DetectionRecipe, SegmentationR
 @dataclass(frozen=True, kw_only=True)
 class DetectionMetrics(EpochMetrics):
     """One line of ``metrics.jsonl``: mean average precisions by COCO's definition, as fractions; those of masks are
-    None where the detector finds none.
-
-    Example:
-        >>> from resnest_edu.transfer import DetectionMetrics
-        >>> boxes = {"box_map": 0.625, "box_map50": 0.875, "box_map75": 0.75}
-        >>> pace = {"learning_rate": 0.0, "images_per_second": 30.0, "seconds": 8.0}
-        >>> metrics = DetectionMetrics(epoch=8, train_loss=0.5, **boxes, **pace)
-        >>> metrics.score, metrics.describe(), metrics.mask_map
-        (0.625, 'box mAP 62.50 %', None)
-    """
+    None where the detector finds none."""
 
     score_name: ClassVar[str] = "box_map"
     score_title: ClassVar[str] = "box mAP"
@@ -62,15 +53,7 @@ class DetectionMetrics(EpochMetrics):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationMetrics(EpochMetrics):
-    """One line of ``metrics.jsonl``: shares of pixels, as fractions.
-
-    Example:
-        >>> from resnest_edu.transfer import SegmentationMetrics
-        >>> shares = {"mean_iou": 0.75, "pixel_accuracy": 0.9375}
-        >>> pace = {"learning_rate": 0.0, "images_per_second": 40.0, "seconds": 8.0}
-        >>> SegmentationMetrics(epoch=8, train_loss=0.5, **shares, **pace).describe()
-        'mean IoU 75.00 %'
-    """
+    """One line of ``metrics.jsonl``: shares of pixels, as fractions."""
 
     score_name: ClassVar[str] = "mean_iou"
     score_title: ClassVar[str] = "mean IoU"
@@ -99,15 +82,10 @@ def detect(
         group: the processes that share the images.
 
     Yields:
-        For each batch a list of what is found (``boxes``, ``labels``, ``scores`` and, of a detector with masks,
-        ``masks``) and a list of targets.
+        A list of what is found in each image (``boxes``, ``labels``, ``scores``, perhaps ``masks``), a list of targets.
 
-    Example:
-        >>> from resnest_edu.transfer import TRANSFER_RECIPES, DetectionScenes, detect
-        >>> detector = TRANSFER_RECIPES["detect-shapes"].build(8)
-        >>> for found, targets in detect(detector, DetectionScenes(2), batch_size=2):
-        ...     print(len(found), len(targets), sorted(found[0]))
-        2 2 ['boxes', 'labels', 'masks', 'scores']
+    Raises:
+        ValueError: an image is not as above.
     """
     device = next(model.parameters()).device
     options: dict[str, Any] = {"workers": workers, "group": group, "collate": collate_detection}
@@ -128,14 +106,13 @@ def evaluate_detector(
         masks: measure masks as well as boxes.
 
     Raises:
+        ValueError: an image is not as there, or a target not as :func:`~resnest_edu.transfer.check_target` wants it.
         ImportError: torchmetrics or pycocotools is not installed.
 
     Example:
-        >>> from resnest_edu.transfer import TRANSFER_RECIPES, DetectionScenes
-        >>> from resnest_edu.transfer import evaluate_detector
+        >>> from resnest_edu.transfer import TRANSFER_RECIPES, DetectionScenes, evaluate_detector
         >>> detector = TRANSFER_RECIPES["detect-shapes"].build(8)
-        >>> score = evaluate_detector(detector, DetectionScenes(2, split="test"))
-        >>> 0 <= score.compute()["box_map"] <= 1
+        >>> 0 <= evaluate_detector(detector, DetectionScenes(2, split="test")).compute()["box_map"] <= 1
         True
     """
     score = DetectionScore(masks=masks, group=group)
@@ -160,25 +137,11 @@ def truths(data: Any) -> Iterator[Any]:
 
 
 class Detection(Task):
-    """Boxes, and masks if the recipe's detector finds them. Items are (image uint8 (3, H, W), target).
-
-    Args:
-        recipe: whose detector is trained.
+    """Boxes, and masks if the recipe's detector finds them. Items are (image uint8 (3, H, W), target): each is checked
+    when it is read, and before a run that there is an object to learn and one to find.
 
     Raises:
         ImportError: torchmetrics or pycocotools is not installed.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.transfer import TRANSFER_RECIPES, Detection
-        >>> from resnest_edu.transfer import DetectionScenes, collate_detection
-        >>> recipe = TRANSFER_RECIPES["detect-shapes"]
-        >>> task, detector = Detection(recipe), recipe.build(8).train()
-        >>> batch = collate_detection([DetectionScenes(2)[i] for i in range(2)])
-        >>> place = {"device": torch.device("cpu"), "generator": torch.Generator()}
-        >>> loss, _ = task.step(detector, batch, count=2, **place)
-        >>> loss.isfinite().item(), loss.requires_grad
-        (True, True)
     """
 
     metrics = DetectionMetrics
@@ -231,22 +194,12 @@ def evaluate_segmenter(
     Args:
         model: see :func:`~resnest_edu.transfer.create_segmenter`.
         data: items are (image uint8 (3, H, W), map int64 (H, W)).
-        num_classes: the background among them.
-        batch_size: how many images to look at together.
-        workers: processes that read the data.
-        group: the processes that share the images.
+        num_classes: from 2 to 255, the background among them.
+        batch_size, workers, group: as for :func:`detect`.
 
     Raises:
-        ValueError: ``num_classes`` is below 2 or above 255, or a map has a class beyond it.
+        ValueError: ``num_classes`` is out of range, or an image or a map is not as above.
         ImportError: torchmetrics is not installed.
-
-    Example:
-        >>> from resnest_edu.transfer import TRANSFER_RECIPES, SegmentationScenes
-        >>> from resnest_edu.transfer import evaluate_segmenter
-        >>> segmenter = TRANSFER_RECIPES["segment-shapes"].build(9)
-        >>> score = evaluate_segmenter(segmenter, SegmentationScenes(2, split="test"), 9)
-        >>> len(score.class_iou()), sorted(score.compute())
-        (9, ['mean_iou', 'pixel_accuracy'])
     """
     device = next(model.parameters()).device
     score = SegmentationScore(num_classes, group=group, device=device)
@@ -260,8 +213,7 @@ def evaluate_segmenter(
 
 
 def stack_by_size(items: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """A batch of segmentation items, those of one size together: B of them become one (uint8 (B, 3, H, W), int64
-    (B, H, W))."""
+    """A batch of segmentation items, those of one size together: each (uint8 (B, 3, H, W), int64 (B, H, W))."""
     groups = defaultdict(list)
     for item in items:
         groups[item[0].shape].append(item)
@@ -269,25 +221,11 @@ def stack_by_size(items: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tens
 
 
 class Segmentation(Task):
-    """A class for every pixel. Items are (image uint8 (3, H, W), map int64 (H, W)), in training all of one size.
-
-    Args:
-        recipe: whose segmenter is trained.
+    """A class for every pixel. Items are (image uint8 (3, H, W), map int64 (H, W)), in training all of one size: each
+    is checked when it is read, and before a run that there is a class to learn and one to find.
 
     Raises:
         ImportError: torchmetrics is not installed.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.transfer import TRANSFER_RECIPES, Segmentation
-        >>> from resnest_edu.transfer import SegmentationScenes, collate_segmentation
-        >>> recipe = TRANSFER_RECIPES["segment-shapes"]
-        >>> task, segmenter = Segmentation(recipe), recipe.build(9).train()
-        >>> batch = collate_segmentation([SegmentationScenes(2)[i] for i in range(2)])
-        >>> place = {"device": torch.device("cpu"), "generator": torch.Generator()}
-        >>> loss, _ = task.step(segmenter, batch, count=2, **place)
-        >>> loss.isfinite().item(), loss.requires_grad
-        (True, True)
     """
 
     metrics = SegmentationMetrics

@@ -25,12 +25,6 @@ class TransferRecipe(BaseRecipe):
         frozen_stages: how many of stem, first stage, second stage, … are not trained; see there.
         train_scenes: how many of the embedded scenes to train on, where there is no folder.
         test_scenes: how many others to test on.
-
-    Example:
-        >>> from resnest_edu.transfer import TRANSFER_RECIPES, TransferRecipe
-        >>> recipe = TRANSFER_RECIPES["segment-shapes"]
-        >>> isinstance(recipe, TransferRecipe), recipe.norm, recipe.train_scenes
-        (True, 'trained', 320)
     """
 
     norm: Norm = "trained"
@@ -49,19 +43,8 @@ class TransferRecipe(BaseRecipe):
         raise NotImplementedError
 
     def backbone(self, output_stride: int = 32) -> StageBackbone:
-        """The recipe's backbone with fresh weights.
-
-        Args:
-            output_stride: 32, 16 or 8: by how much the stages shrink the image at most.
-
-        Raises:
-            ValueError: it is none of these, or the model has fewer stages than are to be frozen.
-
-        Example:
-            >>> from resnest_edu.transfer import TRANSFER_RECIPES
-            >>> TRANSFER_RECIPES["segment-shapes"].backbone(output_stride=8).strides
-            {'C2': 4, 'C3': 8, 'C4': 8}
-        """
+        """The recipe's backbone with fresh weights; for ``output_stride`` see
+        :func:`~resnest_edu.transfer.create_backbone`."""
         return create_backbone(
             self.model,
             output_stride=output_stride,
@@ -74,9 +57,7 @@ class TransferRecipe(BaseRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionRecipe(TransferRecipe):
-    """How to train a detector.
-
-    The attributes of :class:`TransferRecipe`, and besides:
+    """How to train a detector: the attributes of :class:`TransferRecipe`, and besides
 
     Attributes:
         detector: ``"faster"``, ``"mask"``, ``"cascade"`` or ``"cascade_mask"``; see
@@ -89,14 +70,6 @@ class DetectionRecipe(TransferRecipe):
 
     Raises:
         ValueError: a number is out of range, a choice or the model unknown.
-
-    Example:
-        >>> from dataclasses import replace
-        >>> from resnest_edu.transfer import TRANSFER_RECIPES
-        >>> shapes = TRANSFER_RECIPES["detect-shapes"]
-        >>> recipe = replace(shapes, detector="cascade", epochs=2)
-        >>> recipe.detector, recipe.masks, recipe.optimizer
-        ('cascade', False, 'adamw')
     """
 
     detector: str = "faster"
@@ -124,15 +97,7 @@ class DetectionRecipe(TransferRecipe):
         return self.build_on(self.backbone(), num_classes)
 
     def build_on(self, backbone: StageBackbone, num_classes: int) -> nn.Module:
-        """The same on a given backbone.
-
-        Example:
-            >>> from resnest_edu.transfer import TRANSFER_RECIPES
-            >>> recipe = TRANSFER_RECIPES["detect-shapes"]
-            >>> detector = recipe.build_on(recipe.backbone(), 8)
-            >>> type(detector).__name__, detector.backbone.strides
-            ('MaskRCNN', {'P2': 4, 'P3': 8, 'P4': 16, 'P5': 32})
-        """
+        """The same on a given backbone."""
         return create_detector(
             self.detector,
             Pyramid(backbone, out_channels=self.pyramid_channels),
@@ -149,9 +114,7 @@ class DetectionRecipe(TransferRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentationRecipe(TransferRecipe):
-    """How to train DeepLabV3.
-
-    The attributes of :class:`TransferRecipe`, and besides:
+    """How to train DeepLabV3: the attributes of :class:`TransferRecipe`, and besides
 
     Attributes:
         output_stride: 8 or 16: by how much the backbone shrinks the image.
@@ -161,14 +124,6 @@ class SegmentationRecipe(TransferRecipe):
 
     Raises:
         ValueError: a number is out of range, a choice or the model unknown.
-
-    Example:
-        >>> from dataclasses import replace
-        >>> from resnest_edu.transfer import TRANSFER_RECIPES
-        >>> shapes = TRANSFER_RECIPES["segment-shapes"]
-        >>> recipe = replace(shapes, output_stride=16, auxiliary=0)
-        >>> type(recipe.build(9)).__name__, recipe.atrous_rates
-        ('DeepLabV3', (1, 2, 4))
     """
 
     output_stride: int = 8
@@ -190,15 +145,7 @@ class SegmentationRecipe(TransferRecipe):
         return self.build_on(self.backbone(self.output_stride), num_classes)
 
     def build_on(self, backbone: StageBackbone, num_classes: int) -> nn.Module:
-        """The same on a given backbone.
-
-        Example:
-            >>> from resnest_edu.transfer import TRANSFER_RECIPES
-            >>> recipe = TRANSFER_RECIPES["segment-shapes"]
-            >>> segmenter = recipe.build_on(recipe.backbone(recipe.output_stride), 9)
-            >>> segmenter.classifier[-1].out_channels
-            9
-        """
+        """The same on a given backbone."""
         return create_segmenter(
             backbone,
             num_classes,

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from resnest_edu.transfer import DetectionScenes, DetectionScore, SegmentationScore
+from tests.refused import assert_refused
 from tests.transfer.guesses import CLASSES, SIDE, filled, guesses, maps
 from tests.transfer.score_in_turns import IMAGES, scores
 
@@ -52,16 +54,12 @@ def test_a_perfect_detector_has_one_everywhere() -> None:
         scores = torch.linspace(0.5, 0.9, len(target["labels"]))
         measured.update([{**target, "masks": target["masks"][:, None].float(), "scores": scores}], [target])
     result = measured.compute()
+    names = [f"map{which}" for which in ("", "50", "75", "_small", "_medium", "_large")]
+    assert list(result) == [f"{kind}_{name}" for kind in ("box", "mask") for name in names]
+    assert list(score().compute()) == [f"box_{name}" for name in names]
     assert result.pop("box_map_large") != 1 and math.isnan(result.pop("mask_map_large"))  # none is that large
     assert set(result.values()) == {1.0}
     assert all(type(value) is float for value in result.values())
-
-
-def test_the_figures_have_the_names_that_are_promised() -> None:
-    names = [f"map{which}" for which in ("", "50", "75", "_small", "_medium", "_large")]
-    pair = found(A, scores=[0.5]), truth(A)
-    assert list(score(pair).compute()) == [f"box_{name}" for name in names]
-    assert list(score(pair, masks=True).compute()) == [f"{kind}_{name}" for kind in ("box", "mask") for name in names]
 
 
 def test_one_hit_of_two_at_an_iou_of_0_6_has_the_precision_of_the_definition() -> None:
@@ -76,45 +74,14 @@ def test_one_hit_of_two_at_an_iou_of_0_6_has_the_precision_of_the_definition() -
         assert result[f"{kind}_map_medium"] == 0
 
 
-def test_an_error_of_a_higher_score_halves_the_precision() -> None:
-    measured = score((found(A, [100, 100, 120, 120], scores=[0.4, 0.8]), truth(A)))
-    assert measured.compute()["box_map50"] == pytest.approx(1 / 2)
-    assert score((found(A, [100, 100, 120, 120], scores=[0.8, 0.4]), truth(A))).compute()["box_map50"] == 1
-
-
-def test_an_object_is_found_once_and_only_as_its_own_class() -> None:
-    assert score((found(A, A, B, scores=[0.9, 0.8, 0.7]), truth(A, B))).compute()["box_map50"] == pytest.approx(
-        (51 + 50 * 2 / 3) / 101
-    )
-    assert score((found(A, scores=[0.9], labels=[2]), truth(A))).compute()["box_map"] == 0
-
-
-def test_classes_count_alike() -> None:
-    pair = found(A, [0, 0, 9, 9], [30, 0, 39, 9], scores=[0.9] * 3), truth(A, B, labels=[1, 2])
-    assert score((found(A, scores=[0.9]), pair[1])).compute()["box_map"] == pytest.approx(1 / 2)
-
-
 def test_masks_are_measured_by_their_pixels() -> None:
     predictions, targets = found(B, scores=[0.9]), truth(B)
     predictions["masks"][:, :, 50:62] = 0.5  # 12 of 40 rows are not above one half
     result = score((predictions, targets), masks=True).compute()
     assert result["box_map"] == 1 and result["mask_map50"] == 1 and result["mask_map75"] == 0
     assert result["mask_map"] == pytest.approx(5 / 10)  # IoU 0.7
-
-
-def test_masks_of_zeros_and_ones_do_as_well() -> None:
-    predictions, targets = found(B, scores=[0.9]), truth(B)
-    predictions["masks"] = targets["masks"]
+    predictions["masks"] = targets["masks"]  # of 0 and 1
     assert score((predictions, targets), masks=True).compute()["mask_map"] == 1
-
-
-def test_what_lies_in_a_crowd_is_neither_found_nor_wrong() -> None:
-    inside = [52, 52, 60, 60], [60, 60, 80, 80], [70, 52, 80, 90]
-    predictions = found(*inside, A, scores=[0.9, 0.8, 0.7, 0.6])
-    for masks in False, True:
-        marked = score((predictions, truth(A, B, crowd=[False, True])), masks=masks).compute()
-        assert marked["box_map"] == 1 and marked.get("mask_map", 1) == 1
-        assert score((predictions, truth(A, B)), masks=masks).compute()["box_map"] < 0.3
 
 
 @pytest.mark.parametrize("masks", [False, True])
@@ -212,18 +179,29 @@ def test_more_than_a_hundred_detections_pass_in_silence(recwarn: pytest.Warnings
 
 
 def test_faulty_batches_are_refused() -> None:
-    measured = DetectionScore(masks=True)
-    with pytest.raises(ValueError, match=r"predictions \(=1\) must be as many as targets \(=0\)"):
-        measured.update([found(A, scores=[0.9])], [])
+    measured, one = DetectionScore(masks=True), found(A, scores=[0.9])
     bare = {name: field for name, field in truth(A).items() if name != "masks"}
-    with pytest.raises(ValueError, match=r"targets \(=boxes, labels, crowd\) must contain masks"):
-        measured.update([found(A, scores=[0.9])], [bare])
-    with pytest.raises(ValueError, match=r"predictions \(=.*\) must contain scores"):
-        measured.update([truth(A)], [truth(A)])
-    with pytest.raises(ValueError, match=r"iou \(=0\.6\d*\) must be one of"):
-        measured.precision_recall(iou=0.62)
-    with pytest.raises(ValueError, match=r"kind \(='mask'\) must be one of box"):
-        DetectionScore().precision_recall(kind="mask")
+    rows: list[tuple[Any, str]] = [
+        (lambda: measured.update([one], []), r"predictions \(=1\) must be as many as targets \(=0\)"),
+        (lambda: measured.update([one], [bare]), r"targets \(=boxes, labels, crowd\) must contain masks"),
+        (lambda: measured.update([truth(A)], [truth(A)]), r"predictions \(=.*\) must contain scores"),
+        (lambda: measured.precision_recall(iou=0.62), r"iou \(=0\.6\d*\) must be one of"),
+        (lambda: DetectionScore().precision_recall(kind="mask"), r"kind \(='mask'\) must be one of box"),
+    ]
+    zeros, classes, shape = (
+        torch.zeros(1, 2, 2).long(),
+        SegmentationScore(3),
+        r"\(=\(1, 3, 2, 2\)\) must be of the targets'",
+    )
+    beyond = torch.tensor([[[0, 3], [255, 1]]])
+    rows += [
+        (lambda: classes.update(torch.zeros(1, 3, 2, 2), zeros), rf"predictions {shape} shape \(1, 2, 2\)"),
+        (lambda: classes.update(zeros, beyond), r"targets \(=from 0 to 3\) must be from 0 to 2"),
+        (lambda: classes.update(zeros - 1, zeros), r"predictions \(=from -1 to -1\) must be from 0 to 2"),
+        (lambda: SegmentationScore(1), r"num_classes \(=1\) must be from 2 to 255"),
+        (lambda: SegmentationScore(256), r"num_classes \(=256\) must be from 2 to 255"),
+    ]
+    assert_refused(lambda call: call(), rows)
 
 
 def test_maps_are_measured_by_hand_computed_figures() -> None:
@@ -238,6 +216,9 @@ def test_maps_are_measured_by_hand_computed_figures() -> None:
     # Predicted and never true: a class of its own, with no hit.
     assert measured.class_iou() == pytest.approx([0.5, 0.4, 0, math.nan], nan_ok=True)
     assert measured.compute() == pytest.approx({"mean_iou": 0.3, "pixel_accuracy": 4 / 7})
+    nothing = SegmentationScore(2)
+    nothing.update(torch.zeros(1, 2, 2, dtype=torch.int64), torch.full((1, 2, 2), 255))
+    assert all(math.isnan(value) for value in nothing.compute().values())
 
 
 def test_maps_have_the_figures_of_numpy_and_of_torchmetrics_over_all_pixels() -> None:
@@ -257,25 +238,6 @@ def test_maps_have_the_figures_of_numpy_and_of_torchmetrics_over_all_pixels() ->
         {"mean_iou": float(jaccard.compute()), "pixel_accuracy": float(accuracy.compute())}
     )
     assert all(type(value) is float for value in measured.compute().values())
-
-
-def test_maps_without_a_pixel_that_counts_have_no_figure() -> None:
-    measured = SegmentationScore(2)
-    measured.update(torch.zeros(1, 2, 2, dtype=torch.int64), torch.full((1, 2, 2), 255))
-    assert all(math.isnan(value) for value in measured.compute().values())
-
-
-def test_faulty_maps_are_refused() -> None:
-    measured, zeros = SegmentationScore(3), torch.zeros(1, 2, 2, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"predictions \(=\(1, 3, 2, 2\)\) must be of the targets' shape \(1, 2, 2\)"):
-        measured.update(torch.zeros(1, 3, 2, 2), zeros)
-    with pytest.raises(ValueError, match=r"targets \(=from 0 to 3\) must be from 0 to 2"):
-        measured.update(zeros, torch.tensor([[[0, 3], [255, 1]]]))
-    with pytest.raises(ValueError, match=r"predictions \(=from -1 to -1\) must be from 0 to 2"):
-        measured.update(zeros - 1, zeros)
-    for count in (1, 256):
-        with pytest.raises(ValueError, match=rf"num_classes \(={count}\) must be from 2 to 255"):
-            SegmentationScore(count)
 
 
 @pytest.mark.slow

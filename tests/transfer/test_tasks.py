@@ -1,5 +1,6 @@
 """Detection and segmentation in the training loop: the loss that a step has, what is measured, runs that go on."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from resnest_edu import arguments
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.training import Checkpoints, load_checkpoint, train
 from resnest_edu.training.augmentation import normalize
@@ -28,6 +28,7 @@ from resnest_edu.transfer import (
     scene_splits,
 )
 from resnest_edu.transfer.tasks import pixel_loss, stack_by_size
+from tests.refused import assert_refused
 from tests.training.small_runs import values
 from tests.transfer.tiny_recipes import DETECTION, RECIPES, SEGMENTATION
 
@@ -95,33 +96,23 @@ class Judge(nn.Module):
         return {"boxes": means.square().mean(), "classes": means.sin().mean()}
 
 
-def test_unequal_shares_of_a_batch_have_the_gradient_of_the_whole() -> None:
-    task, judge = Detection(DETECTION), Judge()
-    items = [picture(seed) for seed in range(5)], [objects(2) for _ in range(5)]
-    gradients = []
-    for cuts in ([slice(0, 5)], [slice(0, 3), slice(3, 5)]):
-        judge.zero_grad()
-        for cut in cuts:
-            step(task, judge, [part[cut] for part in items], 5).backward()
-        assert judge.weight.grad is not None
-        gradients.append(judge.weight.grad.clone())
-    assert gradients[0].abs().max() > 0.01
-    torch.testing.assert_close(*gradients)
-
-
-def test_equal_shares_of_a_segmenters_batch_have_the_gradient_of_the_whole() -> None:
-    task, model = Segmentation(SEGMENTATION), build(SEGMENTATION).eval()  # batch norms that do not look at the batch
-    images = torch.stack([picture(seed) for seed in range(4)])
+def test_shares_of_a_batch_have_the_gradient_of_the_whole() -> None:
+    """Unequal ones of a detector; equal ones of a segmenter, whose batch norms do not look at the batch."""
     maps = torch.randint(0, 9, (4, 64, 64), generator=torch.Generator().manual_seed(0))
     maps[:, :10] = 255
-    gradients = []
-    for cuts in ([slice(0, 4)], [slice(0, 2), slice(2, 4)]):
-        model.zero_grad()
-        for cut in cuts:
-            step(task, model, (images[cut], maps[cut]), 4).backward()
-        gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]))
-    assert gradients[0].abs().max() > 0.01
-    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+    items = [picture(seed) for seed in range(5)], [objects(2) for _ in range(5)]
+    for task, model, parts, share in (
+        (Detection(DETECTION), Judge(), items, 3),
+        (Segmentation(SEGMENTATION), build(SEGMENTATION).eval(), (torch.stack(items[0][:4]), maps), 2),
+    ):
+        count, gradients = len(parts[1]), []
+        for cuts in ([slice(0, count)], [slice(0, share), slice(share, count)]):
+            model.zero_grad()
+            for cut in cuts:
+                step(task, model, [part[cut] for part in parts], count).backward()
+            gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]))
+        assert gradients[0].abs().max() > 0.01
+        torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
 
 
 def test_what_a_detector_is_given() -> None:
@@ -133,14 +124,6 @@ def test_what_a_detector_is_given() -> None:
         assert torch.equal(found, normalize(image))
     assert [len(one["labels"]) for one in learnt] == [len(one["boxes"]) for one in learnt] == [2, 0]
     assert torch.equal(learnt[0]["boxes"], targets[0]["boxes"][:2])
-
-
-def test_a_crowd_changes_nothing_in_training() -> None:
-    losses = []
-    for target in (objects(2), objects(5, crowd=3)):
-        torch.manual_seed(1)
-        losses.append(step(Detection(DETECTION), build(DETECTION), ([picture(0), picture(1)], [target, target]), 2))
-    assert losses[0].equal(losses[1])
 
 
 @pytest.mark.parametrize("detector", ["faster", "cascade_mask"])
@@ -190,18 +173,15 @@ def test_the_loss_is_the_mean_over_the_pixels_that_have_a_class() -> None:
 # What is measured.
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_measuring_leaves_the_mode(training: bool) -> None:
-    for name, recipe in RECIPES.items():
+def test_measuring_leaves_the_mode_and_the_statistics() -> None:
+    for (name, recipe), training in zip(RECIPES.items(), (True, False), strict=True):
         model, data = build(recipe).train(training), scene_splits(recipe, 0).test
-        frozen = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
         before = values(model)
         if name == "detection":
             evaluate_detector(model, data)
         else:
             evaluate_segmenter(model, data, CLASSES[name])
-        assert model.training == training and {part.training for part in frozen} == {training}
-        assert values(model).equal(before)  # statistics too
+        assert {part.training for part in model.modules()} == {training} and values(model).equal(before)
 
 
 def test_a_detectors_score_is_that_of_what_it_finds() -> None:
@@ -221,16 +201,11 @@ def test_a_detectors_score_is_that_of_what_it_finds() -> None:
     assert score.compute() == pytest.approx(one_by_one.compute(), nan_ok=True)
     assert evaluate_detector(model, data, masks=True).compute() == pytest.approx(score.compute(), nan_ok=True)
     assert "mask_map" not in evaluate_detector(model, data).compute()
-
-
-def test_a_detector_is_in_its_mode_again_when_the_caller_stops_early() -> None:
-    model, data = build(DETECTION), scene_splits(DETECTION, 0).test
-    modes = [part.training for part in model.modules()]
-    finding = detect(model, data, batch_size=2)
+    finding = detect(model.train(), data, batch_size=2)
     next(finding)
     assert not model.training
-    finding.close()
-    assert [part.training for part in model.modules()] == modes and model.training
+    finding.close()  # the caller stops early
+    assert all(part.training for part in model.modules())
 
 
 def segmentation_items(*sizes: tuple[int, int]) -> list[Any]:
@@ -297,56 +272,35 @@ def test_an_interrupted_run_ends_with_the_same_bits(name: str, tmp_path: Path) -
     with pytest.raises(InterruptedError):
         run(recipe, tmp_path, stop=3, workers=workers)
     resumed, again = run(recipe, tmp_path, seed=1, workers=workers)
-    assert resumed.equal(undisturbed)
+    assert resumed.equal(undisturbed) and not run(recipe, None, seed=1, workers=workers)[0].equal(undisturbed)
     assert [one.train_loss for one in again] == [one.train_loss for one in history]
     assert [one.score for one in again] == [one.score for one in history]
     if recipe.task == "detection":
         assert (history[0].mask_map is None) == (not recipe.masks)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_run_depends_on_the_weights_it_begins_with(name: str) -> None:
-    recipe = replace(RECIPES[name], epochs=1)
-    assert not run(recipe, None)[0].equal(run(recipe, None, seed=1)[0])
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("finished")
+def test_networks_come_back_from_checkpoints_and_are_taken_for_no_others(tmp_path: Path) -> None:
     for name, recipe in RECIPES.items():
-        run(replace(recipe, epochs=1), folder / name)
-    return folder
-
-
-def test_networks_come_back_from_checkpoints(finished: Path) -> None:
-    model, recipe, classes = load_checkpoint(finished / "detection" / "checkpoint.pt", DetectionRecipe)
+        run(replace(recipe, epochs=1), tmp_path / name)
+    detection, segmentation = (tmp_path / name / "checkpoint.pt" for name in ("detection", "segmentation"))
+    model, recipe, classes = load_checkpoint(detection, DetectionRecipe)
     assert (recipe, len(classes), model.training) == (replace(DETECTION, epochs=1), 8, False)
-    [found] = model([normalize(picture(0))])
-    assert set(found) == {"boxes", "labels", "scores"}
-    segmenter, recipe, classes = load_checkpoint(finished / "segmentation" / "checkpoint.pt", SegmentationRecipe)
+    assert set(model([normalize(picture(0))])[0]) == {"boxes", "labels", "scores"}
+    segmenter, recipe, classes = load_checkpoint(segmentation, SegmentationRecipe)
     assert (recipe, classes[0]) == (replace(SEGMENTATION, epochs=1), "background")
     assert segmenter(normalize(picture(0)[None]))["out"].shape == (1, 9, 64, 64)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "fault"),
-    [
-        ("detection", (), "it is of a network for detection, not classification"),
-        ("detection", (SegmentationRecipe,), "it is of a network for detection, not segmentation"),
-        ("segmentation", (DetectionRecipe,), "it is of a network for segmentation, not detection"),
-    ],
-)
-def test_a_network_for_something_else_is_refused(name: str, kind: Any, fault: str, finished: Path) -> None:
-    with pytest.raises(ValueError, match=rf"checkpoint written by save_checkpoint: {fault}"):
-        load_checkpoint(finished / name / "checkpoint.pt", *kind)
+    rows: list[tuple[Any, str]] = [
+        ((detection,), "of a network for detection, not classification"),
+        ((detection, SegmentationRecipe), "of a network for detection, not segmentation"),
+        ((segmentation, DetectionRecipe), "of a network for segmentation, not detection"),
+    ]
+    rows = [(given, f"checkpoint written by save_checkpoint: it is {fault}") for given, fault in rows]
+    assert_refused(lambda given: load_checkpoint(*given), rows)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_task_says_at_once_what_is_not_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(module: str) -> None:
-        raise ImportError(f"No module named {module!r}")
-
-    monkeypatch.setattr(arguments.importlib, "import_module", missing)
+    monkeypatch.setitem(sys.modules, "torchmetrics", None)
     with pytest.raises(ImportError, match=r"needs torchmetrics: pip install 'resnest-edu\[transfer\]'"):
         TASKS[name](RECIPES[name])
 
