@@ -24,7 +24,7 @@ from torch import nn
 from resnest_edu.arguments import first_line
 from resnest_edu.atomic_write import write_atomically
 from resnest_edu.network.resnest import ResNeSt
-from resnest_edu.network.weights import architecture, is_run, load, read_header, save, unpack
+from resnest_edu.network.weights import about, architecture, fill, is_run, read, save, unpack
 from resnest_edu.training.recipe import BaseRecipe, Recipe
 from resnest_edu.training.task import EpochMetrics
 
@@ -90,20 +90,16 @@ def load_checkpoint(path: str | Path, recipe_type: type[BaseRecipe] = Recipe) ->
         FileNotFoundError: there is no such file.
         ValueError: the file is no such checkpoint, or of a network of one's own, which :func:`resnest_edu.load` reads.
     """
-    header = read_header(path)
-    try:
+    with about(path, "must be a checkpoint written by save_checkpoint"):
+        header, state = read(Path(path))
         if "recipe" not in header:
             raise ValueError("it has no recipe; resnest_edu.load(path, model) reads weights alone")
         if header["recipe"]["task"] != recipe_type.task:
             raise ValueError(f"it is of a network for {header['recipe']['task']}, not {recipe_type.task}")
         recipe, classes = recipe_type(**header["recipe"]), tuple(header["classes"])
-    except Exception as error:
-        raise ValueError(
-            f"path (={str(path)!r}) must be a checkpoint written by save_checkpoint: {first_line(error)}"
-        ) from error
-    built = recipe.build(len(classes))
-    as_the_recipe_says = header.get("architecture") in (None, architecture(built))
-    return load(path, built if as_the_recipe_says else None).eval(), recipe, classes
+        built = recipe.build(len(classes))
+        as_the_recipe_says = header.get("architecture") in (None, architecture(built))
+        return fill(built if as_the_recipe_says else None, header, state).eval(), recipe, classes
 
 
 class Checkpoints:
