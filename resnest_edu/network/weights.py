@@ -244,7 +244,8 @@ def architecture(model: nn.Module) -> dict[str, Any] | None:
         return None
     numbers = {"num_classes": model.fc.out_features, "output_stride": model.output_stride}
     described = {"variant": _plain(model.variant), **numbers}
-    return described if _built_from(json.dumps(described)) == (list(model.state_dict()), _layers(model)) else None
+    twin = _built_from(json.dumps(described, default=int))
+    return described if twin == (list(model.state_dict()), _layers(model)) else None
 
 
 @lru_cache(maxsize=8)  # every checkpoint of a run asks for the same

@@ -13,7 +13,8 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -233,8 +234,15 @@ class Checkpoints:
                 continue
             if "step" not in content:
                 raise ValueError(f"{path} must be the checkpoint of a run; it holds weights alone")
-            self._require_same_run(content)
             self.last_good = f"{name} at step {content['step']}"
+            with self.readable_by_this_version():
+                ours = {**asdict(self.recipe), "classes": list(self.classes), "seed": self.seed}
+                theirs = {**content["recipe"], "classes": content["classes"], "seed": content["seed"]}
+            for field, value in ours.items():
+                if theirs.get(field) != value:
+                    raise ValueError(
+                        f"{field} (={value!r}) must be {theirs.get(field)!r}, as in the run that {self.folder} holds"
+                    )
             if faults:
                 warnings.warn(f"{faults[0]}; going on from the one before, {self.last_good}", stacklevel=2)
             return content
@@ -242,14 +250,16 @@ class Checkpoints:
             raise ValueError(f"folder (={str(self.folder)!r}) must hold a whole checkpoint: {'; '.join(faults)}")
         return None
 
-    def _require_same_run(self, content: Mapping[str, Any]) -> None:
-        ours = {**asdict(self.recipe), "classes": list(self.classes), "seed": self.seed}
-        theirs = {**content["recipe"], "classes": content["classes"], "seed": content["seed"]}
-        for name, value in ours.items():
-            if theirs.get(name) != value:
-                raise ValueError(
-                    f"{name} (={value!r}) must be {theirs.get(name)!r}, as in the run that {self.folder} holds"
-                )
+    @contextmanager
+    def readable_by_this_version(self) -> Iterator[None]:
+        """Let what a whole checkpoint lacks, or has too much of, be one clear error."""
+        try:
+            yield
+        except Exception as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"{self.last_good} in {self.folder} must be as a run of this version left it: {reason}"
+            ) from error
 
 
 def require_writable(folder: Path) -> None:
