@@ -9,10 +9,11 @@ import json
 import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import Field, asdict, fields, replace
+from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -28,10 +29,11 @@ from resnest_edu.training.batches import folder_data, shapes_data
 from resnest_edu.training.classification import Classification
 from resnest_edu.training.data_fingerprint import digest
 from resnest_edu.training.distributed import Group, process_group
+from resnest_edu.training.failure import cause, explain_failure
 from resnest_edu.training.loop import default_device, train
 from resnest_edu.training.recipe import BaseRecipe, Recipe
 from resnest_edu.training.recipes import RECIPES
-from resnest_edu.training.run_state import NAMES, Checkpoints, require_writable
+from resnest_edu.training.run_state import LAST, NAMES, PREVIOUS, Checkpoints, require_writable
 from resnest_edu.training.task import EpochMetrics, Task
 from resnest_edu.transfer import transfer_recipes
 from resnest_edu.transfer.backbone import load_backbone
@@ -158,6 +160,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save-minutes", type=float, default=5.0, help="between two checkpoints, besides each epoch's (default: 5)"
     )
+    parser.add_argument("--traceback", action="store_true", help="print where an error comes from, before its line")
     add_numbers(parser)
     return parser
 
@@ -180,6 +183,8 @@ def check(arguments: argparse.Namespace, group: Group) -> torch.device:
             device = torch.device("cuda", group.local_rank)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
         reason = str(error).splitlines()[0]
         raise ValueError(f"--device (={arguments.device!r}) must be a device of this machine: {reason}") from error
     if arguments.sync_bn and device.type != "cuda":
@@ -212,7 +217,7 @@ def settings_of_a_run(path: Path) -> Iterator[dict[str, Any]]:
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}")
         yield content
-    except (ValueError, KeyError, TypeError) as error:
+    except Exception as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
         raise ValueError(
             f"{path} must be as a run of this version left it: {reason}; --overwrite begins anew"
@@ -284,7 +289,7 @@ def open_data(arguments: argparse.Namespace, recipe: BaseRecipe) -> tuple[Datase
         return splits.train, splits.test, splits.classes
     assert isinstance(recipe, Recipe)
     if folder is not None:
-        with about_data(when_broken="; --skip-broken leaves such files out"):
+        with about_data():
             return folder_data(folder, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers)
     if recipe.crop:
         raise ValueError(f"--data (=None) must be a folder of images for a recipe that crops them ({recipe.crop})")
@@ -292,35 +297,24 @@ def open_data(arguments: argparse.Namespace, recipe: BaseRecipe) -> tuple[Datase
 
 
 @contextmanager
-def about_data(*, when_broken: str = "") -> Iterator[None]:
-    """Let an error say which option it is about, and what helps where an image cannot be read."""
+def about_data() -> Iterator[None]:
+    """Let an error say which option it is about."""
     try:
         yield
     except ValueError as error:
-        hint = when_broken if "cannot read image" in str(error) else ""
-        raise ValueError(f"--data: {error}{hint}") from error
+        raise ValueError(f"--data: {cause(error)[1]}") from error
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def write_threads(out: Path) -> None:
-    write_json(out / "run.json", {"threads": torch.get_num_threads()})
-
-
-def write_json_once(path: Path, content: dict[str, Any]) -> None:
-    """Write the file unless an earlier part of the run has."""
-    if not path.exists():
-        write_json(path, content)
-
-
 def require_same_data(out: Path, found: dict[str, Any]) -> None:
     """Raise ValueError if the run began with other images: some of those that are held out might have been trained
     on."""
     with settings_of_a_run(out / "data.json") as earlier:
-        same, counts = earlier == found, (earlier["training"], earlier["test"])
-        began = "{:,} for training and {:,} for the test".format(*counts)
+        same = {name: earlier[name] for name in found} == found
+        began = f"{earlier['training']:,} for training and {earlier['test']:,} for the test"
     if not same:
         raise ValueError(
             f"--data must hold the images that the run in {out} began with, {began}; they are "
@@ -329,20 +323,32 @@ def require_same_data(out: Path, found: dict[str, Any]) -> None:
 
 
 class AnnouncedCheckpoints(Checkpoints):
-    """Checkpoints that say where a run goes on, and note with how many threads once it is known to be the same."""
+    """Checkpoints that say where a run goes on, and note its numbers and threads once it is known to be the same."""
 
     def restore(self) -> dict[str, Any] | None:
         content = super().restore()
-        write_threads(self.folder)
+        write_json(self.folder / "recipe.json", asdict(self.recipe))
+        write_json(self.folder / "run.json", {"threads": torch.get_num_threads()})
         if content:
             print(f"going on from {self.last_good} in {self.folder}, after {len(content['history'])} epoch(s)")
-        else:
-            print(f"nothing to go on from in {self.folder}: beginning")
         return content
 
 
-def run(arguments: argparse.Namespace, group: Group) -> None:
-    recipe = choose_recipe(arguments)
+@dataclass
+class Known:
+    """What is known of a run, should it fail."""
+
+    recipe: BaseRecipe | None = None
+    checkpoints: Checkpoints | None = None
+
+    @property
+    def last_good(self) -> str:
+        saved = self.checkpoints is not None and self.checkpoints.last_good
+        return f"the last good checkpoint is {saved}" if saved else "there is no checkpoint yet"
+
+
+def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
+    known.recipe = recipe = choose_recipe(arguments)
     if arguments.explain:
         print(explain(arguments, recipe))
         return
@@ -371,14 +377,17 @@ def run(arguments: argparse.Namespace, group: Group) -> None:
         if arguments.overwrite:
             for name in RESULTS:
                 (arguments.out / name).unlink(missing_ok=True)
-        write_json_once(arguments.out / "recipe.json", asdict(recipe))
-        write_json_once(arguments.out / "data.json", which)
-        if not arguments.resume:
-            write_threads(arguments.out)
+        # A run that ended before its first checkpoint did nothing: what it noted is not held against this one.
+        begins = not any((arguments.out / name).exists() for name in (LAST, PREVIOUS))
+        if begins or not (arguments.out / "data.json").exists():
+            write_json(arguments.out / "data.json", which)
+        if begins and arguments.resume:
+            print(f"nothing to go on from in {arguments.out}: beginning")
     group.sum(torch.zeros(1, device=device))  # the others wait here until process 0 has prepared the folder
     require_same_data(arguments.out, which)
-    kind = AnnouncedCheckpoints if arguments.resume and group.writes else Checkpoints
+    kind = AnnouncedCheckpoints if group.writes else Checkpoints
     checkpoints = kind(arguments.out, recipe, classes, arguments.seed, minutes=arguments.save_minutes)
+    known.checkpoints = checkpoints
     if group.writes:
         parameters = sum(parameter.numel() for parameter in model.parameters())
         others = f" and in {group.size - 1} more process(es)" if group.size > 1 else ""
@@ -421,18 +430,21 @@ def print_warning(message: Warning | str, *place: object, **rest: object) -> Non
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 2 for bad input, a missing library or a failed run, 130 for
-    Ctrl-C."""
-    arguments, threads = build_parser().parse_args(argv), torch.get_num_threads()
+    """Run the command line; returns the exit status: 130 for Ctrl-C, and 2, after one line, for whatever else ends a
+    run early. With ``--traceback`` what Python says of it comes first."""
+    arguments, threads, known = build_parser().parse_args(argv), torch.get_num_threads(), Known()
     try:
         with (
             warnings.catch_warnings(),
             process_group((arguments.device or default_device().type).split(":")[0]) as group,
         ):
             warnings.showwarning = print_warning
-            run(arguments, group)
-    except (ValueError, OSError, FloatingPointError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+            run(arguments, group, known)
+    except Exception as error:
+        if arguments.traceback:
+            traceback.print_exc()
+        line = explain_failure(error, known.recipe, known.last_good, skips=arguments.skip_broken)
+        print(f"error: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         where = str(interrupt) or "before the first step"

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from resnest_edu.arguments import first_line
+
 
 def fold_batch_norms(model: nn.Module, images: Tensor | None = None) -> nn.Module:
     """A copy of ``model`` in evaluation mode with every batch norm folded into the convolution before it; an identity
@@ -22,8 +24,8 @@ def fold_batch_norms(model: nn.Module, images: Tensor | None = None) -> nn.Modul
             convolution.
 
     Raises:
-        ValueError: a batch norm was not made straight after a plain convolution of as many channels, does not run
-            straight after it, or has no running statistics.
+        ValueError: the model does not take ``images``; a batch norm was not made straight after a plain convolution of
+            as many channels, does not run straight after it, or has no running statistics.
 
     Example:
         >>> from torch import nn
@@ -72,10 +74,16 @@ def _try_out(model: nn.Module, images: Tensor | None) -> None:
             return
         images = torch.randn(1, first.in_channels, 64, 64, generator=generator)
     images = images.cpu().double()
+    kind = type(model).__name__
     try:
-        torch.testing.assert_close(_folded(model)(images), model(images), rtol=1e-6, atol=1e-6)
+        expected = model(images)
+    except Exception as error:
+        raise ValueError(
+            f"images (={tuple(images.shape)}) must be a batch that model (={kind}) takes: {first_line(error)}"
+        ) from error
+    try:
+        torch.testing.assert_close(_folded(model)(images), expected, rtol=1e-6, atol=1e-6)
     except AssertionError:
-        kind = type(model).__name__
         raise ValueError(
             f"model (={kind}) must run every batch norm straight after the convolution that was made before it"
         ) from None

@@ -10,25 +10,32 @@ import json
 import pickle
 import re
 import zipfile
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from resnest_edu.arguments import first_line, plain, require_one_of
 from resnest_edu.atomic_write import write_atomically
-from resnest_edu.network.resnest import VARIANTS, ResNeSt, Variant
+from resnest_edu.network.resnest import VARIANTS, ResNeSt, Trunk, Variant
 
 AUTHORS = "https://github.com/zhanghang1989/ResNeSt/releases/download/weights_step1"
 TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
 
 HEAD = ("fc.weight", "fc.bias")
 DIGEST = 32  # bytes of SHA-256 at the end of what training saves to go on from
+CONTAINERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_dict", "model", "net", "network")
+"""Where programs for training put the weights among other things: first their average, which is what they measure."""
+COUNTER = ".num_batches_tracked"  # which files from before PyTorch 0.4.1 lack
 _DROPPING = ("Dropout", "DropBlock", "StochasticDepth", "Identity")
 _NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.[A-Za-z]+$")  # as in resnest50-528c19ca.pth
 
@@ -39,16 +46,9 @@ class PublishedFile:
 
     Attributes:
         file: its name, which ends in the first eight digits of its SHA-256.
-        image_size: side in pixels of the images that its published accuracy was
-            measured on.
+        image_size: side in pixels of the images that its published accuracy was measured on.
         release: the address of the folder that holds it.
         licence: of the repository that released it, as an SPDX identifier.
-
-    Example:
-        >>> from resnest_edu import PublishedFile
-        >>> published = PublishedFile("resnest50-528c19ca.pth")
-        >>> published.url.rpartition("/")[2], published.sha256, published.image_size
-        ('resnest50-528c19ca.pth', '528c19ca', 224)
     """
 
     file: str
@@ -86,18 +86,15 @@ PUBLISHED: dict[str, PublishedFile] = {
 
 
 def fetch(name: str, folder: str | Path | None = None) -> Path:
-    """Download the published weights of a model, unless they are there already, and
-    return the file's path.
+    """Download the published weights of a model, unless they are there already, and return the file's path.
 
     Args:
         name: a key of :data:`PUBLISHED`.
-        folder: where to keep the file; where it is not given, PyTorch's own cache for
-            such files.
+        folder: where to keep the file; if None, PyTorch's own cache for such files.
 
     Raises:
         ValueError: nothing is published under ``name``.
-        OSError: the file cannot be downloaded, or what came is not what was
-            published.
+        OSError: the file cannot be downloaded, or what came is not what was published.
     """
     require_one_of("name", name, PUBLISHED)
     published = PUBLISHED[name]
@@ -122,9 +119,9 @@ def save(
     """Write a network for use: its weights, and in the file's header what network it is. The file appears whole or not
     at all.
 
-    A :class:`~resnest_edu.ResNeSt` is described by its :class:`~resnest_edu.Variant`, number of classes and output
-    stride, so that :func:`load` builds it again. Any other network, or one whose layers have been replaced, is loaded
-    into a model of the same kind.
+    A :class:`~resnest_edu.ResNeSt` is described by its numbers, so that :func:`load` builds it again; any other
+    network, or one whose layers have been replaced, is loaded into a model of the same kind. Of a compiled or
+    DataParallel model the network inside is written.
 
     Args:
         path: the file, which ends in ``.safetensors``.
@@ -149,6 +146,7 @@ def save(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"path (={str(path)!r}) must end in .safetensors")
+    model = unwrapped(model)
     header = {"architecture": architecture(model), "classes": classes, "recipe": recipe, "score": score}
     text = json.dumps(header, default=plain)
     # Cloned, since the format has neither shared memory nor channels-last.
@@ -168,23 +166,23 @@ def load(
     another number is found by ``sha256`` alone.
 
     Args:
-        path: a file from :func:`save`, a checkpoint of training, or a published one: a state dict by :func:`torch.save`
-            or as ``.safetensors``, bare or under the key ``state_dict``.
-        model: what to load into, for files that do not say which network they hold: published ones, and those of
-            networks of one's own. Its names and shapes must be the file's.
-        sha256: the file's SHA-256 in hexadecimal digits, or at least its first eight. Where it is not given but the
-            file's name carries it, as those of published files do (``resnest50-528c19ca.pth``), the name's is checked.
+        path: a file from :func:`save`, a checkpoint of training, or a state dict by :func:`torch.save` or as
+            ``.safetensors``, bare or under one of the usual keys, of which an average comes first.
+        model: what to load into, for files that do not say which network they hold. Its names and shapes must be the
+            file's, but for what begins all names, such as ``module.`` or ``_orig_mod.``.
+        sha256: the file's SHA-256 in hexadecimal digits, or at least its first eight. Where it is not given, that which
+            the file's name carries (``resnest50-528c19ca.pth``) is checked.
         new_head: leave the model's last layer (``fc``) as it is, for another number of classes. A model without one,
             such as a :class:`~resnest_edu.Backbone`, needs none of the file's.
 
     Returns:
-        ``model``, or the new network in evaluation mode. A checkpoint whose run averages the weights has the average.
+        ``model``, or the new network in evaluation mode.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the hash is not the file's; the file cannot be read, is damaged, or would run code; it does not say
-            which network it holds; or what it holds does not fit: names are missing or unknown, shapes differ, a value
-            is not finite, a variance is negative.
+            which network it holds, or is by its name of another one; names are missing or unknown, shapes differ, a
+            value is not finite, a variance is negative.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -198,17 +196,22 @@ def load(
     """
     if new_head and model is None:
         raise ValueError("new_head (=True) must come with a model, whose last layer it keeps")
-    with _about(
-        path, "must be a checkpoint for this model" if model is not None else "must be a file that says its network"
-    ):
-        header, state = _read(Path(path), sha256)
-        target = _described(header, state) if model is None else model
-        chosen = _fitting(target, state, new_head)
-    if model is None:
-        target.load_state_dict(chosen, assign=True)
-        return target.eval()
-    model.load_state_dict(chosen, strict=not new_head)
-    return model
+    what = "must be a file that says its network" if model is None else "must be a checkpoint for this model"
+    with about(path, what):
+        header, state = read(Path(path), sha256)
+        if model is not None:
+            _require_own_file(Path(path).name, unwrapped(model))
+        return fill(model, header, state, new_head=new_head)
+
+
+def fill(
+    model: nn.Module | None, header: Mapping[str, Any], state: dict[str, Tensor], *, new_head: bool = False
+) -> nn.Module:
+    """``model``, or the network that the header describes, with the weights of a state dict: all, or none if they do
+    not fit."""
+    target = _described(header, state) if model is None else unwrapped(model)
+    target.load_state_dict(_fitting(target, state, new_head), strict=not new_head, assign=model is None)
+    return target.eval() if model is None else model
 
 
 def load_checkpoint(model: nn.Module, path: str | Path, *, sha256: str | None = None, new_head: bool = False) -> None:
@@ -223,23 +226,45 @@ def read_header(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read, is damaged, or would run code.
     """
-    with _about(path, "must be a file of weights"):
-        return _read(Path(path), None)[0]
+    with about(path, "must be a file of weights"):
+        return read(Path(path))[0]
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside what ``torch.compile``, DataParallel and averaging make of one."""
+    while isinstance(model, DataParallel | DistributedDataParallel | AveragedModel) or "_orig_mod" in model._modules:
+        model = model.get_submodule("_orig_mod" if "_orig_mod" in model._modules else "module")
+    return model
 
 
 def architecture(model: nn.Module) -> dict[str, Any] | None:
     """What builds the network again; None if numbers alone do not, since it is of another class or has other layers."""
+    model = unwrapped(model)
     if type(model) is not ResNeSt or not isinstance(model.fc, nn.Linear):
         return None
     numbers = {"num_classes": model.fc.out_features, "output_stride": model.output_stride}
+    described = {"variant": _plain(model.variant), **numbers}
+    twin = _built_from(json.dumps(described, default=int))
+    return described if twin == (list(model.state_dict()), _layers(model)) else None
+
+
+@lru_cache(maxsize=8)  # every checkpoint of a run asks for the same
+def _built_from(described: str) -> tuple[list[str], dict[str, tuple[type, str]]]:
+    """The names of the tensors, and the layers, of the network that these numbers build."""
+    twin = _empty(json.loads(described))
+    return list(twin.state_dict()), _layers(twin)
+
+
+def _empty(described: Mapping[str, Any]) -> ResNeSt:
+    """The network without memory for its weights."""
+    numbers = dict(described)
+    row: Any = {name: tuple(one) if isinstance(one, list) else one for name, one in numbers.pop("variant").items()}
     with torch.device("meta"):
-        twin = ResNeSt(model.variant, **numbers)
-    same = model.state_dict().keys() == twin.state_dict().keys() and _layers(model) == _layers(twin)
-    return {"variant": _plain(model.variant), **numbers} if same else None
+        return ResNeSt(Variant(**row), **numbers)
 
 
 def _plain(variant: Variant) -> dict[str, Any]:
-    """A variant as JSON gives it back."""
+    """A variant as JSON gives it back; two are the same if these are."""
     return {name: list(one) if isinstance(one, tuple) else one for name, one in asdict(variant).items()}
 
 
@@ -265,7 +290,7 @@ def _digest(text: str, state: Mapping[str, Tensor]) -> str:
 
 
 @contextmanager
-def _about(path: str | Path, constraint: str) -> Iterator[None]:
+def about(path: str | Path, constraint: str) -> Iterator[None]:
     """Let every fault of a file be one clear error that names it."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"path (={str(path)!r}) must be a file")
@@ -281,7 +306,7 @@ class _WrongHash(ValueError):
     pass
 
 
-def _read(path: Path, sha256: str | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read(path: Path, sha256: str | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A file's header, empty if it has none, and its state dict."""
     data = path.read_bytes()
     _check_hash(path, data, sha256)
@@ -326,7 +351,10 @@ def unpack(data: bytes) -> Any:
             if damaged is not None:
                 raise ValueError(f"its part {damaged} is damaged")
         file.seek(0)
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(
+            [Namespace]
+        ):  # the options of a program, which many keep with the weights
+            found = torch.load(file, map_location="cpu", weights_only=True)
     except ValueError:
         raise
     except pickle.UnpicklingError as error:
@@ -351,9 +379,8 @@ def _of_torch(content: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
             header["score"] = {name: value for name, value in content.items() if isinstance(value, int | float)}
         content = content.get("average") or content.get("model")
     else:
-        header = {}
-        if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-            content = content["state_dict"]
+        header, holder = {}, content if isinstance(content, dict) else {}
+        content = next((holder[key] for key in CONTAINERS if isinstance(holder.get(key), dict)), content)
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__} instead of a state dict")
     for name, value in content.items():
@@ -370,17 +397,36 @@ def _described(header: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Mod
         numbers = {"variant": _plain(VARIANTS[recipe["model"]]), "num_classes": len(header["classes"])}
     if numbers is None:
         raise ValueError("it does not say how to build it; load(path, model) loads it into a model")
-    row: Any = {name: tuple(one) if isinstance(one, list) else one for name, one in numbers["variant"].items()}
-    variant = Variant(**row)
-    if sum(variant.blocks) > len(state):
-        raise ValueError(f"it names {sum(variant.blocks)} blocks and has {len(state)} tensors")
-    with torch.device("meta"):
-        return ResNeSt(variant, **{name: value for name, value in numbers.items() if name != "variant"})
+    blocks = sum(numbers["variant"]["blocks"])
+    if blocks > len(state):
+        raise ValueError(f"it names {blocks} blocks and has {len(state)} tensors")
+    return _empty(numbers)
+
+
+def _require_own_file(file: str, model: nn.Module) -> None:
+    """Raise ValueError if a file is by its name that of another published network, the shapes of which may be the
+    same."""
+    for name, published in PUBLISHED.items():
+        if file == published.file and isinstance(model, Trunk) and _plain(model.variant) != _plain(VARIANTS[name]):
+            names = [one for one, variant in VARIANTS.items() if _plain(variant) == _plain(model.variant)]
+            raise ValueError(f"by its name it is of {name}, not of {names[0] if names else model.variant}")
+
+
+def _bare(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+    """The words that all names begin with, and the tensors by the rest of their names. DataParallel and
+    ``torch.compile`` put one before each name, and so does every module that holds the network alone."""
+    prefix, bare = "", {name: tensor for name, tensor in state.items() if name != "n_averaged"}  # AveragedModel's count
+    while len(words := {name.partition(".")[0] for name in bare}) == 1 and all("." in name for name in bare):
+        word = words.pop() + "."
+        prefix, bare = prefix + word, {name.removeprefix(word): tensor for name, tensor in bare.items()}
+    return prefix, bare
 
 
 def _fitting(model: nn.Module, state: dict[str, Tensor], new_head: bool) -> dict[str, Tensor]:
-    """The entries to load, each checked against the model's."""
-    wanted = model.state_dict()
+    """The entries to load, by the model's names, each checked against the model's."""
+    (prefix, wanted), (_, state) = _bare(model.state_dict()), _bare(state)
+    if not any(name.endswith(COUNTER) for name in state):
+        state |= {name: torch.tensor(0) for name in wanted if name.endswith(COUNTER)}
     if new_head or not wanted.keys() & set(HEAD):
         wanted = {name: tensor for name, tensor in wanted.items() if name not in HEAD}
         state = {name: tensor for name, tensor in state.items() if name not in HEAD}
@@ -406,4 +452,4 @@ def _fitting(model: nn.Module, state: dict[str, Tensor], new_head: bool) -> dict
             raise ValueError(f"its {name} has values that are not finite")
         if name.endswith("running_var") and (tensor < 0).any():
             raise ValueError(f"its {name} is a variance and has negative values")
-    return {name: tensor.to(wanted[name].dtype) for name, tensor in state.items()}
+    return {prefix + name: tensor.to(wanted[name].dtype) for name, tensor in state.items()}

@@ -5,8 +5,6 @@ H, W height and width. In the patterns below the lower-case letters are r of R, 
 split of one cardinal group.
 """
 
-from collections.abc import Sequence
-
 import torch.fx
 from einops import rearrange
 from torch import Tensor, nn
@@ -57,14 +55,14 @@ class CardinalGroup(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.fc2 = nn.Conv2d(width, len(splits) * channels, 1)
 
-    def attention(self, splits: list[Tensor]) -> Sequence[Tensor]:
+    def attention(self, splits: list[Tensor]) -> list[Tensor]:
         """The weights of the R splits, (B, C/K, 1, 1) each."""
         total = torch.stack(splits).sum(dim=0)  # Û
         context = total.mean(dim=(2, 3), keepdim=True)  # s
         hidden = self.bn1(self.fc1(context)).relu()
         logits = rearrange(self.fc2(hidden), "b (r c) h w -> r b c h w", r=len(splits))  # G(s)
         a = logits.sigmoid() if len(splits) == 1 else logits.softmax(dim=0)
-        return a.unbind()
+        return [a[r] for r in range(len(splits))]
 
     def forward(self, x: Tensor) -> Tensor:
         """V, the weighted sum of the splits."""

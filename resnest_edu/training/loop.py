@@ -304,8 +304,9 @@ def train(
         )
     run = Run(model, recipe, task, plan, device)
     content = checkpoints.restore() if checkpoints else None
-    if content:
-        run.load(content)
+    if checkpoints and content:
+        with checkpoints.readable_by_this_version():
+            run.load(content)
     group.require_same("step of the checkpoint", run.step, device)
     task.begin(model, train_data, device)
     task.check_test_data(test_data)

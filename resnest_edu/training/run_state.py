@@ -13,7 +13,8 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -24,7 +25,7 @@ from torch import nn
 from resnest_edu.arguments import first_line
 from resnest_edu.atomic_write import write_atomically
 from resnest_edu.network.resnest import ResNeSt
-from resnest_edu.network.weights import architecture, is_run, load, read_header, save, unpack
+from resnest_edu.network.weights import about, architecture, fill, is_run, read, save, unpack
 from resnest_edu.training.recipe import BaseRecipe, Recipe
 from resnest_edu.training.task import EpochMetrics
 
@@ -90,20 +91,16 @@ def load_checkpoint(path: str | Path, recipe_type: type[BaseRecipe] = Recipe) ->
         FileNotFoundError: there is no such file.
         ValueError: the file is no such checkpoint, or of a network of one's own, which :func:`resnest_edu.load` reads.
     """
-    header = read_header(path)
-    try:
+    with about(path, "must be a checkpoint written by save_checkpoint"):
+        header, state = read(Path(path))
         if "recipe" not in header:
             raise ValueError("it has no recipe; resnest_edu.load(path, model) reads weights alone")
         if header["recipe"]["task"] != recipe_type.task:
             raise ValueError(f"it is of a network for {header['recipe']['task']}, not {recipe_type.task}")
         recipe, classes = recipe_type(**header["recipe"]), tuple(header["classes"])
-    except Exception as error:
-        raise ValueError(
-            f"path (={str(path)!r}) must be a checkpoint written by save_checkpoint: {first_line(error)}"
-        ) from error
-    built = recipe.build(len(classes))
-    as_the_recipe_says = header.get("architecture") in (None, architecture(built))
-    return load(path, built if as_the_recipe_says else None).eval(), recipe, classes
+        built = recipe.build(len(classes))
+        as_the_recipe_says = header.get("architecture") in (None, architecture(built))
+        return fill(built if as_the_recipe_says else None, header, state).eval(), recipe, classes
 
 
 class Checkpoints:
@@ -237,8 +234,15 @@ class Checkpoints:
                 continue
             if "step" not in content:
                 raise ValueError(f"{path} must be the checkpoint of a run; it holds weights alone")
-            self._require_same_run(content)
             self.last_good = f"{name} at step {content['step']}"
+            with self.readable_by_this_version():
+                ours = {**asdict(self.recipe), "classes": list(self.classes), "seed": self.seed}
+                theirs = {**content["recipe"], "classes": content["classes"], "seed": content["seed"]}
+            for field, value in ours.items():
+                if theirs.get(field) != value:
+                    raise ValueError(
+                        f"{field} (={value!r}) must be {theirs.get(field)!r}, as in the run that {self.folder} holds"
+                    )
             if faults:
                 warnings.warn(f"{faults[0]}; going on from the one before, {self.last_good}", stacklevel=2)
             return content
@@ -246,14 +250,16 @@ class Checkpoints:
             raise ValueError(f"folder (={str(self.folder)!r}) must hold a whole checkpoint: {'; '.join(faults)}")
         return None
 
-    def _require_same_run(self, content: Mapping[str, Any]) -> None:
-        ours = {**asdict(self.recipe), "classes": list(self.classes), "seed": self.seed}
-        theirs = {**content["recipe"], "classes": content["classes"], "seed": content["seed"]}
-        for name, value in ours.items():
-            if theirs.get(name) != value:
-                raise ValueError(
-                    f"{name} (={value!r}) must be {theirs.get(name)!r}, as in the run that {self.folder} holds"
-                )
+    @contextmanager
+    def readable_by_this_version(self) -> Iterator[None]:
+        """Let what a whole checkpoint lacks, or has too much of, be one clear error."""
+        try:
+            yield
+        except Exception as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+            raise ValueError(
+                f"{self.last_good} in {self.folder} must be as a run of this version left it: {reason}"
+            ) from error
 
 
 def require_writable(folder: Path) -> None:

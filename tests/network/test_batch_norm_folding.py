@@ -56,6 +56,10 @@ def test_what_cannot_be_folded_is_refused() -> None:
         (nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)), "running statistics"),
         (Preactivated(), r"model \(=Preactivated\) must run every batch norm straight after the convolution that was"),
         (Preactivated(zero=True), "must run every batch norm"),
+        (
+            nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2)),
+            r"^images \(=\(1, 3, 64, 64\)\) must be a batch that model \(=Sequential\) takes: mat1 and mat2",
+        ),
         (rectify(ResNeSt(SMALL, 5)), "conv1.1 must come straight after a plain convolution"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -7,15 +7,19 @@ import os
 import pickle
 import random
 import re
+from argparse import Namespace
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import prune
+from torch.optim.swa_utils import AveragedModel
 
 from resnest_edu import (
     PUBLISHED,
@@ -33,6 +37,7 @@ from resnest_edu import (
 from resnest_edu.network.resnest import VARIANTS
 from resnest_edu.network.weights import architecture
 from resnest_edu.speed import accelerate
+from tests.pairwise import pairwise
 from tests.randomize import randomize
 from tests.refused import assert_refused
 
@@ -60,16 +65,74 @@ def same(one: State, other: State) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_what_was_written_is_loaded(form, tmp_path):
-    source, model = small(seed=1), small(seed=2)
-    load_checkpoint(model, write(source.state_dict(), tmp_path / "weights", form))
-    assert same(model.state_dict(), source.state_dict())
+@pytest.fixture
+def group() -> Iterator[None]:
+    """A process group of one, for DistributedDataParallel."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
 
 
-def test_a_state_dict_in_its_wrapper_and_in_half_precision(tmp_path):
+class Holder(nn.Module):
+    """A network of one's own around ours."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+
+PREFIXES = ("", "module.", "module._orig_mod.", "model.", "student.backbone.")
+KEYS = (None, "model", "state_dict", "state_dict_ema", "model_ema")
+TARGETS = (nn.Identity, torch.compile, nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel, Holder)
+
+
+@pytest.mark.usefixtures("group")
+@pytest.mark.parametrize(
+    ("form", "prefix", "key", "counts", "target"), pairwise(FORMS, PREFIXES, KEYS, (True, False), TARGETS)
+)
+def test_names_are_known_behind_what_programs_put_before_them(form, prefix, key, counts, target, tmp_path):
+    source, model = small(seed=1).state_dict(), small(seed=2)
+    content = {prefix + name: tensor for name, tensor in source.items() if counts or "num_batches" not in name}
+    if prefix.startswith("module") and form != "safetensors":
+        content["n_averaged"] = torch.tensor(3)  # as AveragedModel writes it
+    if key and form != "safetensors":
+        others = {name: small(seed=3).state_dict() for name in ("model", "state_dict") if key.endswith("ema")}
+        content = {**others, key: content, "epoch": 3, "args": Namespace(lr=0.1)}
+    wrapped = target(model) if target is not nn.Identity else model
+    before = list(wrapped.state_dict())
+    assert load(write(content, tmp_path / "weights", form), wrapped) is wrapped
+    if not counts:
+        source = {name: torch.tensor(0) if "num_batches" in name else tensor for name, tensor in source.items()}
+    inner = next(part for part in wrapped.modules() if isinstance(part, ResNeSt))  # of an average, the copy
+    assert same(inner.state_dict(), source) and list(wrapped.state_dict()) == before
+
+
+@pytest.mark.usefixtures("group")
+def test_of_a_wrapped_model_the_network_inside_is_saved(tmp_path):
+    for wrap in (torch.compile, nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel):
+        model, path = small(seed=1), tmp_path / "a.safetensors"
+        save(path, nn.DataParallel(wrap(model)))
+        assert load(path).variant == model.variant and same(load_file(path), model.state_dict())
+
+
+def test_a_published_file_of_another_member_is_known_by_its_name(tmp_path, monkeypatch):
+    """Two networks may have the same shapes, and compute something else."""
+    path = write(small(1000).state_dict(), tmp_path / "weights", "zip")
+    digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    path = path.rename(tmp_path / f"other-{digits}.pth")
+    monkeypatch.setitem(VARIANTS, "other", replace(VARIANTS["resnest11_small"], pool_first=False))
+    monkeypatch.setitem(PUBLISHED, "other", PublishedFile(path.name))
+    for model in (small(1000), create_model("resnest11_small", features_only=True), nn.DataParallel(small(1000))):
+        with pytest.raises(ValueError, match=r"model: by its name it is of other, not of resnest11_small$"):
+            load(path, model, new_head=True)
+    numbers = asdict(VARIANTS["other"]) | {"planes": [16, 32, 64]}
+    load(path, ResNeSt(Variant(**numbers), 1000))
+    load(path.rename(tmp_path / "mine.pth"), small(1000))
+
+
+def test_half_precision_becomes_the_models(tmp_path):
     source, model = small(seed=1).half(), small(seed=2)
-    load_checkpoint(model, write({"state_dict": source.state_dict(), "epoch": 3}, tmp_path / "weights", "zip"))
+    load_checkpoint(model, write(source.state_dict(), tmp_path / "weights", "zip"))
     assert model.fc.weight.dtype == torch.float32
     assert same(model.half().state_dict(), source.state_dict())
 
