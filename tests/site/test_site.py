@@ -90,7 +90,7 @@ def test_what_changed_is_rendered_and_nothing_broken_is_published(
     for file in (script, scorer):
         edit(file, "", "/* now */")
     build(sample)
-    for name in ("explorables/explorable.js", "_static/searchtools.js"):
+    for name in ("explorables/explorable.js", "_static/language_data.js"):
         assert "/* now */" in (published / name).read_text(encoding="utf-8"), name
 
     # A warning is an error, on a page too that did not change but refers to what is gone, and at a second call too.
@@ -124,7 +124,9 @@ def test_the_pdf_holds_every_page_its_bookmarks_and_links(book: Path, tmp_path: 
     links = [str(link["href"]) for link in whole.select("article a[href]") if "//" not in str(link["href"])]
     assert "#book-chapter" in links and "x = 6 * 7" in whole.get_text()
     assert all(link.removeprefix("#") in anchors for link in links)
-    assert {"_static/book.css", "_static/formulas.css"} <= {sheet["href"].split("?")[0] for sheet in whole.select("link")}
+    assert {"_static/book.css", "_static/formulas.css"} <= {
+        sheet["href"].split("?")[0] for sheet in whole.select("link")
+    }
 
     pages, target = shutil.copytree(book, tmp_path / "html"), tmp_path / "book.pdf"
     pdf.print_book(pages, target, browser.find() or "")
