@@ -92,8 +92,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_figure(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Page]]:
-    """The figure of a notebook's cell as a page of its own, from a disk. It may ask for its own files alone; what it asks
-    for is in ``page.asked``."""
+    """The figure of a notebook's cell as a page of its own, from a disk. It may ask for its own files alone;
+    what it asks for is in ``page.asked``."""
     opened = []
 
     def open_figure(notebook: str, cell: str, width: int = 760, scheme: str = "light", **options: bool) -> Page:
