@@ -84,8 +84,10 @@ def _form(soup: BeautifulSoup) -> Iterator[str]:
             yield f"{fault}: {str(what)[:60]}"
     for image in soup.select("img"):
         alt = str(image.get("alt") or "").strip()
-        if not alt or FILE_NAME.match(alt):
-            yield f"image whose alt text is a file name: {alt}" if alt else f"image without alt text: {image.get('src')}"
+        if not alt:
+            yield f"image without alt text: {image.get('src')}"
+        elif FILE_NAME.match(alt):
+            yield f"image whose alt text is a file name: {alt}"
     count = len(soup.select("h1:not(.onlyprint h1)"))
     if count != 1:
         yield f"{count} first headings (h1); one is wanted"
