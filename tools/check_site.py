@@ -21,7 +21,6 @@ from tools.notebooks import ROOT
 FETCHED = ("link", "script", "img", "iframe", "source", "video", "audio")
 # Selectors of what a page must not have. An example of the package's may show a traceback; what a cell printed may not.
 FAULTS = {
-    "img:not([alt]), img[alt='']": "image without alt text",
     "article figure:not(:has(.caption-number))": "figure without number and caption",
     "article img:not(figure img, .inline)": "image outside a figure",
     "article table:not(:has(th))": "table without header cells",
@@ -83,9 +82,12 @@ def _form(soup: BeautifulSoup) -> Iterator[str]:
         for tag in soup.select(selector):
             what = tag.get("id") or tag.get("alt") or tag.get_text(" ", strip=True) or tag.get("src")
             yield f"{fault}: {str(what)[:60]}"
-    for image in soup.select("img[alt]"):
-        if FILE_NAME.match(str(image["alt"]).strip()):
-            yield f"image whose alt text is a file name: {image['alt']}"
+    for image in soup.select("img"):
+        alt = str(image.get("alt") or "").strip()
+        if not alt:
+            yield f"image without alt text: {image.get('src')}"
+        elif FILE_NAME.match(alt):
+            yield f"image whose alt text is a file name: {alt}"
     count = len(soup.select("h1:not(.onlyprint h1)"))
     if count != 1:
         yield f"{count} first headings (h1); one is wanted"

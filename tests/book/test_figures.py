@@ -100,8 +100,7 @@ def texts(figure: BookFigure) -> set[str]:
 def test_a_figure_shows_itself_and_names_what_it_shows(name):
     figure = FIGURES[name]()
     assert figure._repr_png_().startswith(b"\x89PNG")
-    named = {"precision_recall": "first: 0.50", "pyramid": "C2: stride 4, 256 ch."}.get(name, "first")
-    assert named in texts(figure)
+    assert {"precision_recall": "first: 0.50", "pyramid": "C2: stride 4, 256 ch."}.get(name, "first") in texts(figure)
 
 
 def test_the_mean_lies_on_its_interval_and_every_run_is_a_dot():

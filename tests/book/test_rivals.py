@@ -25,6 +25,7 @@ from resnest_edu.network.costs import multiply_adds, parameter_count
 from resnest_edu.network.resnest import VARIANTS
 from resnest_edu.split_attention import RadixMajorSplitAttention
 from tests.randomize import randomize
+from tests.refused import assert_refused
 
 # The result of the search: base width, inner width of each stage, parameters for 10 classes.
 FOUND = {
@@ -45,32 +46,21 @@ def blocks(model: nn.Module) -> list[Bottleneck]:
     return [part for part in model.modules() if isinstance(part, Bottleneck)]
 
 
-@pytest.mark.parametrize("name", FOUND)
-def test_all_cost_what_the_plain_network_does(name):
-    model = create_contender(name, 10)
-    allowed = multiply_adds(create_contender("ResNet", 10), 32)
-    assert abs(multiply_adds(model, 32) / allowed - 1) < 0.03
-    base_width, widths, parameters = FOUND[name]
-    assert equal_cost_base_width(name) == base_width
-    assert tuple(stage[0].conv1.out_channels for stage in (model.layer1, model.layer2, model.layer3)) == widths
-    assert parameter_count(model) == parameters == sum(tensor.numel() for tensor in model.parameters())
-
-
-@pytest.mark.parametrize(("name", "others"), {"ResNeXt": (23, 25), "SK": (19, 21), "2s2x": (36, 44)}.items())
-def test_no_other_width_is_nearer(name, others):
-    target = _cost(CONTENDERS["ResNet"], 64)
-    found = abs(_cost(CONTENDERS[name], equal_cost_base_width(name)) - target)
-    for other in others:
-        assert abs(_cost(CONTENDERS[name], other) - target) > found
-
-
-def test_the_search_compares_at_the_size_of_the_images_and_starts_at_the_law_of_constant_cost(monkeypatch):
+def test_all_cost_what_the_plain_network_does_and_no_other_width_is_nearer(monkeypatch):
+    allowed, target = multiply_adds(create_contender("ResNet", 10), 32), _cost(CONTENDERS["ResNet"], 64)
+    for name, (base_width, widths, parameters) in FOUND.items():
+        model = create_contender(name, 10)
+        assert abs(multiply_adds(model, 32) / allowed - 1) < 0.03, name
+        assert equal_cost_base_width(name) == base_width
+        assert tuple(stage[0].conv1.out_channels for stage in (model.layer1, model.layer2, model.layer3)) == widths
+        assert parameter_count(model) == parameters == sum(tensor.numel() for tensor in model.parameters())
+    for name, others in {"ResNeXt": (23, 25), "SK": (19, 21), "2s2x": (36, 44)}.items():
+        found = abs(_cost(CONTENDERS[name], equal_cost_base_width(name)) - target)
+        assert all(abs(_cost(CONTENDERS[name], other) - target) > found for other in others), name
     kind = CONTENDERS["1s4x"]
     assert _cost(kind, 8) == multiply_adds(Contender(kind, 8), 32)
     asked = []
-    monkeypatch.setattr(
-        "resnest_edu.book.rivals._cost", lambda kind, base_width, reference: asked.append(base_width) or 1
-    )
+    monkeypatch.setattr("resnest_edu.book.rivals._cost", lambda kind, base_width, _: asked.append(base_width) or 1)
     for name in ("ResNet", "2s2x", "1s4x"):
         equal_cost_base_width.__wrapped__(name)
     assert asked == [64, 64, 64, 40, 64, 24]  # the reference, then 1x64d, 2x40d, 4x24d of ResNeXt's table 2
@@ -216,16 +206,12 @@ def test_layouts_leave_alone_what_has_no_split_attention():
     torch.testing.assert_close(converted(x), model(x))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_bad_arguments():
+    rows = [
         (("resnet",), r"^name \(='resnet'\) must be one of ResNet, ResNeXt, SE, SK, 1s1x, 2s1x, 4s1x, 2s2x, 1s4x$"),
         (("SE", 0), r"^num_classes \(=0\) must be an integer of at least 1"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        create_contender(*arguments)
+    ]
+    assert_refused(lambda arguments: create_contender(*arguments), rows)
 
 
 def test_another_reference_has_its_own_stages_and_its_own_cost():

@@ -1,7 +1,6 @@
 """What the page loads is the network that was trained, whole, and nothing that its script cannot run."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,7 @@ from resnest_edu.network.resnest import VARIANTS
 from resnest_edu.training import RECIPES, evaluate, shapes_data
 from resnest_edu.training.augmentation import MEAN, STD
 from tests.randomize import randomize
+from tests.refused import assert_refused
 from tools.notebooks import ROOT
 
 COMMITTED = ROOT / "book" / "_extra" / "explorables" / NAME
@@ -50,32 +50,19 @@ def test_scenes_come_back_bit_by_bit() -> None:
     assert torch.equal(back.images, images) and back.labels.tolist() == [2, 0, 1]
 
 
-@pytest.mark.parametrize(
-    ("unfit", "message"),
-    [
-        (lambda: rectify(network()), r"conv1.0 \(=RectifiedConv2d.*must be Conv2d"),
-        (lambda: to_cardinality_major(network()), r"layer1.0.conv2.conv \(=None\) must be Conv2d"),
-        (lambda: ResNeSt(SMALL, 6), r"fc \(=Linear\(.*=6.*must be Linear\(.*=5"),
-        (lambda: network(Variant((1, 2), planes=(8, 16), stem_width=8)), r"layer2.1.conv1 .* must be None"),
-    ],
-)
-def test_a_network_of_another_shape_is_refused(unfit: Callable[[], ResNeSt], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        encode_network(unfit(), SMALL, "abcde")
-
-
-def test_a_dilated_network_is_refused() -> None:
-    family = VARIANTS["resnest11_small"]
-    with pytest.raises(ValueError, match=r"strides \(=.*'layer3': 8.* must double"):
-        encode_network(ResNeSt(family, 5, output_stride=8), family, "abcde")
-
-
-def test_a_weight_that_is_no_number_is_refused() -> None:
-    model = network()
+def test_a_network_that_the_script_cannot_run_is_refused() -> None:
+    family, broken = VARIANTS["resnest11_small"], network()
     with torch.no_grad():
-        model.fc.bias[1] = torch.nan
-    with pytest.raises(ValueError, match=r"fc.bias must hold finite numbers"):
-        encode_network(model, SMALL, "abcde")
+        broken.fc.bias[1] = torch.nan
+    rows = [
+        ((rectify(network()), SMALL), r"conv1.0 \(=RectifiedConv2d.*must be Conv2d"),
+        ((to_cardinality_major(network()), SMALL), r"layer1.0.conv2.conv \(=None\) must be Conv2d"),
+        ((ResNeSt(SMALL, 6), SMALL), r"fc \(=Linear\(.*=6.*must be Linear\(.*=5"),
+        ((network(Variant((1, 2), planes=(8, 16), stem_width=8)), SMALL), r"layer2.1.conv1 .* must be None"),
+        ((ResNeSt(family, 5, output_stride=8), family), r"strides \(=.*'layer3': 8.* must double"),
+        ((broken, SMALL), r"fc.bias must hold finite numbers"),
+    ]
+    assert_refused(lambda given: encode_network(*given, "abcde"), rows)
 
 
 def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:

@@ -41,47 +41,37 @@ def plant(tmp_path: Path) -> Plant:
     return plant
 
 
-def test_a_sound_site_has_no_faults(plant: Plant) -> None:
-    assert check_files(plant("")) == []
+PLANTED = {
+    '<a href="missing.html">x</a>': "broken link: missing.html",
+    '<a href="other.html#nowhere">x</a>': "broken anchor: other.html#nowhere",
+    '<a href="#nowhere">x</a>': "broken anchor: #nowhere",
+    '<a href="../../elsewhere.html">x</a>': "link out of the site",
+    '<script src="https://example.org/x.js"></script>': "fetches from elsewhere",
+    '<link rel="stylesheet" href="//example.org/x.css">': "fetches from elsewhere",
+    '<img class="inline" src="a.svg">': "image without alt text",
+    '<img class="inline" src="a.svg" alt=" ">': "image without alt text",
+    '<img class="inline" src="a.svg" alt="_images/abc123.png">': "alt text is a file name",
+    '<img class="inline" src="gone.svg" alt="A bar">': "broken link: gone.svg",
+    '<img src="a.svg" alt="A bar">': "image outside a figure: A bar",
+    '<figure id="g">x</figure>': "figure without number and caption: g",
+    "<table><tr><td>alone</td></tr></table>": "table without header cells: alone",
+    "<h5>Deep</h5>": "heading level 5 after 3: Deep",
+    "<h1>Second</h1>": "2 first headings",
+    "<p>as shown in [?]</p>": "unresolved: [?]",
+    "<p>see ???</p>": "unresolved: ???",
+    '<p><span class="problematic">|raw|</span></p>': "unresolved: |raw|",
+    '<div class="cell_output"><pre>Traceback (most recent call last):</pre></div>': "shows a traceback",
+}
 
 
-@pytest.mark.parametrize(
-    ("planted", "fault"),
-    [
-        ('<a href="missing.html">x</a>', "broken link: missing.html"),
-        ('<a href="other.html#nowhere">x</a>', "broken anchor: other.html#nowhere"),
-        ('<a href="#nowhere">x</a>', "broken anchor: #nowhere"),
-        ('<a href="../../elsewhere.html">x</a>', "link out of the site"),
-        ('<script src="https://example.org/x.js"></script>', "fetches from elsewhere"),
-        ('<link rel="stylesheet" href="//example.org/x.css">', "fetches from elsewhere"),
-        ('<img class="inline" src="a.svg">', "image without alt text"),
-        ('<img class="inline" src="a.svg" alt=" ">', "image without alt text"),
-        ('<img class="inline" src="a.svg" alt="_images/abc123.png">', "alt text is a file name"),
-        ('<img class="inline" src="gone.svg" alt="A bar">', "broken link: gone.svg"),
-        ('<img src="a.svg" alt="A bar">', "image outside a figure: A bar"),
-        ('<figure id="g">x</figure>', "figure without number and caption: g"),
-        ("<table><tr><td>alone</td></tr></table>", "table without header cells: alone"),
-        ("<h5>Deep</h5>", "heading level 5 after 3: Deep"),
-        ("<h1>Second</h1>", "2 first headings"),
-        ("<p>as shown in [?]</p>", "unresolved: [?]"),
-        ("<p>see ???</p>", "unresolved: ???"),
-        ('<div class="cell_output"><pre>Traceback (most recent call last):</pre></div>', "shows a traceback"),
-    ],
-)
-def test_what_is_planted_is_found(plant: Plant, planted: str, fault: str) -> None:
-    found = check_files(plant(planted))
-    assert len(found) == 1
-    assert found[0].startswith("index.html: ") and fault in found[0]
-
-
-def test_a_style_sheet_from_elsewhere_is_found(plant: Plant) -> None:
-    site = plant("")
-    (site / "x.css").write_text('@import "https://example.org/font.css"; p { color: red }')
-    assert "x.css: fetches from elsewhere" in check_files(site)[0]
-
-
-def test_an_empty_site_is_a_fault(tmp_path: Path) -> None:
+def test_what_is_planted_is_found_and_nothing_else(plant: Plant, tmp_path: Path) -> None:
     assert "no pages" in check_files(tmp_path)[0]
+    assert check_files(plant("")) == []
+    for planted, fault in PLANTED.items():
+        (found,) = check_files(plant(planted))
+        assert found.startswith("index.html: ") and fault in found, planted
+    (plant("") / "x.css").write_text('@import "https://example.org/font.css"; p { color: red }')
+    assert "x.css: fetches from elsewhere" in check_files(tmp_path)[0]
 
 
 def test_the_stub_that_leads_to_a_snap_is_no_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,12 +146,8 @@ def test_axe_the_scales_and_the_tab_key_find_their_faults(
 
 
 def test_what_is_sent_compressed_weighs_less(tmp_path: Path) -> None:
-    (tmp_path / "a.css").write_bytes(b"a" * 10_000)
-    (tmp_path / "b.png").write_bytes(b"a" * 10_000)
-    asked = [
-        "http://127.0.0.1:1/a.css?v=1",
-        "http://127.0.0.1:1/a.css?v=1",
-        "http://127.0.0.1:1/b.png",
-        "http://x/none",
-    ]
+    for name in ("a.css", "b.png"):
+        (tmp_path / name).write_bytes(b"a" * 10_000)
+    host = "http://127.0.0.1:1"
+    asked = [f"{host}/a.css?v=1", f"{host}/a.css?v=1", f"{host}/b.png", "http://x/none"]
     assert 10_000 < weight.weigh(tmp_path, asked) < 10_100

@@ -36,14 +36,6 @@ def test_only_pages_with_formulas_load_their_style_and_no_page_loads_mathjax(tmp
     assert not with_formulas.select("script") and not without.select("script")
 
 
-def test_the_style_brings_its_fonts(tmp_path: Path) -> None:
-    set_formulas(tmp_path, pages(tmp_path, r'<p class="math">\(x\)</p>'))
-    css = (tmp_path / "_static/formulas.css").read_text()
-    fonts = {font.name for font in (tmp_path / "_static/formulas-fonts").iterdir()}
-    assert "MathJax_Math-Italic.woff" in fonts and all(f"formulas-fonts/{font}" in css for font in fonts)
-    assert "mjx-assistive-mml" in css
-
-
 @pytest.mark.parametrize("tex", [r"\nosuchcommand", r"\frac{a"])
 def test_a_formula_that_cannot_be_set_is_named_with_its_page(tmp_path: Path, tex: str) -> None:
     made = pages(tmp_path, "", rf'<p class="math">\({tex}\)</p>', rf'<p class="math">\({tex}\)</p>')
@@ -53,9 +45,11 @@ def test_a_formula_that_cannot_be_set_is_named_with_its_page(tmp_path: Path, tex
     assert not (tmp_path / "_static/formulas.css").exists()
 
 
-def test_the_style_covers_the_formulas_of_pages_that_are_ready(tmp_path: Path) -> None:
+def test_the_style_brings_its_fonts_and_covers_pages_that_are_ready(tmp_path: Path) -> None:
     made = pages(tmp_path, r'<p class="math">\(x\)</p>', "")
     held = set_formulas(tmp_path, made, [(r"\sum", True)])
     assert list(held.values()) == [[("x", False)], []]
     css = (tmp_path / "_static/formulas.css").read_text()
-    assert "mjx-c1D465" in css and "mjx-c2211" in css and "mjx-c222B" not in css
+    assert "mjx-c1D465" in css and "mjx-c2211" in css and "mjx-c222B" not in css and "mjx-assistive-mml" in css
+    fonts = {font.name for font in (tmp_path / "_static/formulas-fonts").iterdir()}
+    assert "MathJax_Math-Italic.woff" in fonts and all(f"formulas-fonts/{font}" in css for font in fonts)

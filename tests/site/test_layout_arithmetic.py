@@ -150,22 +150,6 @@ def test_a_channel_reaches_what_it_reaches_in_the_modules(script: Node, radix: i
 
 
 @all_pairs
-def test_what_a_channel_is_made_from_is_what_it_meets_before_it(script: Node, radix: int, cardinality: int) -> None:
-    before = """STAGES.every((stage, i) => {
-      const block = flow(d, a, b, c, e);
-      return block.sources[stage].every((_, n) => {
-        const made = upstream(block, stage, n), met = reach(block, stage, n);
-        return STAGES.every((each, j) => {
-          const expected = j < i ? [...met[each]] : j === i ? [n] : [];
-          return String([...made[each]].sort()) === String(expected.sort());
-        });
-      });
-    })"""
-    for layout, mistake in itertools.product(LAYOUTS, MISTAKES):
-        assert ask(script, before, radix, cardinality, widths(radix, cardinality)[-1], layout, mistake)
-
-
-@all_pairs
 def test_a_path_is_that_of_the_channel_itself(script: Node, radix: int, cardinality: int) -> None:
     paths = """flow(d, a, b, c, "none").holds.conv2.map((_, n) => {
       const path = ownPath(flow(d, a, b, c, "none"), "conv2", n);

@@ -13,50 +13,44 @@ from tools import install, portability
 from tools.notebooks import ROOT
 
 
-@pytest.fixture
-def alone(tmp_path: Path) -> list[str]:
-    (tmp_path / "tools").mkdir()
-    return [sys.executable, str(shutil.copy(ROOT / "tools" / "alone.py", tmp_path / "tools"))]
-
-
-def test_a_second_command_waits_for_the_first(
-    tmp_path: Path, alone: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_second_command_waits_for_the_first_and_one_beneath_it_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RESNEST_EDU_ALONE", raising=False)
+    (tmp_path / "tools").mkdir()
+    alone = [sys.executable, str(shutil.copy(ROOT / "tools" / "alone.py", tmp_path / "tools"))]
     held, done = tmp_path / "held", tmp_path / "done"
     code = f"import pathlib, time; pathlib.Path(r'{held}').touch(); time.sleep(3); pathlib.Path(r'{done}').touch()"
     first = subprocess.Popen([*alone, sys.executable, "-c", code])
     while not held.exists():
         time.sleep(0.05)
-    code = f"import pathlib, sys; sys.exit(0 if pathlib.Path(r'{done}').exists() else 3)"
-    second = subprocess.run([*alone, sys.executable, "-c", code], capture_output=True, text=True)
-    assert second.returncode == 0 and "waits until it is done" in second.stderr
+    code = f"import pathlib, sys; sys.exit(5 if pathlib.Path(r'{done}').exists() else 3)"
+    command = [*alone, *alone, sys.executable, "-c", code]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert second.returncode == 5 and second.stderr.count("waits until it is done") == 1
     assert first.wait() == 0
 
 
-def test_a_command_beneath_another_does_not_wait(alone: list[str]) -> None:
-    done = subprocess.run([*alone, *alone, sys.executable, "-c", "import sys; sys.exit(5)"], timeout=60)
-    assert done.returncode == 5
-
-
-@pytest.fixture
-def pip(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What would have been run; the environment it makes is an empty folder, and constraints cannot be met."""
-    calls: list[list[str]] = []
+def test_installing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pip: list[list[str]] = []
 
     def run(command: list[object], **options: object) -> SimpleNamespace:
+        """The environment it makes is an empty folder, and constraints cannot be met."""
         words = [str(word) for word in command]
-        calls.append(words)
+        pip.append(words)
         if "venv" in words:
             (Path(words[-1]) / "bin").mkdir(parents=True, exist_ok=True)
         return SimpleNamespace(returncode=int("constraints.txt" in words), stdout="3.0.0\n")
 
     monkeypatch.setattr(install.subprocess, "run", run)
-    return calls
-
-
-def test_installing(tmp_path: Path, pip: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / ".venv"
+    with monkeypatch.context() as short:
+        short.setattr(install.shutil, "disk_usage", lambda path: SimpleNamespace(free=6e9))
+        assert install.main(folder, "state") == 1
+        assert "Only 6.0 GB are free" in capsys.readouterr().err and pip == []
+        assert install.main(folder, "state", "address") == 1  # nothing is there under that address
+        assert pip[-1][pip[-1].index("--index-url") :][:2] == ["--index-url", "address"]
+    pip.clear()
     assert install.main(folder, "state 1") == 0
     assert "trying the newest that fit" in capsys.readouterr().out
     assert ["-c" in words for words in pip if "pip" in words] == [True, False]
@@ -67,34 +61,26 @@ def test_installing(tmp_path: Path, pip: list[list[str]], capsys: pytest.Capture
     assert "made by another Python" in capsys.readouterr().out and "--clear" in pip[count + 1]
 
 
-def test_a_short_disk_is_said_before_anything_is_fetched(
-    tmp_path: Path, pip: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(install.shutil, "disk_usage", lambda path: SimpleNamespace(free=6e9))
-    assert install.main(tmp_path / ".venv", "state") == 1
-    assert "Only 6.0 GB are free" in capsys.readouterr().err and pip == []
-    assert install.main(tmp_path / ".venv", "state", "address") == 1  # nothing is there under that address
-    assert pip[-1][pip[-1].index("--index-url") :][:2] == ["--index-url", "address"]
-
-
 def test_what_fell_elsewhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portability, "FOLDER", tmp_path)
-    monkeypatch.setattr(portability, "ROOT", tmp_path)
-    said = "FAILED book/a b.ipynb::Cell 3 - x\nERROR book/c.ipynb - y\n1 failed"
 
-    def run(command: list[str], *, stdout: object, env: dict[str, str], **options: object) -> SimpleNamespace:
+    def run(command: list[str], *, env: dict[str, str], **options: object) -> SimpleNamespace:
         assert env["OMP_NUM_THREADS"] == "2" and env["ATEN_CPU_CAPABILITY"] == "avx2"
-        stdout.write(said)
-        return SimpleNamespace(returncode=1)
+        return SimpleNamespace(returncode=1, stdout=said)
 
     monkeypatch.setattr(portability.subprocess, "run", run)
-    settings = {"ATEN_CPU_CAPABILITY": "avx2"}
+    said, settings = (
+        "FAILED book/a b.ipynb::Cell 3 - x\nERROR book/c.ipynb - y\n1 failed",
+        {"ATEN_CPU_CAPABILITY": "avx2"},
+    )
     assert portability.run("one", 2, settings) == ["book/a b.ipynb::Cell 3", "book/c.ipynb"]
+    assert (tmp_path / "one.log").read_text() == said
     said = "no tests ran"
     assert portability.run("one", 2, settings) == ["pytest ended with status 1; see one.log"]
 
 
 def test_the_twelve_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"torch==2.11", "timm==1.0.15"} <= set(portability.lowest())
     monkeypatch.setattr(portability, "library", lambda which: Path(which))
     runs = list(portability.settings(["lowest", "newest"], []))
     assert len({name for name, _, _ in runs}) == 12

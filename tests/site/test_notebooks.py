@@ -77,31 +77,25 @@ def test_normal_form_is_idempotent_and_drops_what_a_front_end_leaves(write: Writ
     assert normal.cells[1].id == "cell0"
 
 
-@pytest.mark.parametrize(
-    ("source", "output", "fault"),
-    [
+def test_what_must_not_be_stored_is_refused(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    for source, output, fault in [
         ("1", stream("careful", "stderr"), "wrote to stderr"),
         ("1", stream("/home/someone/data"), "path of this machine"),
         ("1", v4.new_output("execute_result", {"text/plain": "<object at 0x7f0123456789>"}), "memory address"),
+        ("1", v4.new_output("error", ename="E", evalue="x"), "holds an error: E: x"),
+        ("1", v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}}), "shows a widget"),
         ("1;", stream("1"), "does not heed"),
-    ],
-)
-def test_what_must_not_be_stored_is_refused(
-    write: Write, source: str, output: NotebookNode, fault: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write("1", source)
-    ran(path, [], [output])
-    before = path.read_bytes()
-    assert notebooks.main(["--store", str(path)]) == 1
-    assert path.read_bytes() == before
-    said = capsys.readouterr().err
-    assert "not stored" in said and "cell [2] (id cell1)" in said and fault in said
-
-
-def test_an_address_in_the_web_is_no_path_of_this_machine(write: Write) -> None:
-    notebook = read(write("1"))
+    ]:
+        path = write("1", source)
+        ran(path, [], [output])
+        before = path.read_bytes()
+        assert notebooks.main(["--store", str(path)]) == 1
+        assert path.read_bytes() == before
+        said = capsys.readouterr().err
+        assert "not stored" in said and "cell [2] (id cell1)" in said and fault in said
+    notebook = read(path)
     notebook.cells[1].outputs = [stream("https://example.org/home/data and and/or/usr/bin")]
-    assert faults(notebook, "x") == []
+    assert [fault for fault in faults(notebook, "x") if "path" in fault] == []
 
 
 def test_check_finds_each_departure(write: Write) -> None:
@@ -109,15 +103,14 @@ def test_check_finds_each_departure(write: Write) -> None:
     ran(path, [stream("1\n")])
     assert store(path) == []
     stored = path.read_text(encoding="utf-8")
-
-    def faulty(old: str, new: str) -> list[str]:
+    for old, new, fault in [
+        ('"execution_count": 1', '"execution_count": 2', "not in normal form"),
+        ('"id": "cell0"', '"id": "title"', "used twice"),
+        ("}\n", "}\n\n", "not in normal form"),
+    ]:
         assert old in stored
         path.write_text(stored.replace(old, new), encoding="utf-8")
-        return check(path)
-
-    assert "not in normal form" in faulty('"execution_count": 1', '"execution_count": 2')[0]
-    assert "used twice" in faulty('"id": "cell0"', '"id": "title"')[0]
-    assert "not in normal form" in faulty("}\n", "}\n\n")[0]
+        assert fault in check(path)[0]
 
 
 def test_chapters_come_in_reading_order(sample: Path, write: Write) -> None:

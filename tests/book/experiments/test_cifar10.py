@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -15,27 +16,17 @@ def write_images(root: Path, suffix: str, classes: tuple[str, ...] = _cifar10.CL
     return root
 
 
-@pytest.mark.parametrize(
-    ("suffix", "name"),
-    [("png", "CIFAR-10"), ("jpg", "CIFAR-10, JPEG copy"), ("JPEG", "CIFAR-10, JPEG copy")],
-)
-def test_a_copy_is_named_as_one(tmp_path, monkeypatch, suffix, name):
-    write_images(tmp_path, suffix)
-    assert _cifar10.name(tmp_path) == f"{name}, 20 training and 10 test images of it"
-    monkeypatch.setattr(_cifar10, "COUNTS", (20, 10))
-    assert _cifar10.name(tmp_path) == name
-
-
-def test_the_original(tmp_path, monkeypatch):
-    calls = []
-
-    class Splits:
-        train, test = range(50_000), range(10_000)
-
-    monkeypatch.setattr(_cifar10, "cifar10", lambda folder: calls.append(folder) or Splits)
+def test_a_copy_is_named_as_one_and_the_original_as_itself(tmp_path, monkeypatch):
+    for suffix, name in [("png", "CIFAR-10"), ("jpg", "CIFAR-10, JPEG copy"), ("JPEG", "CIFAR-10, JPEG copy")]:
+        write_images(tmp_path / suffix, suffix)
+        assert _cifar10.name(tmp_path / suffix) == f"{name}, 20 training and 10 test images of it"
+        with monkeypatch.context() as whole:
+            whole.setattr(_cifar10, "COUNTS", (20, 10))
+            assert _cifar10.name(tmp_path / suffix) == name
+    calls, splits = [], SimpleNamespace(train=range(50_000), test=range(10_000))
+    monkeypatch.setattr(_cifar10, "cifar10", lambda folder: calls.append(folder) or splits)
     (tmp_path / "cifar-10-batches-py").mkdir()
-    assert _cifar10.name(tmp_path) == "CIFAR-10"
-    assert calls == [tmp_path]
+    assert _cifar10.name(tmp_path) == "CIFAR-10" and calls == [tmp_path]
 
 
 def test_other_images_are_refused(tmp_path):

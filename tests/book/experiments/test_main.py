@@ -35,23 +35,18 @@ def stub(monkeypatch):
     return runs
 
 
-def test_what_is_recorded_for_the_same_code_is_skipped(tmp_path, stub, capsys):
+def test_what_is_recorded_for_the_same_code_or_needs_a_gpu_is_skipped(tmp_path, stub, monkeypatch, capsys):
     arguments = ["speed_cpu", "--out", str(tmp_path)]
-    assert main(arguments) == 0
-    assert main(arguments) == 0
+    assert main(arguments) == main(arguments) == 0
     assert len(stub) == 1
     assert "speed_cpu: recorded for this code, skipped" in capsys.readouterr().out
     assert main([*arguments, "--force"]) == 0
     assert read(tmp_path / "speed_cpu.json")["figure"] == 2
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_what_needs_a_gpu_is_skipped_without_one(tmp_path, stub, monkeypatch, capsys):
     monkeypatch.setattr(speed_cpu, "NEEDS_CUDA", True)
-    assert main(["speed_cpu", "--out", str(tmp_path)]) == 0
-    assert stub == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["speed_cpu", "--out", str(tmp_path / "none")]) == 0
+    assert len(stub) == 2 and not (tmp_path / "none").exists()
     assert "speed_cpu: needs CUDA, skipped" in capsys.readouterr().out
-    assert not list(tmp_path.iterdir())
 
 
 class Toy(types.ModuleType):
@@ -98,7 +93,13 @@ def squares(*numbers):
 
 def test_a_record_grows_piece_by_piece(tmp_path, toy, capsys):
     seen = {}
-    toy.when_run = lambda name: seen.update({name: (tmp_path / "toy.json").exists() and recorded(tmp_path)})
+    before = records.fingerprint(toy.__name__)
+
+    def when_run(name):
+        toy.source = "value = 2\n"  # the code is that at the beginning
+        seen[name] = (tmp_path / "toy.json").exists() and recorded(tmp_path)
+
+    toy.when_run = when_run
     assert main(["toy", "--out", str(tmp_path)]) == 0
     assert toy.ran == ["1", "2", "3", "4"] and toy.data is None
     assert seen == {
@@ -110,6 +111,8 @@ def test_a_record_grows_piece_by_piece(tmp_path, toy, capsys):
     assert recorded(tmp_path) == (squares(1, 2, 3, 4), [], {"sum": 30})
     content = read(tmp_path / "toy.json")
     assert content["command"] == "python -m resnest_edu.experiments toy" and "data" not in content
+    assert content["code"] == before
+    toy.source = "value = 1\n"
     out = capsys.readouterr().out
     assert "toy: running 4 of 4 pieces on " in out
     assert "toy: 2 is recorded, 2 to go" in out
@@ -127,57 +130,46 @@ def test_an_interrupted_run_goes_on_where_it_ended(tmp_path, toy, capsys, error)
         if name == "3":
             raise error
 
+    arguments = ["toy", "--out", str(tmp_path)]
     toy.when_run = fail
     if error is KeyboardInterrupt:
-        assert main(["toy", "--out", str(tmp_path)]) == 130
+        assert main(arguments) == 130
         assert "interrupted; what was recorded is kept" in capsys.readouterr().err
     else:
         with pytest.raises(OSError):
-            main(["toy", "--out", str(tmp_path)])
+            main(arguments)
     assert recorded(tmp_path) == (squares(1, 2), ["3", "4"], None)
     assert not records.is_recorded(tmp_path / "toy.json", toy.__name__)
     toy.when_run = lambda name: None
-    assert main(["toy", "--out", str(tmp_path)]) == 0
-    assert toy.ran == ["1", "2", "3", "4"]
-    assert "toy: running 2 of 4 pieces" in capsys.readouterr().out
-    assert recorded(tmp_path) == (squares(1, 2, 3, 4), [], {"sum": 30})
-
-
-def test_a_failing_summary_loses_no_piece(tmp_path, toy):
     summarize, toy.summarize = toy.summarize, lambda pieces: 1 / 0
-    with pytest.raises(ZeroDivisionError):
-        main(["toy", "--out", str(tmp_path)])
+    with pytest.raises(ZeroDivisionError):  # a failing summary loses no piece
+        main(arguments)
+    assert "toy: running 2 of 4 pieces" in capsys.readouterr().out
     assert recorded(tmp_path) == (squares(1, 2, 3, 4), [], None)
     toy.summarize = summarize
-    assert main(["toy", "--out", str(tmp_path)]) == 0
-    assert len(toy.ran) == 4
-    assert recorded(tmp_path)[2] == {"sum": 30}
+    assert main(arguments) == 0
+    assert toy.ran == ["1", "2", "3", "4"] and recorded(tmp_path)[2] == {"sum": 30}
 
 
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        (lambda toy, content: setattr(toy, "source", "value = 2\n"), "the record is of other code"),
-        (lambda toy, content: content.update(device="an abacus"), "the record is of other device"),
-        (
-            lambda toy, content: content.update(versions={}, data="CIFAR-10"),
-            "the record is of other libraries and data",
-        ),
-        (lambda toy, content: content.pop("commit"), r"\['commit'\] is missing"),
-    ],
-)
-def test_a_record_of_something_else_is_started_anew(tmp_path, toy, capsys, change, why):
-    main(["toy", "--out", str(tmp_path)])
-    path = tmp_path / "toy.json"
-    content = read(path)
-    content["missing"] = [content["pieces"].popitem()[0]]
-    change(toy, content)
-    path.write_text(json.dumps(content))
-    capsys.readouterr()
-    assert main(["toy", "--out", str(tmp_path)]) == 0
-    assert toy.ran == [*"1234", *"1234"]
-    out = capsys.readouterr().out
-    assert "toy: started anew" in out and why.replace("\\", "") in out
+def test_a_record_of_something_else_is_started_anew(tmp_path, toy, capsys):
+    path, arguments = tmp_path / "toy.json", ["toy", "--out", str(tmp_path)]
+    for change, why in [
+        (lambda content: setattr(toy, "source", "value = 2\n"), "the record is of other code"),
+        (lambda content: content.update(device="an abacus"), "the record is of other device"),
+        (lambda content: content.update(versions={}, data="CIFAR-10"), "the record is of other libraries and data"),
+        (lambda content: content.pop("commit"), "['commit'] is missing"),
+    ]:
+        main([*arguments, "--force"])
+        content = read(path)
+        content["missing"] = [content["pieces"].popitem()[0]]
+        change(content)
+        path.write_text(json.dumps(content))
+        toy.ran.clear()
+        capsys.readouterr()
+        assert main(arguments) == 0
+        assert toy.ran == [*"1234"]
+        out = capsys.readouterr().out
+        assert "toy: started anew" in out and why in out
 
 
 def test_seeds_make_the_pieces(tmp_path, toy, monkeypatch):
@@ -194,13 +186,6 @@ def test_seeds_make_the_pieces(tmp_path, toy, monkeypatch):
     pieces, missing, summary = recorded(tmp_path)
     assert pieces == {str(seed): {"threads": 1, "square": seed**2} for seed in range(3)}
     assert (missing, summary) == ([], {})
-
-
-def test_the_code_is_that_at_the_beginning(tmp_path, toy):
-    before = records.fingerprint(toy.__name__)
-    toy.when_run = lambda name: setattr(toy, "source", "value = 2\n")
-    main(["toy", "--out", str(tmp_path)])
-    assert read(tmp_path / "toy.json")["code"] == before
 
 
 def test_nothing_new_is_started_when_the_minutes_are_over(tmp_path, toy, stub, monkeypatch, capsys):
@@ -232,15 +217,12 @@ def test_what_needs_cifar10_is_skipped_without_it(tmp_path, toy, monkeypatch, ca
     assert "some" not in json.dumps(content)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_bad_input(capsys):
+    for arguments, message in [
         (["nothing"], "error: NAME (='nothing') must be one of "),
         (["--minutes", "0"], "error: --minutes (=0.0) must be greater than 0"),
         (["--minutes", "nan"], "error: --minutes (=nan) must be greater than 0"),
         (["--data", "no/where"], "error: root (=no/where) must exist"),
-    ],
-)
-def test_bad_input(capsys, arguments, message):
-    assert main(arguments) == 2
-    assert capsys.readouterr().err.startswith(message)
+    ]:
+        assert main(arguments) == 2
+        assert capsys.readouterr().err.startswith(message)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -56,12 +57,10 @@ def losses(figures):
     return [epoch["train_loss"] for epoch in figures["epochs"]]
 
 
-def test_the_seed_decides(tiny_cifar10):
-    found = run(tiny_cifar10, job("a"), job("b"), job("other", seed=1), job("alone", alone=True))
-    assert losses(found["a"]) == losses(found["b"]) == losses(found["alone"]) != losses(found["other"])
-
-
-def test_the_seed_decides_the_weights_too(tiny_cifar10, monkeypatch):
+def test_the_seed_decides(tiny_cifar10, monkeypatch):
+    found = run(tiny_cifar10, job("a"), job("other", seed=1), job("alone", alone=True))
+    losses = {name: [epoch["train_loss"] for epoch in figures["epochs"]] for name, figures in found.items()}
+    assert losses["a"] == losses["alone"] != losses["other"]
     weights = []
 
     def train(model, *images, seed, **options):
@@ -72,9 +71,8 @@ def test_the_seed_decides_the_weights_too(tiny_cifar10, monkeypatch):
     for seed in (0, 0, 1):
         with pytest.raises(InterruptedError):
             run(tiny_cifar10, job("a", seed=seed))
-    assert [seed for seed, _ in weights] == [0, 0, 1]
-    first, second, other = (tensor for _, tensor in weights)
-    assert first.equal(second) and not first.equal(other)
+    (_, first), (_, second), (seed, other) = weights
+    assert seed == 1 and first.equal(second) and not first.equal(other)
 
 
 def test_on_cuda_all_but_those_that_must_be_alone_run_side_by_side(tiny_cifar10, monkeypatch):
@@ -99,12 +97,7 @@ def test_speed_is_that_of_epochs_but_the_first(tiny_cifar10, monkeypatch):
 
     def train(model, train_data, test_data, recipe, **options):
         trained.append((len(train_data), len(test_data), recipe.epochs, recipe.warmup_epochs, recipe.batch_size))
-
-        class Metrics:
-            def __init__(self, speed):
-                self.images_per_second = speed
-
-        return [Metrics(speed) for speed in (1.0, 30.0, 10.0, 40.0, 20.0)]
+        return [SimpleNamespace(images_per_second=speed) for speed in (1.0, 30.0, 10.0, 40.0, 20.0)]
 
     monkeypatch.setattr(_runs, "train", train)
     assert run(tiny_cifar10, job("a", speed_only=True)) == {"a": {"images_per_second": 25.0}}
@@ -156,15 +149,10 @@ def test_the_time_is_that_of_all_epochs_up_to_the_first_that_reaches_the_target(
     assert (summary["reached"], summary["runs"], summary["target_seconds"]) == (2, 3, None)
 
 
-def accuracies(names, **others):
+def accuracies(names):
     """Made-up figures: a piece's accuracy tells its seed."""
-    costs = {"parameters": 5, "multiply_adds": 7, "seconds": 2.0}
-    return {
-        name: {"images_per_second": 9.0}
-        if name.endswith("speed")
-        else {**costs, "test_accuracy": int(name[-1]) / 10, **others}
-        for name in names
-    }
+    costs, speed = {"parameters": 5, "multiply_adds": 7, "seconds": 2.0}, {"images_per_second": 9.0}
+    return {name: speed if name.endswith("speed") else {**costs, "test_accuracy": int(name[-1]) / 10} for name in names}
 
 
 @pytest.mark.parametrize("experiment", [ablation, components])
@@ -205,7 +193,7 @@ def test_a_piece_of_every_kind(tiny_cifar10):
     assert list(found) == list(jobs)
 
 
-def test_the_blocks_alone_differ():
+def test_the_blocks_alone_differ_and_unequal_costs_are_refused():
     summary = ablation.summarize(accuracies(ablation.PIECES))
     assert list(summary["networks"]) == list(ablation.BUILD) and len(ablation.BUILD) == 9
     assert {one.recipe for one in ablation.JOBS.values()} == {ablation.RECIPE}
@@ -213,9 +201,6 @@ def test_the_blocks_alone_differ():
     speeds = list(ablation.JOBS.values())[45:]
     assert all(one.alone and one.speed_only for one in speeds) and len(speeds) == 9
     ablation.require_equal_cost({name: _runs.cost(build, 32) for name, build in ablation.BUILD.items()})
-
-
-def test_unequal_costs_are_refused(monkeypatch):
     costs = {"a": {"multiply_adds": 1000}, "b": {"multiply_adds": 970}, "c": {"multiply_adds": 1030}}
     ablation.require_equal_cost(costs)
     for wrong in (969, 1031):
