@@ -206,7 +206,7 @@ def to_grouped(block: ResNeXtBottleneck) -> GroupedBottleneck:
 
 
 def equal_cost_width(channels: int, cardinality: int, weights: int) -> int:
-    """The width d, rounded, at least 1, of K paths on ``channels`` channels that have about ``weights`` weights together:
+    """The width d, rounded, at least 1, of K paths on ``channels`` channels with ``weights`` weights in all:
     K · (channels · d + 9 · d² + d · channels) = weights (arXiv:1611.05431, section 3.2 and table 2).
 
     Raises:
