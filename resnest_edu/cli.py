@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from resnest_edu.arguments import first_line, require_one_of, require_positive_int
+from resnest_edu.arguments import first_line, require_in_range, require_one_of, require_positive_int
 from resnest_edu.atomic_write import write_atomically
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.training import recipes
@@ -232,6 +232,8 @@ def choose_recipe(arguments: argparse.Namespace) -> BaseRecipe:
             require_one_of("task", content["task"], TASKS)
             recipe = TASKS[content["task"]][0](**content)
     else:
+        if arguments.recipe is None and earlier and (earlier.parent / LAST).exists():
+            raise ValueError(f"{earlier} must be as the run left it, and is missing; name the run's recipe by --recipe")
         name = arguments.recipe or "shapes"
         require_one_of("recipe", name, ALL_RECIPES)
         recipe = ALL_RECIPES[name]
@@ -267,6 +269,7 @@ def choose_threads(arguments: argparse.Namespace, recipe: BaseRecipe, device: to
         try:
             threads = json.loads(path.read_text(encoding="utf-8"))["threads"]
             require_positive_int(threads=threads)
+            require_in_range("threads", threads, 1, MOST_THREADS)
             return threads
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} must say how many threads the run has: remove it, or give --threads") from error

@@ -118,14 +118,6 @@ class GroupedBottleneck(ResNeXtBottleneck):
 
     1×1, 3×3 in K groups, 1×1. The parameters have the names, order and shapes of torchvision's bottleneck, whose
     weights load strictly.
-
-    Example:
-        >>> from torchvision.models.resnet import Bottleneck
-        >>> from resnest_edu.blocks.resnext import GroupedBottleneck
-        >>> theirs = Bottleneck(256, 64, groups=32, base_width=4)
-        >>> ours = GroupedBottleneck(256, 256, cardinality=32, width=4)
-        >>> ours.load_state_dict(theirs.state_dict())
-        <All keys matched successfully>
     """
 
     def __init__(self, in_channels: int, out_channels: int, **options: int) -> None:
@@ -182,13 +174,11 @@ def _convert(block: ResNeXtBottleneck, form: type[_Form]) -> _Form:
 
 
 def to_aggregated(block: ResNeXtBottleneck) -> AggregatedBottleneck:
-    """A new :class:`AggregatedBottleneck` that computes the function of ``block``, which may have any of the forms.
+    """A new :class:`AggregatedBottleneck` that computes the function of ``block``, which may have any of the forms and
+    stays as it is.
 
-    Weights, running statistics and counters are copied bit by bit, with their dtype and device. Modes, what is frozen
-    and the constants of batch norm travel too; of paths that differ in these, the last decides.
-
-    Args:
-        block: what to convert; it stays as it is.
+    All tensors are copied bit by bit, with dtype and device. Modes, what is frozen and the constants of batch norm
+    travel too; of paths that differ in these, the last decides.
 
     Raises:
         TypeError: ``block`` is none of the three forms.
@@ -216,14 +206,8 @@ def to_grouped(block: ResNeXtBottleneck) -> GroupedBottleneck:
 
 
 def equal_cost_width(channels: int, cardinality: int, weights: int) -> int:
-    """The width d, rounded, at least 1, of K paths on ``channels`` channels that have about ``weights`` weights.
-
-    Solves K · (channels · d + 9 · d² + d · channels) = weights (arXiv:1611.05431, section 3.2 and table 2).
-
-    Args:
-        channels: channels of the block's input and output.
-        cardinality: K, the number of paths.
-        weights: how many weights all paths may have together.
+    """The width d, rounded, at least 1, of K paths on ``channels`` channels with ``weights`` weights in all:
+    K · (channels · d + 9 · d² + d · channels) = weights (arXiv:1611.05431, section 3.2 and table 2).
 
     Raises:
         ValueError: an argument is not a positive integer.

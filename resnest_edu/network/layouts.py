@@ -19,9 +19,7 @@ from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMaj
 
 
 def radix_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int = 1) -> Tensor:
-    """The same channels, from ``(k r c)`` to ``(r k c)``.
-
-    Shape: any -> the same; the axis ``dim`` holds the channels.
+    """The same channels, from ``(k r c)`` to ``(r k c)``. Shape: any -> the same.
 
     Args:
         x: what to reorder, a feature map or a weight.
@@ -44,19 +42,7 @@ def radix_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int = 1) 
 
 
 def cardinality_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int = 1) -> Tensor:
-    """The same channels, from ``(r k c)`` to ``(k r c)``: the inverse of :func:`radix_major_order`.
-
-    Shape: any -> the same; the axis ``dim`` holds the channels.
-
-    Args:
-        x: what to reorder, a feature map or a weight.
-        radix: R.
-        cardinality: K.
-        dim: the axis of the channels: 1 in a feature map, 0 for the output channels of a weight.
-
-    Raises:
-        ValueError: as there.
-    """
+    """The inverse of :func:`radix_major_order`, from ``(r k c)`` to ``(k r c)``, with the same arguments and errors."""
     _check_groups(x, radix, cardinality, dim)
     return x.unflatten(dim, (radix, cardinality, -1)).transpose(dim, dim + 1).flatten(dim, dim + 2)
 
@@ -69,12 +55,12 @@ def _check_groups(x: Tensor, radix: int, cardinality: int, dim: int) -> None:
 def to_radix_major(module: nn.Module) -> nn.Module:
     """A copy of ``module`` that computes the same function with all its split attention in the radix-major layout.
 
-    In a bottleneck the output channels of ``conv1`` and ``bn1`` are reordered too, so nothing around it notices. A bare
-    :class:`CardinalityMajorSplitAttention` has no such neighbour: the result wants its input's channels in radix-major
-    order, ``result(radix_major_order(x, R, K)) == module(x)``.
+    In a bottleneck the output channels of ``conv1`` and ``bn1`` are reordered too, so nothing around it notices. Of a
+    bare :class:`CardinalityMajorSplitAttention` the result wants its input's channels in radix-major order,
+    ``result(radix_major_order(x, R, K)) == module(x)``.
 
-    Everything travels bit for bit: weights, running statistics, what is frozen, the mode (training or evaluation). The
-    copy shares no memory with ``module`` and carries no gradients. What already has the layout is copied as it is.
+    Everything travels bit for bit: weights, running statistics, what is frozen, the mode. The copy shares no memory
+    with ``module`` and carries no gradients. What already has the layout is copied as it is.
 
     Args:
         module: split attention, a bottleneck, a whole network, or whatever contains bottlenecks.
@@ -82,16 +68,6 @@ def to_radix_major(module: nn.Module) -> nn.Module:
     Raises:
         ValueError: ``module`` contains no split attention, or split attention outside a bottleneck, whose input could
             not be reordered.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu import CardinalityMajorSplitAttention, to_radix_major
-        >>> from resnest_edu.network.layouts import radix_major_order
-        >>> module = CardinalityMajorSplitAttention(64, 64, radix=2, cardinality=4)
-        >>> x = torch.randn(2, 64, 8, 8)
-        >>> y = to_radix_major(module)(radix_major_order(x, radix=2, cardinality=4))
-        >>> torch.allclose(y, module(x), atol=1e-5)
-        True
     """
     return _convert(module, RadixMajorSplitAttention)
 

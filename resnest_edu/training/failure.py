@@ -38,9 +38,7 @@ def explain_failure(error: BaseException, recipe: BaseRecipe | None, last_good: 
     """
     kind, text = cause(error)
     if LOST_READER.search(text):
-        return (
-            f"a process that reads images was lost, perhaps for want of memory: lower --workers; {last_good} ({text})"
-        )
+        return f"a process that reads images was lost, perhaps for memory: lower --workers; {last_good} ({text})"
     if NO_MEMORY.search(text) or isinstance(error, MemoryError):
         if recipe is None:
             return f"out of memory: {text}"

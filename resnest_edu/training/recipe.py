@@ -39,14 +39,6 @@ class BaseRecipe:
 
     Raises:
         ValueError: a number is out of range, the model unknown.
-
-    Example:
-        >>> from resnest_edu.training import BaseRecipe
-        >>> steps = {"epochs": 90, "batch_size": 512}
-        >>> rates = {"base_rate": 0.1, "warmup_epochs": 5}
-        >>> recipe = BaseRecipe(model="resnest50", image_size=224, **steps, **rates)
-        >>> recipe.peak_rate, recipe.optimizer
-        (0.2, 'sgd')
     """
 
     model: str
@@ -154,22 +146,15 @@ class Recipe(BaseRecipe):
         require_probability(dropout=self.dropout)
 
     def build(self, num_classes: int) -> ResNeSt:
-        """The recipe's network with fresh weights, its regularization included.
-
-        Example:
-            >>> from resnest_edu.training import get_recipe
-            >>> model = get_recipe("shapes").build(num_classes=5)
-            >>> model.fc.out_features
-            5
-        """
+        """The recipe's network with fresh weights, its regularization included."""
         options: dict[str, Any] = {name: getattr(self, name) for name in ("dropout", "dropblock", "stochastic_depth")}
         return create_model(self.model, num_classes, **options)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Split the parameters: decay on the weights of convolutions and dense layers,
-    none on anything else.
+    """Split the parameters: decay on the weights of convolutions and dense layers, none on anything else.
 
+<<<<<<< HEAD
     What a parameter is, is told by its module, not by its name: the rule by name in
     the released PyTorch code misses batch norms that sit inside a ``Sequential``.
 
@@ -183,6 +168,10 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
         >>> {parameter.ndim for parameter in groups[1]["params"]}  # biases, batch norms
         {1}
         >>> optimizer = torch.optim.SGD(groups, lr=0.1)
+=======
+    What a parameter is, is told by its module: the rule by name in the released code misses batch norms that sit inside
+    a ``Sequential``.
+>>>>>>> runs19
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []

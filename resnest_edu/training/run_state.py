@@ -1,9 +1,8 @@
 """What a run leaves on disk: the network, how it was trained, and all that is needed to go on as if nothing had
 happened.
 
-What chance does in a step is decided by the seed and the step alone (see :mod:`resnest_edu.training.batches`), and so
-are the order of the data and the learning rate. A checkpoint therefore holds the seed and the step, and with them the
-schedule, the data order and the state of every generator; besides, the tensors that training has changed.
+Order, chance and rate of a step follow from the seed and the step alone (see :mod:`resnest_edu.training.batches`); a
+checkpoint holds these, and the tensors that training has changed.
 """
 
 import hashlib
@@ -35,7 +34,9 @@ NAMES = (LAST, PREVIOUS, BEST, "best.pt")  # the last as earlier versions wrote 
 AnyRecipe = TypeVar("AnyRecipe", bound=BaseRecipe)
 
 
-def save_checkpoint(path: Path, model: nn.Module, recipe: BaseRecipe, classes: tuple[str, ...], **state: Any) -> None:
+def save_checkpoint(
+    path: str | Path, model: nn.Module, recipe: BaseRecipe, classes: tuple[str, ...], **state: Any
+) -> None:
     """Write the network's weights with its recipe, its class names and whatever ``state`` goes with them.
 
     The file appears whole or not at all. :func:`resnest_edu.load` reads it.
@@ -50,18 +51,6 @@ def save_checkpoint(path: Path, model: nn.Module, recipe: BaseRecipe, classes: t
 
     Raises:
         OSError: it could not be written; what was at ``path`` is still there.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from resnest_edu.training import get_recipe, load_checkpoint, save_checkpoint
-        >>> recipe = get_recipe("shapes")
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "cats_and_dogs.safetensors")
-        ...     save_checkpoint(path, recipe.build(2), recipe, ("cat", "dog"))
-        ...     model, _, classes = load_checkpoint(path)
-        >>> classes, model.training
-        (('cat', 'dog'), False)
     """
     path = Path(path)
     if path.suffix == ".safetensors":
@@ -79,17 +68,26 @@ def load_checkpoint(path: str | Path) -> tuple[ResNeSt, Recipe, tuple[str, ...]]
 @overload
 def load_checkpoint(path: str | Path, recipe_type: type[AnyRecipe]) -> tuple[nn.Module, AnyRecipe, tuple[str, ...]]: ...
 def load_checkpoint(path: str | Path, recipe_type: type[BaseRecipe] = Recipe) -> tuple[nn.Module, Any, tuple[str, ...]]:
-    """Read a network of a run with what belongs to it: :func:`resnest_edu.load`, and then the recipe and the class
-    names. Networks for detection and segmentation are built by their recipe.
+    """Read a network of a run with its recipe and its class names.
 
     Args:
         path: a checkpoint, or a file for use.
         recipe_type: the kind of recipe that the run was trained by, such as
-            :class:`resnest_edu.transfer.DetectionRecipe`.
+            :class:`resnest_edu.transfer.DetectionRecipe`; for these the recipe builds the network.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is no such checkpoint, or of a network of one's own, which :func:`resnest_edu.load` reads.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from resnest_edu.training import get_recipe, load_checkpoint, save_checkpoint
+        >>> recipe = get_recipe("shapes")
+        >>> with TemporaryDirectory() as folder:
+        ...     save_checkpoint(f"{folder}/pets.safetensors", recipe.build(2), recipe, ("cat", "dog"))
+        ...     model, _, classes = load_checkpoint(f"{folder}/pets.safetensors")
+        >>> classes, model.training
+        (('cat', 'dog'), False)
     """
     with about(path, "must be a checkpoint written by save_checkpoint"):
         header, state = read(Path(path))
@@ -104,11 +102,11 @@ def load_checkpoint(path: str | Path, recipe_type: type[BaseRecipe] = Recipe) ->
 
 
 class Checkpoints:
-    """The checkpoints of one run in one folder: the last, the one before it, and the best.
+    """The checkpoints of one run in one folder.
 
     ``checkpoint.pt`` is the last, ``previous.pt`` the one before, which is used when the last is damaged.
-    ``best.safetensors`` has the weights of the epoch with the highest score on the test images: they are for use, and
-    their score is no result to report, for it was chosen on these images.
+    ``best.safetensors`` has the weights of the epoch with the highest score on the test images, for use: the score is
+    no result to report, for it was chosen on these images.
 
     Args:
         folder: where they lie; made if it does not exist.
@@ -120,21 +118,6 @@ class Checkpoints:
 
     Raises:
         ValueError: the folder cannot be written to.
-
-    Example:
-        >>> import os, tempfile
-        >>> from dataclasses import replace
-        >>> from pathlib import Path
-        >>> from resnest_edu.data import SHAPE_CLASSES, ShapesDataset
-        >>> from resnest_edu.training import Checkpoints, TensorImages, get_recipe, train
-        >>> data = TensorImages(*ShapesDataset(16).tensors())
-        >>> recipe = replace(get_recipe("shapes"), epochs=1, batch_size=8)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     checkpoints = Checkpoints(Path(folder), recipe, SHAPE_CLASSES)
-        ...     _ = train(recipe.build(8), data, data, recipe, checkpoints=checkpoints)
-        ...     files = sorted(os.listdir(folder))
-        >>> files
-        ['best.safetensors', 'checkpoint.pt', 'metrics.jsonl']
     """
 
     def __init__(
@@ -157,7 +140,7 @@ class Checkpoints:
             state: what else is needed to go on, the number of the ``"step"`` among it.
 
         Raises:
-            OSError: it could not be written, say because the disk is full; the message names the last that was.
+            OSError: it could not be written; the message names the last that was.
         """
         try:
             self._keep_previous()
@@ -183,11 +166,7 @@ class Checkpoints:
             temporary.replace(previous)
 
     def save_best(self, model: nn.Module, metrics: EpochMetrics) -> None:
-        """Write ``best.safetensors``: the network with its score, and the epoch that it is of.
-
-        Raises:
-            OSError: it could not be written.
-        """
+        """Write ``best.safetensors``: the network with its score, and the epoch that it is of."""
         row = metrics.row()  # as metrics.jsonl has it: what is not a number is null
         score = {name: row[name] for name in (metrics.score_name, "epoch")}
         save_checkpoint(self.folder / BEST, model, self.recipe, self.classes, **score)
@@ -206,19 +185,6 @@ class Checkpoints:
         Raises:
             ValueError: it is of a run with another recipe, other classes or another seed, or there are checkpoints but
                 none is whole.
-
-        Example:
-            >>> import tempfile
-            >>> from pathlib import Path
-            >>> from resnest_edu.training import Checkpoints, get_recipe
-            >>> recipe = get_recipe("shapes")
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     checkpoints = Checkpoints(Path(folder), recipe, ("cat", "dog"))
-            ...     before = checkpoints.restore()
-            ...     checkpoints.save(recipe.build(2), {"step": 7})
-            ...     after = checkpoints.restore()
-            >>> before, after["step"], checkpoints.last_good
-            (None, 7, 'checkpoint.pt at step 7')
         """
         faults = []
         for name in (LAST, PREVIOUS):
@@ -263,11 +229,7 @@ class Checkpoints:
 
 
 def require_writable(folder: Path) -> None:
-    """Make the folder and show that it can be written to, before any time is spent on training.
-
-    Raises:
-        ValueError: it cannot.
-    """
+    """Make the folder, and raise ValueError if nothing can be written to it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -111,6 +111,12 @@ def test_an_error_in_every_process_ends_them_all(colour_folder, tmp_path):
     done = start("train", "-", "--data", str(colour_folder), "--out", str(tmp_path / "out"), "--batch-size", "2")
     assert done.returncode != 0
     assert "batch_size (=2) must be at least 4, two for each of 2 processes" in done.stderr
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path / "out"), "--device", "cpu", "--resume"]
+    done = start("fail", "-", *arguments, "--batch-size", "8")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode != 0 and "error: cannot read image a.png; --skip-broken leaves such files out" in lines
+    # The other one notices, if torchrun does not end it first.
+    assert all("cannot read" in line or "another process of the run has ended" in line for line in lines)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What the tests run under ``torchrun``, or alone: ``gradients FILE``, or ``train MARKER …``."""
+"""What the tests run under ``torchrun``, or alone: ``gradients FILE``, ``train MARKER …``, or ``fail - …``."""
 
 import os
 import signal
@@ -53,6 +53,19 @@ def gradients(path: str) -> None:
             torch.save({"gradients": found, "weights": values(model), "losses": losses, "size": group.size}, path)
 
 
+def fail(marker: str, *arguments: str) -> int:
+    """The command line; process 1 cannot read an image at its second step."""
+    step = Run.take_step
+
+    def failing(self, *rest) -> None:
+        if self.plan.group.rank == 1 and self.step == 1:
+            raise ValueError("cannot read image a.png")
+        step(self, *rest)
+
+    Run.take_step = failing  # type: ignore[method-assign]
+    return __main__.main(arguments)
+
+
 def train_and_lose_a_worker(marker: str, *arguments: str) -> int:
     """The command line; process 1 dies at its seventh step, but only the first time."""
     torch.set_num_threads(1)
@@ -70,4 +83,4 @@ def train_and_lose_a_worker(marker: str, *arguments: str) -> int:
 
 if __name__ == "__main__":
     what, *rest = sys.argv[1:]
-    sys.exit(gradients(*rest) if what == "gradients" else train_and_lose_a_worker(*rest))
+    sys.exit({"gradients": gradients, "train": train_and_lose_a_worker, "fail": fail}[what](*rest))
