@@ -154,24 +154,8 @@ class Recipe(BaseRecipe):
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Split the parameters: decay on the weights of convolutions and dense layers, none on anything else.
 
-<<<<<<< HEAD
-    What a parameter is, is told by its module, not by its name: the rule by name in
-    the released PyTorch code misses batch norms that sit inside a ``Sequential``.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu import create_model
-        >>> from resnest_edu.training import parameter_groups
-        >>> groups = parameter_groups(create_model("resnest11_small", 8), 1e-4)
-        >>> [group["weight_decay"] for group in groups]
-        [0.0001, 0.0]
-        >>> {parameter.ndim for parameter in groups[1]["params"]}  # biases, batch norms
-        {1}
-        >>> optimizer = torch.optim.SGD(groups, lr=0.1)
-=======
-    What a parameter is, is told by its module: the rule by name in the released code misses batch norms that sit inside
+    What a parameter is, is told by its module: the rule by name in the released PyTorch code misses batch norms that sit inside
     a ``Sequential``.
->>>>>>> runs19
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
