@@ -154,8 +154,8 @@ class Recipe(BaseRecipe):
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     """Split the parameters: decay on the weights of convolutions and dense layers, none on anything else.
 
-    What a parameter is, is told by its module: the rule by name in the released PyTorch code misses batch norms that sit inside
-    a ``Sequential``.
+    What a parameter is, is told by its module: the rule by name in the released PyTorch code misses batch norms that
+    sit inside a ``Sequential``.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []

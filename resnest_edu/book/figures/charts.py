@@ -17,7 +17,6 @@ def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigur
 
     Args:
         groups: name -> one number a run, two runs or more.
-        label: of the horizontal axis.
     """
     figure = new_figure(7, 0.7 + 0.5 * len(groups))
     axes = figure.add_subplot()
@@ -41,7 +40,6 @@ def mean_and_interval(groups: Mapping[str, ArrayLike], *, label: str, line: floa
 
     Args:
         groups: name -> one number a run, two runs or more.
-        label: of the horizontal axis.
         line: where to draw a dotted upright, such as zero under differences, or the mean of what all are compared with.
     """
     figure = new_figure(7, 0.8 + 0.42 * len(groups))
@@ -66,13 +64,7 @@ def mean_and_interval(groups: Mapping[str, ArrayLike], *, label: str, line: floa
 def cost_and_quality(
     groups: Mapping[str, tuple[float, ArrayLike]], *, cost_label: str, quality_label: str
 ) -> BookFigure:
-    """One mark a group: what it costs to the right, the mean of its runs upwards, with the 95 % interval as a line.
-
-    Args:
-        groups: name -> cost, and one number a run.
-        cost_label: of the horizontal axis.
-        quality_label: of the vertical axis.
-    """
+    """One mark a group: what it costs to the right, the mean of its runs upwards, with the 95 % interval as a line."""
     figure = new_figure(7, 3.4)
     axes = figure.add_subplot()
     looks = zip(cycle((GREY, BLUE, ORANGE, GREEN, PINK)), cycle("osD^vPX"), strict=False)
@@ -101,8 +93,6 @@ def lines_with_band(
     Args:
         x: where the runs were measured, shape (N,); integers are all ticks.
         panels: panel name -> group name -> runs, shape (runs, N).
-        x_label: of every panel.
-        y_label: of all panels together; they share the scale.
         deviations: how many standard deviations of the runs the band reaches either way.
     """
     figure = new_figure(2.8 * len(panels), 2.9)
@@ -128,14 +118,7 @@ def lines_with_band(
 
 
 def curve(x: ArrayLike, y: ArrayLike, x_label: str, y_label: str) -> BookFigure:
-    """One line.
-
-    Args:
-        x: numbers, shape (N,).
-        y: likewise.
-        x_label: of the horizontal axis.
-        y_label: of the vertical axis.
-    """
+    """One line."""
     figure = new_figure(6, 2.6)
     axes = figure.add_subplot()
     axes.plot(x, y, color=BLUE)
@@ -149,10 +132,7 @@ def lines(x: ArrayLike, ys: Mapping[str, ArrayLike], x_label: str, y_label: str)
     """Several lines over the same x, each with its name.
 
     Args:
-        x: numbers, shape (N,).
         ys: name -> numbers, shape (N,).
-        x_label: of the horizontal axis.
-        y_label: of the vertical axis.
     """
     figure = new_figure(6, 2.8)
     axes = figure.add_subplot()
@@ -174,7 +154,6 @@ def bars_side_by_side(
     Args:
         panels: title -> series -> one value a name.
         names: what the values are of; a panel with fewer values has the first names.
-        label: of the vertical axis, which all panels share.
         numbers: a format, such as ``".2f"``, in which every bar bears its value.
     """
     figure = new_figure(2.9 * len(panels), 2.6)
@@ -202,8 +181,6 @@ def runs_by_setting(settings: Mapping[str, Mapping[str, ArrayLike]], *, x_label:
 
     Args:
         settings: setting -> way -> its runs; the same ways in every setting.
-        x_label: what the settings are.
-        y_label: what was measured.
     """
     figure = new_figure(7.2, 3.3)
     axes = figure.add_subplot()
@@ -279,7 +256,6 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> BookFigure:
 
     Args:
         counts: numbers of images, shape (classes, classes).
-        classes: their names.
     """
     counts = np.asarray(counts)
     shares = counts / counts.sum(1, keepdims=True)
@@ -323,8 +299,6 @@ def changes_by_class(panels: Mapping[str, ArrayLike], classes: Sequence[str], *,
 
     Args:
         panels: title -> values, shape (classes, C).
-        classes: the names of the rows.
-        label: of the scale.
     """
     arrays = {title: np.asarray(values, dtype=float) for title, values in panels.items()}
     most = max(np.abs(values).max() for values in arrays.values())
@@ -371,8 +345,6 @@ def changes_by_channel(
     Args:
         changes: case -> how far every channel moved, shape (C,).
         groups: names of the groups that share the channels equally, in their order.
-        label: of the vertical axis.
-        start: the number of the first channel.
     """
     figure = new_figure(3 * len(changes), 2.7)
     first = None
@@ -400,7 +372,6 @@ def errors_by_bit(errors: Mapping[int, ArrayLike], *, label: str, limit: float =
 
     Args:
         errors: number of the bit, 0 to 31 -> the error of every flip.
-        label: of the vertical axis.
         limit: the largest error that is told from larger ones.
     """
     raw = {bit: np.nan_to_num(np.asarray(values, dtype=float), nan=np.inf) for bit, values in errors.items()}
@@ -437,8 +408,6 @@ def quartile_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], *, label:
 
     Args:
         panels: title -> name of a row -> lower quartile, median, upper quartile.
-        label: of the horizontal axes; every panel has its own scale.
-        columns: panels side by side.
     """
     rows = -(-len(panels) // columns)
     most = max(len(bars) for bars in panels.values())
