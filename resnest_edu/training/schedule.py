@@ -13,7 +13,7 @@ def learning_rate(
     """Linear warm-up from 0, then half a cosine down to 0.
 
     Warm-up as in Goyal et al. (arXiv:1706.02677), cosine as in Loshchilov and Hutter (arXiv:1608.03983). ``step`` is
-    the one about to be taken, from 0; at ``warmup_steps`` the rate is ``peak``, at ``total_steps`` it has come down to 0.
+    the one about to be taken, from 0; the rate is ``peak`` at ``warmup_steps``, and at ``total_steps`` down to 0 again.
 
     Raises:
         ValueError: the steps are not 0 <= warmup_steps < total_steps and 0 <= step <= total_steps.
