@@ -73,32 +73,14 @@ def apply_policy(
     CIFAR-10) or RandAugment (arXiv:1909.13719, two operations of magnitude 9 of 30),
     both torchvision's.
 
-    torchvision draws once for a tensor, however many images it holds. One draw a
-    batch would make every step's gradient that of one distortion; one draw an image
-    would start a dozen tiny operations for each. So groups of images, neighbours in a
-    shuffled batch, share a draw.
+    torchvision draws once for a tensor, however many images it holds. One draw a batch would make every step's gradient
+    that of one distortion; one draw an image would start a dozen tiny operations for each. So ``group`` images,
+    neighbours in a shuffled batch, share a draw. The global generator is left as it was.
 
     Shape: uint8 (B, 3, H, W) -> the same.
 
-    Args:
-        images: bytes, on any device.
-        policy: ``"none"`` returns the images as they are.
-        generator: of the CPU, so that a seed means the same on every device. The
-            global generator, from which torchvision draws, is left as it was.
-        group: images that share a draw.
-
     Raises:
-        ValueError: an argument is not as above.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.data import ShapesDataset
-        >>> from resnest_edu.training.augmentation import apply_policy
-        >>> images, _ = ShapesDataset(16).tensors()
-        >>> seed = torch.Generator().manual_seed(0)
-        >>> distorted = apply_policy(images, "randaugment", generator=seed)
-        >>> distorted.shape, distorted.dtype, torch.equal(distorted, images)
-        (torch.Size([16, 3, 32, 32]), torch.uint8, False)
+        ValueError: the images are not such bytes, the policy is unknown, the group not a positive integer.
     """
     from torchvision.transforms import v2
 
@@ -143,25 +125,13 @@ class Lighting(nn.Module):
     component of ImageNet's colours (Krizhevsky, Sutskever and Hinton, ImageNet Classification with Deep Convolutional
     Neural Networks, NIPS 2012, section 4.1). torchvision has no such transform.
 
-    The multiples are normal with standard deviation ``deviation`` times the component's eigenvalue, and drawn from the
-    global generator, like torchvision's transforms.
+    The multiples are normal with standard deviation ``deviation`` (at least 0; 0.1 in the paper, and ever since) times
+    the component's eigenvalue, and drawn from the global generator, like torchvision's transforms.
 
     Shape: uint8 (3, H, W) -> uint8 (3, H, W).
 
-    Args:
-        deviation: at least 0; 0.1 in the paper, and ever since.
-
     Raises:
-        ValueError: ``deviation`` is not as above.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.training.augmentation import Lighting
-        >>> _ = torch.manual_seed(0)
-        >>> grey = torch.full((3, 4, 4), 128, dtype=torch.uint8)
-        >>> lit = Lighting(deviation=0.1)(grey)
-        >>> [channel.unique().numel() for channel in lit]  # every pixel is moved alike
-        [1, 1, 1]
+        ValueError: the deviation or an image is not as above.
     """
 
     # For colours between 0 and 1. The paper does not print them; these are those of fb.resnet.torch, passed on ever
@@ -179,11 +149,6 @@ class Lighting(nn.Module):
         self.deviation = deviation
 
     def forward(self, image: Tensor) -> Tensor:
-        """Shape: uint8 (3, H, W) -> uint8 (3, H, W).
-
-        Raises:
-            ValueError: the image is not of this type and shape.
-        """
         if image.dtype != torch.uint8 or image.ndim != 3 or len(image) != 3:
             raise ValueError(f"image (={image.dtype}, {tuple(image.shape)}) must be uint8 of shape (3, H, W)")
         multiples = self.deviation * torch.randn(3) * torch.tensor(self.EIGENVALUES)
@@ -200,25 +165,9 @@ def train_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     AutoAugment (as learnt on ImageNet) or RandAugment, colour jitter of brightness,
     contrast and saturation, lighting.
 
-    All but :class:`Lighting` are torchvision's, and all draw from the global
-    generator, so that a DataLoader's workers each draw their own. Without a crop (0)
-    the image is cut as for testing; what is 0, ``False`` or ``"none"`` is left out.
-
-    Args:
-        recipe: its fields ``image_size``, ``crop``, ``flip``, ``policy``,
-            ``color_jitter`` and ``lighting`` count.
-
-    Raises:
-        ValueError: ``policy`` is unknown.
-
-    Example:
-        >>> from PIL import Image
-        >>> from resnest_edu.training import get_recipe
-        >>> from resnest_edu.training.augmentation import train_transform
-        >>> transform = train_transform(get_recipe("imagenet-resnest50"))
-        >>> image = transform(Image.new("RGB", (500, 375)))
-        >>> image.shape, image.dtype
-        (torch.Size([3, 224, 224]), torch.uint8)
+    All but :class:`Lighting` are torchvision's, and all draw from the global generator, so that a DataLoader's workers
+    each draw their own. Without a crop (0) the image is cut as for testing; what is 0, ``False`` or ``"none"`` is left
+    out. Raises ValueError if the policy is unknown.
     """
     from torchvision.transforms import InterpolationMode, v2
 
@@ -243,17 +192,6 @@ def test_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     """What a test image goes through, from PIL's RGB image of any size to uint8 (3, S, S) with S = ``image_size``: the
     shorter side is made S / 0.875, rounded, bilinearly, and from 320 pixels on S + 32, bicubically; then the centre is
     cropped. So does the MXNet code that trained the published weights.
-
-    Args:
-        recipe: its field ``image_size`` counts.
-
-    Example:
-        >>> from PIL import Image
-        >>> from resnest_edu.training import get_recipe
-        >>> from resnest_edu.training.augmentation import test_transform
-        >>> transform = test_transform(get_recipe("imagenet-resnest50"))
-        >>> transform(Image.new("RGB", (500, 375))).shape
-        torch.Size([3, 224, 224])
     """
     from torchvision.transforms import v2
 

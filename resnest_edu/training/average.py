@@ -9,27 +9,18 @@ from torch import Tensor, nn
 class MovingAverage:
     """The exponential moving average of a network's weights over its training.
 
-    After each step, average ← decay · average + (1 - decay) · weights (as the teacher
-    of arXiv:1703.01780). The running statistics of batch norms are averaged alike,
-    since they belong to the weights.
+    After each step, average ← decay · average + (1 - decay) · weights (as the teacher of arXiv:1703.01780). The running
+    statistics of batch norms are averaged alike, since they belong to the weights.
 
     Attributes:
-        model: the averaged network; it starts as a copy of the one that is trained.
-
-    Args:
-        model: the network that is trained, on its device already.
-        decay: how much of the past one step keeps.
+        model: the averaged network; it starts as a copy of the one that is trained, on its device.
 
     Example:
         >>> import torch
         >>> from resnest_edu.training import MovingAverage
         >>> layer = torch.nn.Linear(1, 1, bias=False)
-        >>> _ = torch.nn.init.zeros_(layer.weight)
         >>> average = MovingAverage(layer, decay=0.75)
-        >>> _ = torch.nn.init.ones_(layer.weight)  # as if by a step
-        >>> average.update()
-        >>> average.model.weight.item()
-        0.25
+        >>> average.update()  # after each step
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

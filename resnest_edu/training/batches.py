@@ -62,10 +62,10 @@ def require_batch(batch: Any) -> tuple[Tensor, Tensor]:
 
 
 class TensorImages(Dataset):
-    """Images that fit in memory: uint8 (N, 3, H, W) beside their labels, int64 (N,).
+    """Images that fit in memory: uint8 (N, 3, H, W) beside their labels, integers (N,), kept as int64.
 
     Raises:
-        ValueError: the images are not of this type and shape, there are none, or the labels are not as many.
+        ValueError: the images or labels are not such tensors, there are none, or the labels are not as many.
 
     Example:
         >>> from resnest_edu.data import ShapesDataset
@@ -104,25 +104,13 @@ def seed_of(*place: int | str) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which images make up which step of a run.
+    """Which of N images make up which step of a run; the seed decides their order, and a group of processes shares each
+    batch.
 
     A last batch that would leave a process fewer than two images is left out: batch norm cannot train on one.
 
-    Attributes:
-        images: how many there are, N.
-        batch_size: images a step, of all processes together.
-        epochs: passes over the images.
-        seed: decides their order.
-        group: the processes that share each batch.
-
     Raises:
         ValueError: the images or a batch are fewer than two for each process.
-
-    Example:
-        >>> from resnest_edu.training.batches import Plan
-        >>> plan = Plan(images=100, batch_size=32, epochs=3, seed=0)
-        >>> plan.epoch_steps, plan.steps
-        (4, 12)
     """
 
     images: int
@@ -148,14 +136,7 @@ class Plan:
         return self.epochs * self.epoch_steps
 
     def batches(self, first: int = 0) -> Iterator[tuple[int, Tensor]]:
-        """For each step from ``first`` on: its epoch, from 0, and the indices of its images, of all processes.
-
-        Example:
-            >>> from resnest_edu.training.batches import Plan
-            >>> plan = Plan(images=100, batch_size=32, epochs=3, seed=0)
-            >>> [(epoch, len(chosen)) for epoch, chosen in plan.batches(first=6)]
-            [(1, 32), (1, 4), (2, 32), (2, 32), (2, 32), (2, 4)]
-        """
+        """For each step from ``first`` on: its epoch, from 0, and the indices of its images, of all processes."""
         for epoch in range(first // self.epoch_steps, self.epochs):
             generator = torch.Generator().manual_seed(seed_of(self.seed, "order", epoch))
             chunks = torch.randperm(self.images, generator=generator).split(self.batch_size)[: self.epoch_steps]
@@ -233,22 +214,11 @@ def evaluation_batches(
 
 
 def shapes_data(recipe: Recipe, seed: int) -> tuple[TensorImages, TensorImages]:
-    """The embedded shapes in memory, drawn at the recipe's image size: 12,000 training images, 2,000 test images.
-
-    Args:
-        recipe: its field ``image_size`` counts.
-        seed: which endless sequence they are from; see :func:`resnest_edu.data.draw_scenes`.
+    """The embedded shapes in memory, drawn at the recipe's image size: 12,000 training images, 2,000 test images, of
+    the endless sequence that is the seed's; see :func:`resnest_edu.data.draw_scenes`.
 
     Raises:
         ValueError: the image size is below 11 pixels, where the smallest object would have fewer than 6.
-
-    Example:
-        >>> from dataclasses import replace
-        >>> from resnest_edu.training import get_recipe, shapes_data
-        >>> recipe = replace(get_recipe("shapes"), image_size=12)
-        >>> train_data, test_data = shapes_data(recipe, seed=0)
-        >>> len(train_data), len(test_data), train_data.images.shape[1:]
-        (12000, 2000, torch.Size([3, 12, 12]))
     """
     config = SceneConfig(size=recipe.image_size)
     train_shapes = ShapesDataset(TRAIN_SHAPES, seed=seed, split="train", config=config)
@@ -271,22 +241,6 @@ def folder_data(
 
     Raises:
         ValueError: the folder is not such a one, a file is broken, or a recipe that crops meets CIFAR-10.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from PIL import Image
-        >>> from resnest_edu.training import folder_data, get_recipe
-        >>> with tempfile.TemporaryDirectory() as root:
-        ...     for name in ("cats", "dogs"):
-        ...         Path(root, name).mkdir()
-        ...         for number in range(10):
-        ...             Image.new("RGB", (40, 30)).save(Path(root, name, f"{number}.png"))
-        ...     train_data, test_data, classes = folder_data(
-        ...         Path(root), get_recipe("shapes"), skip_broken=False, workers=2
-        ...     )
-        >>> train_data.images.shape, len(test_data), classes
-        (torch.Size([18, 3, 32, 32]), 2, ('cats', 'dogs'))
     """
     if (folder / "cifar-10-batches-py").is_dir():
         if recipe.crop:

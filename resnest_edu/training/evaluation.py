@@ -32,13 +32,8 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
     """Class probabilities in evaluation mode. Shape: uint8 (N, 3, H, W) -> float32 (N, classes), on the CPU.
 
-    Args:
-        model: a classifier, which is left in the mode it was in.
-        images: on any device.
-        batch_size: how many to look at together.
-
-    Raises:
-        ValueError: ``batch_size`` is not a positive integer.
+    The model is left in the mode it was in. Raises ValueError if the images are not bytes, or ``batch_size``, how many
+    to look at together, is not a positive integer.
 
     Example:
         >>> from resnest_edu import create_model
@@ -70,15 +65,6 @@ def evaluate(
 
     Raises:
         ValueError: there are no images, or they are not bytes, or a label is none of the model's classes.
-
-    Example:
-        >>> from resnest_edu import create_model
-        >>> from resnest_edu.data import ShapesDataset
-        >>> from resnest_edu.training import TensorImages, evaluate
-        >>> data = TensorImages(*ShapesDataset(100, split="test").tensors())
-        >>> loss, accuracy = evaluate(create_model("resnest11_small", 8), data)
-        >>> loss > 0, 0 <= accuracy <= 1
-        (True, True)
     """
     require_positive_int(batch_size=batch_size)
     if not len(data):  # type: ignore[arg-type]

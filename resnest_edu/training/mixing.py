@@ -27,22 +27,13 @@ def smooth(
 ) -> Tensor:
     """Class numbers to smoothed targets: each row a distribution over the classes.
 
-    There are two definitions. ``"all"`` spreads ε over all classes: ε/n on every
-    one, and 1 - ε more on the true one (arXiv:1512.00567; PyTorch, and the code
-    released with ResNeSt). ``"others"`` takes ε from the true class and spreads it
-    over the rest: 1 - ε on the true one, ε/(n - 1) on every other (the text of the
-    ResNeSt paper, arXiv:2004.08955).
+    ``"all"`` spreads ε over all n classes (arXiv:1512.00567; PyTorch, and the code released with ResNeSt), ``"others"``
+    takes it from the true class and spreads it over the rest (the text of the ResNeSt paper, arXiv:2004.08955).
 
     Shape: int64 (B,) -> float32 (B, n).
 
-    Args:
-        labels: the true classes, each at least 0 and below ``classes``.
-        classes: n, at least 2.
-        epsilon: ε, in [0, 1].
-        definition: ``"all"`` or ``"others"``.
-
     Raises:
-        ValueError: an argument is not as above.
+        ValueError: labels are no such tensor, classes not at least 2, ε not in [0, 1], the definition unknown.
 
     Example:
         >>> import torch
@@ -69,20 +60,11 @@ def smooth(
 def equivalent_epsilon(epsilon: float, classes: int) -> float:
     """The ε that makes ``"all"`` the same targets as ``epsilon`` makes ``"others"``: ε · n / (n - 1).
 
-    So the two definitions are one family, and ``F.cross_entropy(label_smoothing=…)``, which knows only ``"all"``,
-    serves for both.
+    So ``F.cross_entropy(label_smoothing=…)``, which knows only ``"all"``, serves for both.
 
     Raises:
         ValueError: ``classes`` is below 2, or ``epsilon`` not in [0, (n - 1) / n]: beyond that the true class would be
             the least likely, and no ε of ``"all"`` gives that.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.training.mixing import equivalent_epsilon, smooth
-        >>> labels, epsilon = torch.tensor([2, 0]), equivalent_epsilon(0.1, 1000)
-        >>> paper = smooth(labels, 1000, 0.1, definition="others")
-        >>> torch.allclose(smooth(labels, 1000, epsilon), paper)
-        True
     """
     _require_classes(classes)
     require_in_range("epsilon", epsilon, 0, (classes - 1) / classes)
@@ -104,28 +86,14 @@ def mixup(
     Shape: images (B, C, H, W), targets (B, n) -> the same.
 
     Args:
-        images: bytes or floating point; bytes come back as float32, on their old
-            scale.
-        targets: distributions over the classes, floating point, such as
-            :func:`smooth` gives.
-        alpha: α, greater than 0. A small one draws λ near 0 or 1, a large one near
-            1/2.
-        per: draw one λ a ``"batch"`` (the code released with ResNeSt) or one for
-            each ``"example"`` (its paper).
+        images: bytes or floating point; bytes come back as float32, on their old scale.
+        targets: distributions over the classes, floating point, such as :func:`smooth` gives.
+        alpha: α, greater than 0. A small one draws λ near 0 or 1, a large one near 1/2.
+        per: draw one λ a ``"batch"`` (the code released with ResNeSt) or one for each ``"example"`` (its paper).
         generator: of the CPU, so that a seed means the same on every device.
 
     Raises:
         ValueError: an argument is not as above.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.training.mixing import mixup
-        >>> images, targets = torch.rand(2, 3, 8, 8), torch.eye(2)
-        >>> seed = torch.Generator().manual_seed(0)
-        >>> mixed, shares = mixup(images, targets, 0.2, generator=seed)
-        >>> blend = shares[0, 0] * images[0] + shares[0, 1] * images[1]
-        >>> torch.allclose(mixed[0], blend)
-        True
     """
     _require_batch(images, targets)
     require_in_range("alpha", alpha, 0, open_low=True)
@@ -154,23 +122,13 @@ def cutmix(
 
     Args:
         images: bytes or floating point; the type stays, for nothing is computed.
-        targets: distributions over the classes, floating point.
-        alpha: α, greater than 0; the share that an image keeps is drawn from
-            Beta(α, α), and then corrected to what the box leaves of it. The paper
-            uses 1, which makes every share equally likely.
-        generator: of the CPU, so that a seed means the same on every device.
+        targets: as for :func:`mixup`.
+        alpha: α, greater than 0; the share that an image keeps is drawn from Beta(α, α), and then corrected to what the
+            box leaves of it. The paper uses 1, which makes every share equally likely.
+        generator: as for :func:`mixup`.
 
     Raises:
         ValueError: an argument is not as above.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.training.mixing import cutmix
-        >>> images = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
-        >>> seed = torch.Generator().manual_seed(0)
-        >>> mixed, shares = cutmix(images, torch.eye(2), 1.0, generator=seed)
-        >>> torch.isclose(mixed[0].mean(), shares[0, 1]).item()  # what was pasted
-        True
     """
     _require_batch(images, targets)
     require_in_range("alpha", alpha, 0, open_low=True)
@@ -185,28 +143,11 @@ def cutmix(
 
 
 def cutmix_box(height: int, width: int, own: float, *, generator: torch.Generator) -> tuple[int, int, int, int]:
-    """A box of the image's proportions that leaves about ``own`` of its area: (top, bottom, left, right) (CutMix,
-    arXiv:1905.04899).
+    """A box of the image's proportions that leaves about ``own``, in [0, 1], of its area: (top, bottom, left, right),
+    in pixels (CutMix, arXiv:1905.04899).
 
     Its centre is any pixel with the same chance, so it may reach over the border, and is cut off there: what it covers
-    is then less than 1 - ``own``.
-
-    Args:
-        height: of the image, in pixels.
-        width: likewise.
-        own: share of the area that is to be left, in [0, 1].
-        generator: of the CPU.
-
-    Raises:
-        ValueError: an argument is not as above.
-
-    Example:
-        >>> import torch
-        >>> from resnest_edu.training.mixing import cutmix_box
-        >>> seed = torch.Generator().manual_seed(0)
-        >>> top, bottom, left, right = cutmix_box(32, 32, 0.75, generator=seed)
-        >>> bottom - top <= 16, right - left <= 16  # half of each side, if it fits
-        (True, True)
+    is then less than 1 - ``own``. Raises ValueError if a side is not a positive integer or ``own`` not such a share.
     """
     require_positive_int(height=height, width=width)
     require_in_range("own", own, 0, 1)

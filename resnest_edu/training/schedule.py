@@ -12,18 +12,11 @@ def learning_rate(
 ) -> float:
     """Linear warm-up from 0, then half a cosine down to 0.
 
-    Warm-up as in Goyal et al. (arXiv:1706.02677), cosine as in Loshchilov and Hutter
-    (arXiv:1608.03983).
-
-    Args:
-        step: the step about to be taken, counted from 0.
-        peak: the rate at the end of the warm-up.
-        warmup_steps: steps until ``peak`` is reached; step 0 then has rate 0.
-        total_steps: steps of the whole run; at this step the rate has come down to 0.
+    Warm-up as in Goyal et al. (arXiv:1706.02677), cosine as in Loshchilov and Hutter (arXiv:1608.03983). ``step`` is
+    the one about to be taken, from 0; the rate is ``peak`` at ``warmup_steps``, and at ``total_steps`` down to 0 again.
 
     Raises:
-        ValueError: the steps are not 0 <= warmup_steps < total_steps and
-            0 <= step <= total_steps.
+        ValueError: the steps are not 0 <= warmup_steps < total_steps and 0 <= step <= total_steps.
 
     Example:
         >>> from resnest_edu.training.schedule import learning_rate
@@ -45,19 +38,8 @@ def ramp(step: int, *, end: float, total_steps: int) -> float:
     """From 0 to ``end`` in proportion to the step: how DropBlock comes in (Ghiasi et
     al., arXiv:1810.12890).
 
-    Args:
-        step: the step about to be taken, counted from 0.
-        end: the value at ``total_steps``.
-        total_steps: steps of the whole run.
-
     Raises:
-        ValueError: the steps are not 0 <= step <= total_steps, or ``total_steps`` is
-            0.
-
-    Example:
-        >>> from resnest_edu.training.schedule import ramp
-        >>> [round(ramp(step, end=0.1, total_steps=4), 3) for step in range(5)]
-        [0.0, 0.025, 0.05, 0.075, 0.1]
+        ValueError: the steps are not 0 <= step <= total_steps, or ``total_steps`` is 0.
     """
     if total_steps < 1:
         raise ValueError(f"total_steps (={total_steps}) must be at least 1")

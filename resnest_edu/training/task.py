@@ -22,19 +22,7 @@ from resnest_edu.training.distributed import Group
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """One line of ``metrics.jsonl``, without what is the task's own: losses in nats, the rate at the epoch's end.
-
-    Example:
-        >>> from dataclasses import dataclass
-        >>> from resnest_edu.training import EpochMetrics
-        >>> @dataclass(frozen=True, kw_only=True)
-        ... class Counting(EpochMetrics):
-        ...     score_name, score_title = "exact", "counted right"
-        ...     exact: float
-        >>> pace = {"learning_rate": 0.0, "images_per_second": 900.0, "seconds": 14.0}
-        >>> Counting(epoch=3, train_loss=0.4, exact=0.75, **pace).describe()
-        'counted right 75.00 %'
-    """
+    """One line of ``metrics.jsonl``, without what is the task's own: losses in nats, the rate at the epoch's end."""
 
     score_name: ClassVar[str]
     """The field by which epochs are compared; a fraction, the greater the better."""
@@ -72,12 +60,6 @@ class Task(ABC):
         metrics: what an epoch's metrics are.
         tallies: the names of those metrics that a step counts on its own training images.
         compiles: whether the network can run compiled while it is trained.
-
-    Example:
-        >>> from resnest_edu.training import Classification, Task, get_recipe
-        >>> task = Classification(get_recipe("shapes"))
-        >>> isinstance(task, Task), task.tallies, task.metrics.score_title
-        (True, ('train_accuracy',), 'test accuracy')
     """
 
     metrics: type[EpochMetrics]

@@ -1,10 +1,11 @@
-import re
+import itertools
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from resnest_edu.training.mixing import cutmix, cutmix_box, equivalent_epsilon, mixup, smooth
+from tests.refused import assert_refused
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -16,53 +17,27 @@ def batch(count: int, *, classes: int = 5, size: int = 6) -> tuple[torch.Tensor,
     return images, smooth(torch.arange(count) % classes, classes, 0.1)
 
 
-def raises(message: str):
-    return pytest.raises(ValueError, match=f"^{re.escape(message)}$")
-
-
 # Label smoothing
 
 
 def test_smooth_puts_epsilon_on_all_or_on_the_others():
     labels = torch.tensor([2, 0])
-    torch.testing.assert_close(
-        smooth(labels, 4, 0.2), torch.tensor([[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]])
-    )
-    torch.testing.assert_close(
-        smooth(labels, 5, 0.2, definition="others"),
-        torch.tensor([[0.05, 0.05, 0.8, 0.05, 0.05], [0.8, 0.05, 0.05, 0.05, 0.05]]),
-    )
-
-
-@pytest.mark.parametrize("definition", ["all", "others"])
-@pytest.mark.parametrize("epsilon", [0, 0.1, 1])
-def test_smoothed_targets_are_distributions(definition, epsilon):
-    targets = smooth(torch.arange(7), 7, epsilon, definition=definition)
-    assert targets.dtype == torch.float32
-    assert targets.shape == (7, 7)
-    torch.testing.assert_close(targets.sum(1), torch.ones(7))
-    assert (targets >= 0).all()
-
-
-def test_all_is_what_pytorch_does():
-    logits = torch.randn(6, 9, generator=seeded())
-    labels = torch.tensor([0, 8, 3, 3, 1, 7])
-    ours = F.cross_entropy(logits, smooth(labels, 9, 0.3))
-    torch.testing.assert_close(ours, F.cross_entropy(logits, labels, label_smoothing=0.3))
+    found = smooth(labels, 4, 0.2), smooth(labels, 5, 0.2, definition="others")
+    torch.testing.assert_close(found[0], torch.tensor([[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]]))
+    torch.testing.assert_close(found[1], torch.tensor([[0.05, 0.05, 0.8, 0.05, 0.05], [0.8, 0.05, 0.05, 0.05, 0.05]]))
+    for definition, epsilon in itertools.product(("all", "others"), (0, 1)):
+        targets = smooth(torch.arange(7), 7, epsilon, definition=definition)
+        torch.testing.assert_close(targets.sum(1), torch.ones(7))
+        assert targets.shape == (7, 7) and (targets >= 0).all()
 
 
 @pytest.mark.parametrize(("classes", "epsilon"), [(2, 0.5), (3, 0.1), (10, 0), (1000, 0.1)])
-def test_equivalent_epsilon_turns_others_into_all(classes, epsilon):
-    labels = torch.arange(classes)[:3]
-    torch.testing.assert_close(
-        smooth(labels, classes, equivalent_epsilon(epsilon, classes)),
-        smooth(labels, classes, epsilon, definition="others"),
-    )
+def test_equivalent_epsilon_turns_others_into_all_which_is_what_pytorch_does(classes, epsilon):
+    labels, same = torch.arange(classes)[:3], equivalent_epsilon(epsilon, classes)
+    others = smooth(labels, classes, epsilon, definition="others")
+    torch.testing.assert_close(smooth(labels, classes, same), others)
     logits = torch.randn(len(labels), classes, generator=seeded())
-    torch.testing.assert_close(
-        F.cross_entropy(logits, labels, label_smoothing=equivalent_epsilon(epsilon, classes)),
-        F.cross_entropy(logits, smooth(labels, classes, epsilon, definition="others")),
-    )
+    torch.testing.assert_close(F.cross_entropy(logits, labels, label_smoothing=same), F.cross_entropy(logits, others))
 
 
 def test_equivalent_epsilon_is_never_beyond_one():
@@ -70,33 +45,12 @@ def test_equivalent_epsilon_is_never_beyond_one():
     assert found == pytest.approx([1] * len(found)) and max(found) <= 1
 
 
-def test_smooth_names_what_is_wrong():
-    labels = torch.zeros(3, dtype=torch.int64)
-    with raises("labels (=torch.int32, (3,)) must be int64 of shape (B,)"):
-        smooth(labels.int(), 5, 0.1)
-    with raises("labels (=torch.int64, (3, 1)) must be int64 of shape (B,)"):
-        smooth(labels[:, None], 5, 0.1)
-    for classes in (1, 0, 2.5):
-        with pytest.raises(ValueError, match=r"^classes \(=.*\) must be"):
-            smooth(labels, classes, 0.1)  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match=r"^classes \(=.*\) must be"):
-            equivalent_epsilon(0.1, classes)  # type: ignore[arg-type]
-    with raises("classes (=1) must be at least 2"):
-        smooth(labels, 1, 0.1)
-    for epsilon in (-0.1, 1.01):
-        with raises(f"epsilon (={epsilon}) must be a finite number at least 0 and at most 1"):
-            smooth(labels, 5, epsilon)
-    with raises("definition (='paper') must be one of all, others"):
-        smooth(labels, 5, 0.1, definition="paper")  # type: ignore[arg-type]
-    with raises("epsilon (=0.81) must be a finite number at least 0 and at most 0.8"):
-        equivalent_epsilon(0.81, 5)
-
-
 # mixup
 
 
-@pytest.mark.parametrize("per", ["batch", "example"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.uint8])
+@pytest.mark.parametrize(
+    ("per", "dtype"), [("batch", torch.float32), ("example", torch.float64), ("example", torch.uint8)]
+)
 def test_mixup_blends_images_and_targets_alike(per, dtype):
     images, targets = batch(5)
     images = (255 * images).to(dtype)
@@ -123,30 +77,14 @@ def test_mixup_blends_images_and_targets_alike(per, dtype):
     assert (max(own) - min(own) < 1e-3) == (per == "batch")
 
 
-def shares(alpha: float, per: str, runs: int, count: int) -> torch.Tensor:
-    """λ of every example, read off targets."""
-    images, targets = torch.zeros(count, 1, 1, 1), torch.zeros(count, 2)
-    targets[: count // 2, 0] = 1  # everyone's partner is of the other class
-    targets[count // 2 :, 1] = 1
-    generator = seeded()
-    drawn = [mixup(images, targets, alpha, per=per, generator=generator)[1][: count // 2, 0] for _ in range(runs)]  # type: ignore[arg-type]
-    return torch.stack(drawn)
-
-
-@pytest.mark.parametrize("alpha", [0.2, 1, 4])
-@pytest.mark.parametrize("per", ["batch", "example"])
+@pytest.mark.parametrize(("alpha", "per"), [(0.2, "batch"), (1, "example"), (4, "batch"), (4, "example")])
 def test_mixup_draws_from_beta(alpha, per):
-    drawn = shares(alpha, per, 2000, 2) if per == "batch" else shares(alpha, per, 10, 400)
-    assert drawn.mean().item() == pytest.approx(0.5, abs=0.04)
-    assert drawn.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.12)
-
-
-def test_mixup_is_per_batch_unless_told_otherwise():
-    images, targets = batch(6)
-    default = mixup(images, targets, 0.5, generator=seeded())
-    named = mixup(images, targets, 0.5, per="batch", generator=seeded())
-    assert default[0].equal(named[0])
-    assert default[1].equal(named[1])
+    count, runs = (2, 2000) if per == "batch" else (400, 10)
+    images, targets = torch.zeros(count, 1, 1, 1), torch.eye(2).repeat_interleave(count // 2, 0)  # partners differ
+    generator = seeded()
+    drawn = [mixup(images, targets, alpha, per=per, generator=generator)[1][: count // 2, 0] for _ in range(runs)]
+    assert torch.stack(drawn).mean().item() == pytest.approx(0.5, abs=0.04)
+    assert torch.stack(drawn).var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.12)
 
 
 # CutMix
@@ -171,12 +109,8 @@ def test_cutmix_pastes_a_box_of_the_partner_and_mixes_targets_by_its_area():
         torch.testing.assert_close(mixed_targets.sum(1), torch.ones(4))
         seen.add(int(foreign[0].sum()))
     assert len(seen) > 15
-
-
-def test_cutmix_keeps_the_type_of_the_images():
-    images, targets = batch(4)
     for dtype in (torch.uint8, torch.float64):
-        assert cutmix((255 * images).to(dtype), targets, 1, generator=seeded())[0].dtype == dtype
+        assert cutmix((255 * images).to(dtype), targets, 1, generator=generator)[0].dtype == dtype
 
 
 def test_cutmix_box_has_the_proportions_of_the_image_and_is_cut_at_its_border():
@@ -189,15 +123,10 @@ def test_cutmix_box_has_the_proportions_of_the_image_and_is_cut_at_its_border():
         assert bottom - top == 20 or (bottom - top < 20 and (top == 0 or bottom == height))
         assert right - left == 30 or (right - left < 30 and (left == 0 or right == width))
     # The centre is any pixel: the box begins at row 0 for the centres 0 … 10, of 40, and ends in row 40 for 30 … 39.
-    for edge, share in ((0, 11 / 40), (1, 10 / 40)):
-        found = sum(box[edge] == (0, height)[edge] for box in boxes) / len(boxes)
-        assert found == pytest.approx(share, abs=0.035)
-    for edge, share in ((2, 16 / 60), (3, 15 / 60)):
-        found = sum(box[edge] == (0, width)[edge - 2] for box in boxes) / len(boxes)
-        assert found == pytest.approx(share, abs=0.035)
+    for edge, end, share in ((0, 0, 11 / 40), (1, height, 10 / 40), (2, 0, 16 / 60), (3, width, 15 / 60)):
+        assert sum(box[edge] == end for box in boxes) / len(boxes) == pytest.approx(share, abs=0.035)
     uncut = [box for box in boxes if box[1] - box[0] == 20 and box[3] - box[2] == 30]
-    assert min(box[0] for box in uncut) == 0
-    assert max(box[1] for box in uncut) in (39, 40)
+    assert min(box[0] for box in uncut) == 0 and max(box[1] for box in uncut) in (39, 40)
 
 
 def test_cutmix_box_is_as_large_as_the_share_asks():
@@ -205,12 +134,7 @@ def test_cutmix_box_is_as_large_as_the_share_asks():
         boxes = [cutmix_box(9, 11, own, generator=seeded(seed)) for seed in range(30)]
         return max((bottom - top) * (right - left) for top, bottom, left, right in boxes)
 
-    assert [largest(own) for own in (1, 0.75, 0.5)] == [0, 4 * 6, 6 * 8]
-
-
-def test_cutmix_box_may_cover_everything():
-    boxes = {cutmix_box(4, 4, 0, generator=seeded(seed)) for seed in range(80)}
-    assert (0, 4, 0, 4) in boxes
+    assert [largest(own) for own in (1, 0.75, 0.5, 0)] == [0, 4 * 6, 6 * 8, 9 * 11]
 
 
 def test_cutmix_shares_follow_alpha():
@@ -243,36 +167,65 @@ def test_the_generator_alone_decides(mix):
     generator = seeded(1)
     first, second = (mix(images, targets, 1, generator=generator)[1] for _ in range(2))
     assert not first.equal(second)
+    if mix is mixup:
+        assert mixup(images, targets, 1, per="batch", generator=seeded(1))[0].equal(runs[0][0])
 
 
-@pytest.mark.parametrize("mix", [mixup, cutmix])
-def test_mixing_names_what_is_wrong(mix):
+def test_errors_name_what_is_wrong():
     images, targets = batch(4)
-    form = "must be bytes or floating point of shape (B, C, H, W)"
-    with raises(f"images (=torch.int64, (4, 3, 6, 8)) {form}"):
-        mix(images.long(), targets, 1, generator=seeded())
-    with raises(f"images (=torch.float32, (3, 6, 8)) {form}"):
-        mix(images[0], targets, 1, generator=seeded())
-    form = "must be floating point of shape (B, classes) with B = 4"
-    with raises(f"targets (=torch.int64, (4, 5)) {form}"):
-        mix(images, targets.long(), 1, generator=seeded())
-    with raises(f"targets (=torch.float32, (3, 5)) {form}"):
-        mix(images, targets[:3], 1, generator=seeded())
-    with raises(f"targets (=torch.float32, (4,)) {form}"):
-        mix(images, targets[:, 0], 1, generator=seeded())
-    for alpha in (0, -1.0):
-        with raises(f"alpha (={alpha}) must be a finite number greater than 0"):
-            mix(images, targets, alpha, generator=seeded())
-
-
-def test_mixup_and_the_box_name_what_is_wrong():
-    images, targets = batch(4)
-    with raises("per (='image') must be one of batch, example"):
-        mixup(images, targets, 1, per="image", generator=seeded())  # type: ignore[arg-type]
-    with raises("height (=0) must be an integer of at least 1"):
-        cutmix_box(0, 4, 0.5, generator=seeded())
-    with raises("width (=0) must be an integer of at least 1"):
-        cutmix_box(4, 0, 0.5, generator=seeded())
-    for own in (-0.1, 1.1):
-        with raises(f"own (={own}) must be a finite number at least 0 and at most 1"):
-            cutmix_box(4, 4, own, generator=seeded())
+    labels = torch.zeros(3, dtype=torch.int64)
+    pictures, floats = (
+        r"bytes or floating point of shape \(B, C, H, W\)$",
+        r"floating point of shape \(B, classes\) with B = 4$",
+    )
+    share = "a finite number at least 0 and at most"
+    tables = [
+        (
+            lambda given: smooth(given, 5, 0.1),
+            [
+                (labels.int(), r"^labels \(=torch.int32, \(3,\)\) must be int64 of shape \(B,\)$"),
+                (labels[:, None], r"^labels \(=torch.int64, \(3, 1\)\) must be int64 of shape \(B,\)$"),
+            ],
+        ),
+        (
+            lambda given: smooth(labels, 5, given),
+            [(given, rf"^epsilon \(={given}\) must be {share} 1$") for given in (-0.1, 1.01)],
+        ),
+        (
+            lambda given: smooth(labels, 5, 0.1, definition=given),
+            [("paper", r"^definition \(='paper'\) must be one of all, others$")],
+        ),
+        (lambda given: equivalent_epsilon(given, 5), [(0.81, rf"^epsilon \(=0.81\) must be {share} 0.8$")]),
+        (
+            lambda given: mixup(images, targets, 1, per=given, generator=seeded()),
+            [("image", r"^per \(='image'\) must be one of batch, example$")],
+        ),
+        (
+            lambda given: cutmix_box(*given, 0.5, generator=seeded()),
+            [((0, 4), r"^height \(=0\) must be an"), ((4, 0), r"^width \(=0\) must be an")],
+        ),
+        (
+            lambda given: cutmix_box(4, 4, given, generator=seeded()),
+            [(given, rf"^own \(={given}\) must be {share} 1$") for given in (-0.1, 1.1)],
+        ),
+    ]
+    classes = [(given, r"^classes \(=.*\) must be") for given in (1, 0, 2.5)]
+    tables += [
+        (lambda given: smooth(labels, given, 0.1), classes),
+        (lambda given: equivalent_epsilon(0.1, given), classes),
+    ]
+    mixing = [
+        ((images.long(), targets, 1), rf"^images \(=torch.int64, \(4, 3, 6, 8\)\) must be {pictures}"),
+        ((images[0], targets, 1), rf"^images \(=torch.float32, \(3, 6, 8\)\) must be {pictures}"),
+        ((images, targets.long(), 1), rf"^targets \(=torch.int64, \(4, 5\)\) must be {floats}"),
+        ((images, targets[:3], 1), rf"^targets \(=torch.float32, \(3, 5\)\) must be {floats}"),
+        ((images, targets[:, 0], 1), rf"^targets \(=torch.float32, \(4,\)\) must be {floats}"),
+        ((images, targets, 0), r"^alpha \(=0\) must be a finite number greater than 0$"),
+        ((images, targets, -1.0), r"^alpha \(=-1.0\) must be a finite number greater than 0$"),
+    ]
+    tables += [
+        (lambda given: mixup(*given, generator=seeded()), mixing),
+        (lambda given: cutmix(*given, generator=seeded()), mixing),
+    ]
+    for call, rows in tables:
+        assert_refused(call, rows)
