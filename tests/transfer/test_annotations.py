@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -23,30 +24,31 @@ def test_a_target_that_fills_its_image_and_an_empty_one_pass() -> None:
     check_target({name: field[:0] for name, field in target().items()}, (10, 20), 3, "a.png")
 
 
-BOX = [2.5, 3.0, 4.0, 9.0]
-
-
 def test_a_faulty_target_is_refused_with_its_image_and_field() -> None:
-    rows: list[tuple[dict[str, Tensor], str]] = [
-        ({"boxes": torch.tensor([BOX, [5.0, 3.0, 5.0, 9.0]])}, "boxes (=[5.0, 3.0, 5.0, 9.0])"),
-        ({"boxes": torch.tensor([BOX, [5.0, 9.0, 6.0, 3.0]])}, "boxes (=[5.0, 9.0, 6.0, 3.0])"),
-        ({"boxes": torch.tensor([BOX, [-1.0, 3.0, 6.0, 9.0]])}, "boxes (=[-1.0, 3.0, 6.0, 9.0])"),
-        ({"boxes": torch.tensor([BOX, [1.0, -3.0, 6.0, 9.0]])}, "boxes (=[1.0, -3.0, 6.0, 9.0])"),
-        ({"boxes": torch.tensor([BOX, [1.0, 3.0, 20.5, 9.0]])}, "boxes (=[1.0, 3.0, 20.5, 9.0])"),
-        ({"boxes": torch.tensor([BOX, [1.0, 3.0, 6.0, 11.0]])}, "boxes (=[1.0, 3.0, 6.0, 11.0])"),
-        ({"boxes": torch.tensor([BOX, [1.0, 3.0, torch.nan, 9.0]])}, "boxes (=[1.0, 3.0, nan, 9.0])"),
-        ({"boxes": torch.tensor([BOX, [1.0, 3.0, 6.0, torch.inf]])}, "boxes (=[1.0, 3.0, 6.0, inf])"),
-        ({"boxes": torch.tensor([BOX])}, "boxes (=(torch.float32, (1, 4)))"),
-        ({"boxes": torch.tensor([BOX, BOX], dtype=torch.float64)}, "boxes (=(torch.float64, (2, 4)))"),
-        ({"labels": torch.tensor([1, 0])}, "labels (=0) must be from 1 to 3"),
+    fine, inside = [2.5, 3.0, 4.0, 9.0], "must have an area inside 20 x 10"
+    nan, inf = torch.nan, torch.inf
+    boxes = [
+        [5, 3, 5, 9],
+        [5, 9, 6, 3],
+        [-1, 3, 6, 9],
+        [1, -3, 6, 9],
+        [1, 3, 20.5, 9],
+        [1, 3, 6, 11],
+        [1, 3, nan, 9],
+        [1, 3, 6, inf],
+    ]
+    rows: list[tuple[dict[str, Any], str]] = [
+        ({"boxes": torch.tensor([fine, box])}, f"boxes (={[float(side) for side in box]}) {inside}") for box in boxes
+    ]
+    rows += [
+        ({"boxes": torch.tensor([fine])}, "boxes (=(torch.float32, (1, 4)))"),
+        ({"boxes": torch.tensor([[0.1, 0.1, 0.5, 0.5], [0, 0, 1, 1]])}, "boxes (=[[0.1"),
         ({"labels": torch.tensor([1, 4])}, "labels (=4) must be from 1 to 3"),
         ({"labels": torch.tensor([1, 2], dtype=torch.int32)}, "labels (=(torch.int32"),
         ({"crowd": torch.tensor([True])}, "crowd (=(torch.bool, (1,)))"),
         ({"crowd": torch.tensor([0, 1])}, "crowd (=(torch.int64"),
         ({"masks": torch.ones(2, 20, 10, dtype=torch.uint8)}, "masks (=(torch.uint8, (2, 20, 10)))"),
         ({"masks": torch.ones(1, 10, 20, dtype=torch.uint8)}, "masks (=(torch.uint8, (1, 10, 20)))"),
-        ({"masks": torch.ones(2, 10, 20, dtype=torch.bool)}, "masks (=(torch.bool"),
-        ({"masks": torch.full((2, 10, 20), 255, dtype=torch.uint8)}, "masks (=255)"),
     ]
     assert_refused(
         lambda changes: check_target(target(**changes), (10, 20), 3, "a.png"),
@@ -54,29 +56,10 @@ def test_a_faulty_target_is_refused_with_its_image_and_field() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["boxes", "labels", "crowd"])
-def test_a_target_without_a_field_is_refused(name: str) -> None:
-    whole = target()
-    del whole[name]
-    with pytest.raises(ValueError, match=rf"^a\.png: target .* must contain {name}"):
-        check_target(whole, (10, 20), 3, "a.png")
-
-
 def test_a_map_of_classes_and_ignored_pixels_passes() -> None:
     check_map(torch.tensor([[0, 1, 2], [255, 2, 0]]), (2, 3), 3, "a.png")
-
-
-def test_a_faulty_map_is_refused() -> None:
-    rows = [
-        (torch.tensor([[0, 3, 2], [255, 2, 0]]), "map (=3) must be from 0 to 2, or 255"),
-        (torch.tensor([[0, -1, 2], [255, 2, 0]]), "map (=-1)"),
-        (torch.zeros(3, 2, dtype=torch.int64), "map (=(torch.int64, (3, 2)))"),
-        (torch.zeros(2, 3, dtype=torch.uint8), "map (=(torch.uint8"),
-    ]
-    assert_refused(
-        lambda classes: check_map(classes, (2, 3), 3, "a.png"),
-        [(classes, rf"^a\.png: {re.escape(fault)}") for classes, fault in rows],
-    )
+    with pytest.raises(ValueError, match=r"^a\.png: map \(=3\) must be from 0 to 2, or 255"):
+        check_map(torch.tensor([[0, 3, 2], [255, 2, 0]]), (2, 3), 3, "a.png")
 
 
 def test_crowds_are_left_out_of_every_field() -> None:

@@ -1,5 +1,7 @@
 """Cascade R-CNN: with one stage it is Faster R-CNN; with more, each works on what the one before moved."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from torchvision.ops import box_iou
 
 from resnest_edu.transfer.cascade import CascadeRoIHeads, ClassAgnosticPredictor, move
 from resnest_edu.transfer.detection import create_detector
+from tests.refused import assert_refused
 from tests.transfer.small_pyramid import SmallPyramid, pictures
 
 SMALL = {"anchor_scale": 4, "head_width": 24, "box_batch_size_per_image": 64, "rpn_post_nms_top_n_test": 200}
@@ -59,14 +62,20 @@ def losses_and_gradients(model: nn.Module) -> tuple[dict[str, Tensor], dict[str,
     return losses, {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
-def assert_same_detections(model: nn.Module, expected: nn.Module) -> None:
+def assert_same(model: nn.Module, expected: nn.Module, shared: str = "") -> None:
+    """They find the same and learn the same; layer ``shared`` stands for one of four times as many outputs."""
     images, _ = pictures()
     with torch.no_grad():
         pairs = zip(model.eval()(images), expected.eval()(images), strict=True)
     for found, wanted in pairs:
-        assert len(wanted["boxes"]) > 20
-        assert torch.equal(found["labels"], wanted["labels"])
+        assert len(wanted["boxes"]) > 20 and torch.equal(found["labels"], wanted["labels"])
         torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-5)
+    (losses, gradients), (wanted_losses, wanted) = losses_and_gradients(model), losses_and_gradients(expected)
+    for name in wanted:
+        if shared and name.startswith(shared):
+            wanted[name] = wanted[name].unflatten(0, (4, 4)).sum(dim=0)
+    torch.testing.assert_close({name.removesuffix("_1"): loss for name, loss in losses.items()}, dict(wanted_losses))
+    torch.testing.assert_close(gradients, wanted)
 
 
 @pytest.mark.parametrize("kind", ["faster", "mask"])
@@ -74,11 +83,7 @@ def test_one_stage_is_torchvisions_detector(kind) -> None:
     expected = detector(kind)
     model = detector("cascade_mask" if kind == "mask" else "cascade", seed=1, class_agnostic=False, **ONE)
     model.load_state_dict(expected.state_dict())
-    assert_same_detections(model, expected)
-    losses, gradients = losses_and_gradients(model)
-    wanted, wanted_gradients = losses_and_gradients(expected)
-    torch.testing.assert_close({name.removesuffix("_1"): loss for name, loss in losses.items()}, dict(wanted))
-    torch.testing.assert_close(gradients, wanted_gradients)
+    assert_same(model, expected)
 
 
 def test_one_box_for_all_classes_is_the_same_box_for_each() -> None:
@@ -87,14 +92,7 @@ def test_one_box_for_all_classes_is_the_same_box_for_each() -> None:
     for part, times in {"weight": (4, 1), "bias": (4,)}.items():
         state[f"{name}.{part}"] = state[f"{name}.{part}"].repeat(times)
     expected.load_state_dict(state)
-    assert_same_detections(model, expected)
-    losses, gradients = losses_and_gradients(model)
-    wanted, wanted_gradients = losses_and_gradients(expected)
-    torch.testing.assert_close({key.removesuffix("_1"): loss for key, loss in losses.items()}, dict(wanted))
-    for part in ("weight", "bias"):
-        key = f"{name}.{part}"
-        wanted_gradients[key] = wanted_gradients[key].unflatten(0, (4, 4)).sum(dim=0)
-    torch.testing.assert_close(gradients, wanted_gradients)
+    assert_same(model, expected, name)
 
 
 def test_each_stage_matches_by_its_own_threshold_and_only_the_first_adds_the_truth() -> None:
@@ -199,19 +197,6 @@ def test_masks_learn_from_the_first_stage_and_are_found_in_the_last_boxes() -> N
     assert found["boxes"][0, 0] > TRUTH[0, 0]
 
 
-@pytest.mark.parametrize("kind", ["cascade", "cascade_mask"])
-def test_images_without_objects(kind) -> None:
-    images, targets = pictures()
-    empty = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
-    sizes = [image.shape[1:] for image in images]
-    nothing = [empty | {"masks": torch.zeros(0, *size, dtype=torch.uint8)} for size in sizes]
-    for some in ([targets[0], nothing[1]], nothing):
-        losses = detector(kind)(images, some)
-        sum(losses.values()).backward()
-        assert all(loss.isfinite() for loss in losses.values())
-    assert losses["loss_box_reg_1"] == losses["loss_box_reg_3"] == 0
-
-
 def test_images_without_proposals() -> None:
     heads, none, sizes = detector("cascade_mask").roi_heads, torch.zeros(0, 4), [(96, 96)] * 2
     mask = {"masks": torch.ones(1, 96, 96, dtype=torch.uint8)}
@@ -232,38 +217,25 @@ def test_boxes_that_shrank_to_nothing_do_no_harm() -> None:
     assert losses["loss_box_reg_2"] == 0
 
 
-def test_images_of_different_sizes() -> None:
-    images, targets = pictures()
-    assert images[0].shape != images[1].shape
-    model = detector("cascade")
-    assert list(model(images, targets)) == [
-        *(f"loss_{part}_{number}" for number in (1, 2, 3) for part in ("classifier", "box_reg")),
-        "loss_objectness",
-        "loss_rpn_box_reg",
+def test_missing_targets_and_stages_that_do_not_fit_each_other_are_refused() -> None:
+    heads, boxes, predictors = (
+        detector("cascade_mask").roi_heads,
+        [nn.Flatten()] * 3,
+        [ClassAgnosticPredictor(8, 4)] * 3,
+    )
+
+    def make(*parts: list[nn.Module], **options: object) -> CascadeRoIHeads:
+        return CascadeRoIHeads(None, *parts, **options)
+
+    rows: list[tuple[Callable[[], object], str]] = [
+        (lambda: heads(features(), [TRUTH], [(96, 96)]), "targets"),
+        (lambda: heads(features(), [TRUTH], [(96, 96)], [target()]), "masks"),
+        (lambda: make(boxes, predictors, iou_thresholds=(0.6, 0.5, 0.7)), "iou_thresholds"),
+        (lambda: make(boxes, predictors, iou_thresholds=(0.5, 0.6, 1.1)), "iou_thresholds"),
+        (lambda: make(boxes, predictors, iou_thresholds=(0.0, 0.5, 0.6)), "iou_thresholds"),
+        (lambda: make([], [], iou_thresholds=()), r"iou_thresholds \(=\(\)\) must be at least one"),
+        (lambda: make(boxes, predictors, iou_thresholds=(0.5, 0.6)), r"box_weights \(=3\) must be .* \(=2\)"),
+        (lambda: make(boxes[:2], predictors), r"box_heads \(=2\) must be that of iou_thresholds \(=3\)"),
+        (lambda: make(boxes, predictors[:2]), r"box_predictors \(=2\)"),
     ]
-    for found, image in zip(model.eval()(images), images, strict=True):
-        assert (found["boxes"].amax(dim=0)[2:] <= torch.tensor([image.shape[2], image.shape[1]])).all()
-        assert (found["boxes"] >= 0).all()
-
-
-def test_missing_targets() -> None:
-    heads = detector("cascade_mask").roi_heads
-    with pytest.raises(ValueError, match="targets"):
-        heads(features(), [TRUTH], [(96, 96)])
-    with pytest.raises(ValueError, match="masks"):
-        heads(features(), [TRUTH], [(96, 96)], [target()])
-
-
-def test_stages_must_fit_each_other() -> None:
-    parts = [nn.Flatten()] * 3, [ClassAgnosticPredictor(8, 4)] * 3
-    for thresholds in ((0.6, 0.5, 0.7), (0.5, 0.6, 1.1), (0.0, 0.5, 0.6)):
-        with pytest.raises(ValueError, match="iou_thresholds"):
-            CascadeRoIHeads(None, *parts, iou_thresholds=thresholds)
-    with pytest.raises(ValueError, match=r"iou_thresholds \(=\(\)\) must be at least one"):
-        CascadeRoIHeads(None, [], [], iou_thresholds=())
-    with pytest.raises(ValueError, match=r"box_weights \(=3\) must be that of iou_thresholds \(=2\)"):
-        CascadeRoIHeads(None, *parts, iou_thresholds=(0.5, 0.6))
-    with pytest.raises(ValueError, match=r"box_heads \(=2\) must be that of iou_thresholds \(=3\)"):
-        CascadeRoIHeads(None, parts[0][:2], parts[1])
-    with pytest.raises(ValueError, match=r"box_predictors \(=2\)"):
-        CascadeRoIHeads(None, parts[0], parts[1][:2])
+    assert_refused(lambda call: call(), rows)

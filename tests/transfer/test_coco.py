@@ -28,39 +28,33 @@ def root(written: Path, tmp_path: Path) -> Path:
     return shutil.copytree(written, tmp_path / "coco")
 
 
-@pytest.mark.parametrize("masks", [False, True])
-def test_scenes_come_back_from_a_coco_folder_as_they_were(written: Path, masks: bool) -> None:
-    splits = open_detection_folder(written, masks=masks)
-    assert splits.classes == SHAPE_CLASSES
-    for found, drawn in (splits.train, DetectionScenes(4)), (splits.test, DetectionScenes(3, split="test")):
-        assert len(found) == len(drawn)  # type: ignore[arg-type]
-        for index in range(len(drawn)):
-            image, target = found[index]
-            expected_image, expected = drawn[index]
-            assert torch.equal(image, expected_image)
-            assert set(target) == set(expected) - (set() if masks else {"masks"})
-            for name, field in target.items():
+def test_scenes_come_back_from_a_coco_folder_as_they_were(written: Path, capfd: pytest.CaptureFixture) -> None:
+    boxes, outlines, maps = (
+        open_detection_folder(written),
+        open_detection_folder(written, masks=True),
+        open_segmentation_folder(written),
+    )
+    assert boxes.classes == outlines.classes == SHAPE_CLASSES and maps.classes == ("background", *SHAPE_CLASSES)
+    for part, count in ("train", 4), ("test", 3):
+        drawn, truth = DetectionScenes(count, split=part), SegmentationScenes(count, split=part)
+        for splits in boxes, outlines, maps:
+            assert len(getattr(splits, part)) == count
+        for index in range(count):
+            image, expected = drawn[index]
+            found = getattr(outlines, part)[index]
+            assert found[1].keys() == expected.keys() == getattr(boxes, part)[index][1].keys() | {"masks"}
+            for name, field in found[1].items():
                 assert field.dtype == expected[name].dtype and torch.equal(field, expected[name]), name
-
-
-def test_maps_come_back_from_a_coco_folder_as_they_were(written: Path) -> None:
-    splits = open_segmentation_folder(written)
-    assert splits.classes == ("background", *SHAPE_CLASSES)
-    for found, drawn in (splits.train, SegmentationScenes(4)), (splits.test, SegmentationScenes(3, split="test")):
-        for index in range(len(drawn)):
-            assert torch.equal(found[index][0], drawn[index][0]) and torch.equal(found[index][1], drawn[index][1])
-        assert len(found) == len(drawn)  # type: ignore[arg-type]
+            for one in found, getattr(boxes, part)[index], getattr(maps, part)[index]:
+                assert torch.equal(one[0], image)
+            assert torch.equal(getattr(maps, part)[index][1], truth[index][1])
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("year", "inside"), [("2014", ""), ("", "images")])
 def test_other_years_and_places_of_the_images_are_found(tmp_path: Path, year: str, inside: str) -> None:
     splits = open_detection_folder(write_coco(tmp_path, year=year, inside=inside))
     assert torch.equal(splits.train[0][0], DetectionScenes(1)[0][0])
-
-
-def test_opening_is_silent(written: Path, capfd: pytest.CaptureFixture) -> None:
-    open_detection_folder(written, masks=True).train[0]
-    assert capfd.readouterr() == ("", "")
 
 
 def with_objects(root: Path, *objects: dict[str, Any], beside: bool = False) -> None:
@@ -143,7 +137,9 @@ def compressed(one: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_boxes_are_clipped_and_those_without_area_left_out(root: Path) -> None:
-    inside = square(1, 2, 9, 9)
+    inside, nothing = square(1, 2, 9, 9), {"segmentation": {"size": [96, 96], "counts": [96 * 96]}}
+    with_objects(root, inside, inside | nothing)  # which counts where masks are not asked for
+    assert [len(open_detection_folder(root, masks=masks).train[0][1]["labels"]) for masks in (True, False)] == [1, 2]
     with_objects(
         root,
         inside | {"bbox": [-5, -6, 20.5, 30]},
@@ -156,13 +152,6 @@ def test_boxes_are_clipped_and_those_without_area_left_out(root: Path) -> None:
     target = open_detection_folder(root, masks=True).train[0][1]
     assert target["boxes"].tolist() == [[0, 0, 15.5, 24], [80, 90, 96, 96]]
     assert target["labels"].tolist() == [1, 3] and len(target["masks"]) == len(target["crowd"]) == 2
-
-
-def test_an_object_with_an_empty_mask_is_left_out_where_masks_are_asked_for(root: Path) -> None:
-    nothing = {"segmentation": {"size": [96, 96], "counts": [96 * 96]}}
-    with_objects(root, square(1, 2, 9, 9), square(1, 2, 9, 9) | nothing)
-    assert len(open_detection_folder(root, masks=True).train[0][1]["labels"]) == 1
-    assert len(open_detection_folder(root).train[0][1]["labels"]) == 2
 
 
 @pytest.mark.parametrize("objects", [[], [square(1, 2, 9, 9) | {"bbox": [10, 10, 0, 0]}]])

@@ -37,6 +37,7 @@ def test_every_kind_learns_and_detects(kind) -> None:
     losses = model(images, targets)
     sum(losses.values()).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+    assert model.roi_heads.box_predictor.cls_score.out_features == 4  # and the background
     assert ("loss_mask" in losses) == ("mask" in kind)
     assert isinstance(model.roi_heads, CascadeRoIHeads) == ("cascade" in kind)
     for found, image in zip(model.eval()(images), images, strict=True):
@@ -46,30 +47,21 @@ def test_every_kind_learns_and_detects(kind) -> None:
             assert found["masks"].shape == (len(found["boxes"]), 1, *image.shape[1:])
 
 
-def test_classes_do_not_count_the_background() -> None:
-    model = detector("cascade_mask")
-    assert model.roi_heads.later[1].box_predictor.cls_score.out_features == 4
-    assert model.roi_heads.mask_predictor.mask_fcn_logits.out_channels == 4
+PAPER = {f"P{level}": 2**level for level in range(2, 7)}
 
 
-def test_anchors_have_the_paper_s_sizes_on_the_paper_s_strides() -> None:
-    model = create_detector("faster", pyramid_with({f"P{level}": 2**level for level in range(2, 7)}), 3)
+def test_on_the_paper_s_strides_anchors_have_its_sizes_and_boxes_come_from_its_levels() -> None:
+    model = create_detector("mask", pyramid_with(PAPER), 3)
     assert model.rpn.anchor_generator.sizes == ((32,), (64,), (128,), (256,), (512,))
     assert model.rpn.anchor_generator.aspect_ratios == ((0.5, 1.0, 2.0),) * 5
     assert model.roi_heads.box_head.fc6.out_features == 1024
-
-
-def test_boxes_come_from_the_paper_s_levels_on_the_paper_s_strides() -> None:
-    model = create_detector("mask", pyramid_with({f"P{level}": 2**level for level in range(2, 7)}), 3)
     torch.manual_seed(0)
     features = {f"P{level}": torch.randn(1, 2, 1024 >> level, 1024 >> level) for level in range(2, 7)}
-    boxes = boxes_of_all_sizes(300, 1000)
+    boxes, sizes = boxes_of_all_sizes(300, 1000), [(1024, 1024)]
     for side, pool in {7: model.roi_heads.box_roi_pool, 14: model.roi_heads.mask_roi_pool}.items():
-        expected = MultiScaleRoIAlign(["P2", "P3", "P4", "P5"], side, 2)
-        expected = expected(features, [boxes], [(1024, 1024)])
-        torch.testing.assert_close(pool(features, [boxes], [(1024, 1024)]), expected, rtol=0, atol=0)
-        levels = pool.map_levels([boxes])
-        assert set(levels.tolist()) == {0, 1, 2, 3}
+        expected = MultiScaleRoIAlign(["P2", "P3", "P4", "P5"], side, 2)(features, [boxes], sizes)
+        torch.testing.assert_close(pool(features, [boxes], sizes), expected, rtol=0, atol=0)
+        assert set(pool.map_levels([boxes]).tolist()) == {0, 1, 2, 3}
 
 
 def test_the_extra_level_has_anchors_only() -> None:
@@ -104,21 +96,20 @@ def test_images_can_be_resized_and_boxes_come_back_in_their_pixels() -> None:
 
 
 def test_options_go_to_torchvision() -> None:
-    model = detector("cascade", box_score_thresh=0.3, box_batch_size_per_image=7, rpn_post_nms_top_n_test=9)
-    assert model.roi_heads.score_thresh == 0.3
-    assert model.roi_heads.fg_bg_sampler.batch_size_per_image == 7
-    assert model.rpn._post_nms_top_n["testing"] == 9
-    heads = detector("cascade", iou_thresholds=(0.4, 0.8), box_weights=((1, 1, 1, 1), (2, 2, 2, 2))).roi_heads
-    assert [stage.proposal_matcher.high_threshold for stage in heads.stages] == [0.4, 0.8]
-    assert [stage.box_coder.weights[0] for stage in heads.stages] == [1, 2]
-    choice = {"box_positive_fraction": 0.5, "box_nms_thresh": 0.2, "box_detections_per_img": 5}
-    heads = detector("cascade", **choice).roi_heads
-    assert (heads.fg_bg_sampler.positive_fraction, heads.nms_thresh, heads.detections_per_img) == (0.5, 0.2, 5)
-    assert detector("faster", box_fg_iou_thresh=0.6).roi_heads.proposal_matcher.high_threshold == 0.6
-
-
-def test_a_cascade_shares_its_box_among_classes_unless_told_otherwise() -> None:
-    for options, outputs in (({}, 4), ({"class_agnostic": False}, 16)):
+    choice = {"box_score_thresh": 0.3, "box_batch_size_per_image": 7, "rpn_post_nms_top_n_test": 9}
+    choice |= {"box_positive_fraction": 0.5, "box_nms_thresh": 0.2, "box_detections_per_img": 5}
+    cascade = {"iou_thresholds": (0.4, 0.8), "box_weights": ((1, 1, 1, 1), (2, 2, 2, 2))}
+    for kind, more in ("cascade", cascade), ("faster", {"box_fg_iou_thresh": 0.6}):
+        model = detector(kind, **choice, **more)
+        heads, sampler = model.roi_heads, model.roi_heads.fg_bg_sampler
+        assert (heads.score_thresh, heads.nms_thresh, heads.detections_per_img) == (0.3, 0.2, 5)
+        assert (sampler.batch_size_per_image, sampler.positive_fraction) == (7, 0.5)
+        assert model.rpn._post_nms_top_n["testing"] == 9
+        assert heads.proposal_matcher.high_threshold == (0.4 if kind == "cascade" else 0.6)
+    stages = detector("cascade", **cascade).roi_heads.stages
+    assert [stage.proposal_matcher.high_threshold for stage in stages] == [0.4, 0.8]
+    assert [stage.box_coder.weights[0] for stage in stages] == [1, 2]
+    for options, outputs in (({}, 4), ({"class_agnostic": False}, 16)):  # whether all classes share a box
         stages = detector("cascade", **options).roi_heads.stages
         assert [stage.box_predictor.bbox_pred.out_features for stage in stages] == [outputs] * 3
 

@@ -13,6 +13,7 @@ from resnest_edu.transfer import (
     detection_transform,
     segmentation_transform,
 )
+from tests.refused import assert_refused
 
 CLASSES = len(DetectionScenes.classes)
 
@@ -40,16 +41,15 @@ def test_an_image_is_mirrored_with_its_boxes_and_masks_half_of_the_time() -> Non
     assert 10 < sum(mirrored) < 30
 
 
-@pytest.mark.parametrize("transform", [detection_transform(False), detection_transform(True, flip=False)])
-def test_without_chance_an_item_stays_as_it_is(transform) -> None:
-    for image, target in islice(DetectionScenes(8), 8):
-        same, unmoved = transform(image, target)
-        assert torch.equal(same, image) and all(torch.equal(unmoved[name], target[name]) for name in target)
+def test_without_chance_an_item_stays_as_it_is() -> None:
+    for transform in detection_transform(False), detection_transform(True, flip=False):
+        for image, target in islice(DetectionScenes(8), 8):
+            same, unmoved = transform(image, target)
+            assert torch.equal(same, image) and all(torch.equal(unmoved[name], target[name]) for name in target)
 
 
 def test_boxes_and_masks_are_resized_with_the_image() -> None:
     image, target = DetectionScenes(1)[0]
-    image, target = image[:, :, :], {**target}
     wide = torch.cat([image, image], 2)  # 96 x 192
     target["masks"] = torch.cat([target["masks"], torch.zeros_like(target["masks"])], 2)
     found, moved = detection_transform(False, size=48)(wide, target)
@@ -59,18 +59,15 @@ def test_boxes_and_masks_are_resized_with_the_image() -> None:
     check_target(moved, (48, 96), CLASSES, "scene")
 
 
-@pytest.mark.parametrize("size", [None, 50])
-def test_an_image_without_objects_and_one_without_masks_pass(size: int | None) -> None:
-    transform, side = detection_transform(True, size=size), size or 96
-    for seed in range(4):
-        torch.manual_seed(seed)
-        image, target = transform(*empty())
-        check_target(target, (side, side), CLASSES, "empty")
-        assert target["boxes"].shape == (0, 4)
-        image, target = DetectionScenes(1)[0]
-        del target["masks"]
-        _, target = transform(image, target)
-        check_target(target, (side, side), CLASSES, "boxes alone")
+def test_an_image_without_objects_and_one_without_masks_pass() -> None:
+    bare = {name: field for name, field in DetectionScenes(1)[0][1].items() if name != "masks"}
+    for size in (None, 50):
+        for seed in range(4):
+            torch.manual_seed(seed)
+            for image, target in empty(), (DetectionScenes(1)[0][0], bare):
+                found, moved = detection_transform(True, size=size)(image, target)
+                check_target(moved, found.shape[1:], CLASSES, "scene")
+                assert found.shape[1] == (size or 96) and moved["boxes"].shape == target["boxes"].shape
 
 
 def test_a_map_moves_with_its_image() -> None:
@@ -131,13 +128,10 @@ def test_the_longer_side_of_a_strip_has_a_limit(height: int, width: int) -> None
 
 
 def test_the_limit_leaves_ordinary_images_alone_and_grows_with_the_size() -> None:
-    sizes = [(256, (300, 1500), (256, 1280)), (800, (300, 600), (666, 1333)), (1500, (300, 400), (1500, 2000))]
-    for size, (height, width), expected in sizes:
-        image, target = (
-            torch.zeros(3, height, width, dtype=torch.uint8),
-            empty()[1] | {"masks": torch.zeros(0, height, width)},
-        )
-        assert detection_transform(False, size=size)(image, target)[0].shape == (3, *expected)
+    rows = [(256, (300, 1500), (256, 1280)), (800, (300, 600), (666, 1333)), (1500, (300, 400), (1500, 2000))]
+    for size, sides, expected in rows:
+        image, masks = torch.zeros(3, *sides, dtype=torch.uint8), torch.zeros(0, *sides)
+        assert detection_transform(False, size=size)(image, empty()[1] | {"masks": masks})[0].shape == (3, *expected)
     street = torch.zeros(3, 100, 200, dtype=torch.uint8), torch.zeros(100, 200, dtype=torch.int64)
     assert segmentation_transform(False, size=800)(*street)[0].shape == (3, 800, 1600)
 
@@ -151,15 +145,13 @@ def test_the_least_and_the_greatest_scale_are_both_drawn() -> None:
 
 
 def test_segmentation_is_mirrored_only_if_asked() -> None:
-    image = torch.arange(64, dtype=torch.uint8).expand(3, 64, 64)
-    classes = torch.zeros(64, 64, dtype=torch.int64)
-    found = {flip: set() for flip in (True, False)}
-    for flip in found:
-        transform = segmentation_transform(True, size=64, flip=flip, scale=(1, 1))
+    image, classes = torch.arange(64, dtype=torch.uint8).expand(3, 64, 64), torch.zeros(64, 64, dtype=torch.int64)
+    for flip, expected in (True, {0, 63}), (False, {0}):
+        transform, found = segmentation_transform(True, size=64, flip=flip, scale=(1, 1)), set()
         for seed in range(20):
             torch.manual_seed(seed)
-            found[flip].add(int(transform(image, classes)[0][0, 0, 0]))
-    assert found == {True: {0, 63}, False: {0}}
+            found.add(int(transform(image, classes)[0][0, 0, 0]))
+        assert found == expected
 
 
 def test_test_items_are_resized_or_left() -> None:
@@ -173,25 +165,21 @@ def test_test_items_are_resized_or_left() -> None:
 
 
 def test_chance_comes_from_the_global_generator_and_transforms_travel_to_workers() -> None:
-    image, classes = SegmentationScenes(1)[0]
-    transform = segmentation_transform(True, size=64)
-    copy = pickle.loads(pickle.dumps(transform))
+    item, transform = SegmentationScenes(1)[0], segmentation_transform(True, size=64)
     torch.manual_seed(5)
-    first = transform(image, classes)
-    other = transform(image, classes)
+    first, other = transform(*item), transform(*item)
     torch.manual_seed(5)
-    again = copy(image, classes)
+    again = pickle.loads(pickle.dumps(transform))(*item)
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
 
 
 def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"size \(=None\) must be given for training"):
-        segmentation_transform(True)
-    for make in (detection_transform, segmentation_transform):
-        with pytest.raises(ValueError, match=r"size \(=0\)"):
-            make(True, size=0)
-    with pytest.raises(ValueError, match=r"scale\[0\] \(=0\)"):
-        segmentation_transform(True, size=8, scale=(0, 1))
-    with pytest.raises(ValueError, match=r"scale\[1\] \(=0\.4\)"):
-        segmentation_transform(True, size=8, scale=(0.5, 0.4))
+    assert_refused(lambda size: detection_transform(True, size=size), [(0, r"size \(=0\)")])
+    rows = [
+        ({}, r"size \(=None\) must be given for training"),
+        ({"size": 0}, r"size \(=0\)"),
+        ({"size": 8, "scale": (0, 1)}, r"scale\[0\] \(=0\)"),
+        ({"size": 8, "scale": (0.5, 0.4)}, r"scale\[1\] \(=0\.4\)"),
+    ]
+    assert_refused(lambda options: segmentation_transform(True, **options), rows)

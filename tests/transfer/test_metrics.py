@@ -100,13 +100,6 @@ def test_where_nothing_is_to_be_found_there_is_no_figure(masks: bool, capfd: pyt
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("masks", [False, True])
-def test_an_image_without_objects_counts_by_its_false_detections(masks: bool) -> None:
-    pairs = (found(A, scores=[0.5]), truth(A)), (found(B, scores=[0.9]), truth())
-    assert score(*pairs, masks=masks).compute()["box_map"] == pytest.approx(1 / 2)
-    assert score((found(scores=[]), truth(A)), masks=masks).compute()["box_map"] == 0
-
-
 def by_coco(pairs: list[tuple[dict[str, Tensor], dict[str, Tensor]]], kind: str) -> tuple[list[float], np.ndarray]:
     """The same from COCO's own library, without torchmetrics."""
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from resnest_edu.transfer import open_detection_folder, open_segmentation_folder
 from resnest_edu.transfer.orientation import load_annotated
 from tests.refused import assert_refused
-from tests.transfer.annotated_folders import coco_file, save_json, voc_object, write_voc_objects
+from tests.transfer.annotated_folders import edit_coco, voc_object, write_coco, write_voc, write_voc_objects
 
 ODD, WIDE, TALL, SQUARE = (5, 6, 7, 8), (8, 6), (6, 8), (6, 6)
 
@@ -24,102 +24,55 @@ def save(path: Path, size: tuple[int, int], orientation: int | None) -> Image.Im
     return image
 
 
-@pytest.mark.parametrize("orientation", ODD)
-def test_the_stated_size_says_whether_stored_or_upright_pixels_are_meant(tmp_path: Path, orientation: int) -> None:
+def test_the_stated_size_says_whether_stored_or_upright_pixels_are_meant(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    stored = save(path, WIDE, orientation)
-    upright = ImageOps.exif_transpose(Image.open(path))
-    assert upright.size == TALL
-    for expected, stated in (stored, WIDE), (upright, TALL):
-        assert np.array_equal(load_annotated(path, stated, "a.xml"), expected)
+    for orientation in ODD:
+        stored = save(path, WIDE, orientation)
+        for expected, stated in (stored, WIDE), (ImageOps.exif_transpose(Image.open(path)), TALL):
+            assert expected.size == stated and np.array_equal(load_annotated(path, stated, "a.xml"), expected)
 
 
-@pytest.mark.parametrize("orientation", [None, 0, 1, 9])
-def test_what_turns_nothing_is_read_as_it_is(tmp_path: Path, orientation: int | None) -> None:
-    stored = save(tmp_path / "a.png", WIDE, orientation)
-    for stated in WIDE, None:
-        assert np.array_equal(load_annotated(tmp_path / "a.png", stated, "a.xml"), stored)
-
-
-def test_damaged_metadata_turn_nothing(tmp_path: Path) -> None:
-    stored = Image.new("RGB", WIDE, "red")
+def test_what_turns_nothing_is_read_as_it_is_and_so_are_damaged_metadata(tmp_path: Path) -> None:
+    for orientation in (None, 0, 1, 9):
+        stored = save(tmp_path / "a.png", WIDE, orientation)
+        for stated in WIDE, None:
+            assert np.array_equal(load_annotated(tmp_path / "a.png", stated, "a.xml"), stored)
     stored.save(tmp_path / "a.png", exif=b"no header")
-    assert load_annotated(tmp_path / "a.png", WIDE, "a.xml").size == WIDE
+    assert np.array_equal(load_annotated(tmp_path / "a.png", WIDE, "a.xml"), stored)
 
 
 def test_where_the_size_cannot_tell_the_orientation_is_refused_by_its_number(tmp_path: Path) -> None:
-    rows: list[tuple[tuple[int, tuple[int, int], tuple[int, int] | None], str]] = []
-    for orientation in (2, 3, 4):
-        rows += [
-            ((orientation, WIDE, stated), rf"orientation of .*a\.png \(={orientation}\) must be 1")
-            for stated in (WIDE, None)
-        ]
-    for orientation in ODD:
-        rows += [((orientation, SQUARE, SQUARE), rf"orientation of .*a\.png \(={orientation}\) must be 1, or exchange")]
-        rows += [((orientation, WIDE, None), rf"orientation of .*a\.png \(={orientation}\) must be 1, or exchange")]
-    rows += [
-        (
-            (6, WIDE, (9, 9)),
-            r"size of .*a\.png \(=\(6, 8\)\), turned from EXIF orientation 6, must be .* a\.xml \(=\(9, 9",
-        )
-    ]
+    unknown = r"^EXIF orientation of .*a\.png \(={}\) must be 1, or exchange the sides of the size that a\.xml states"
+    turned = r"^size of .*a\.png \(=\(6, 8\)\), turned from EXIF orientation 6, must be .* a\.xml \(=\(9, 9\)\)"
+    rows = [((number, WIDE, stated), unknown.format(number)) for number in (2, 3, 4) for stated in (WIDE, None)]
+    rows += [((number, *sizes), unknown.format(number)) for number in ODD for sizes in ((SQUARE, SQUARE), (WIDE, None))]
+    rows += [((6, WIDE, (9, 9)), turned)]
     rows += [((1, WIDE, TALL), r"size of .*a\.png \(=\(8, 6\)\) must be that stated in a\.xml \(=\(6, 8\)\)")]
     path = tmp_path / "a.png"
-
-    def load(row: tuple[int, tuple[int, int], tuple[int, int] | None]) -> None:
-        orientation, size, stated = row
-        save(path, size, orientation)
-        load_annotated(path, stated, "a.xml")
-
-    assert_refused(load, rows)
+    assert_refused(lambda row: (save(path, row[1], row[0]), load_annotated(path, row[2], "a.xml")), rows)
 
 
-def write(root: Path, orientation: int, stated: tuple[int, int]) -> None:
-    """A COCO folder in ``root / "coco"`` and a VOC folder in ``root / "voc"`` of one turned picture; its object is what
-    is white in the picture of the stated size."""
-    coco, voc = root / "coco", root / "voc"
-    for folder in (
-        coco / "train",
-        coco / "val",
-        voc / "JPEGImages",
-        voc / "SegmentationClass",
-        *(voc / "ImageSets" / task for task in ("Main", "Segmentation")),
-    ):
-        folder.mkdir(parents=True)
-    seen = Image.new("RGB", stated)
-    seen.paste("white", (1, 2, 5, 4))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    # Stored so that turning it back would give what is seen, if it is the upright picture that is stated.
-    stored = seen if stated == (80, 60) else seen.transpose(Image.Transpose.ROTATE_90)
-    record = {"id": 1, "file_name": "a.png", "width": stated[0], "height": stated[1]}
-    one = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 4, 2], "segmentation": [[1, 2, 5, 2, 5, 4, 1, 4]]}
-    for split in ("train", "val"):
-        stored.save(coco / split / "a.png", exif=exif)
-        save_json(
-            coco_file(coco, split, ""),
-            {"images": [record], "annotations": [one], "categories": [{"id": 1, "name": "x"}]},
-        )
-        for task in ("Main", "Segmentation"):
-            (voc / "ImageSets" / task / f"{split}.txt").write_text("a")
-    stored.save(voc / "JPEGImages" / "a.png", exif=exif)
-    write_voc_objects(voc, "a", [voc_object("x", [1, 2, 5, 4])], size=stated)
-    seen.convert("L").point(lambda value: value // 255).save(voc / "SegmentationClass" / "a.png")
+def test_both_formats_turn_their_pictures_by_the_sizes_that_they_state(tmp_path: Path) -> None:
+    coco, voc = write_coco(tmp_path / "coco"), write_voc(tmp_path / "voc")
 
+    def turn_the_first(orientation: int, width: int, height: int) -> None:
+        def edit(content: dict) -> None:
+            content["images"][0] |= {"width": width, "height": height}
+            content["annotations"] = [one for one in content["annotations"] if one["image_id"] != 10]
 
-@pytest.mark.parametrize("stated", [(80, 60), (60, 80)])
-def test_boxes_masks_and_maps_lie_on_the_object_in_both_formats(tmp_path: Path, stated: tuple[int, int]) -> None:
-    write(tmp_path, 6, stated)
-    for name in ("coco", "voc"):
-        image, target = open_detection_folder(tmp_path / name, masks=name == "coco").train[0]
-        white = image[0] == 255
-        assert white.nonzero().aminmax(dim=0).min.tolist() == [2, 1] and target["boxes"].tolist() == [[1, 2, 5, 4]]
-        if name == "coco":
-            assert (target["masks"][0] == white).all()
-        image, classes = open_segmentation_folder(tmp_path / name).train[0]
-        assert ((image[0] == 255) == (classes == 1)).all() and image.shape[1:] == stated[::-1]
-    write(tmp_path / "turned", 3, (80, 60))
-    for name in ("coco", "voc"):
+        edit_coco(coco, edit)
+        for path in (coco / "train2017" / "0000.png", voc / "JPEGImages" / "train_0000.png"):
+            save(path, WIDE, orientation)
+        write_voc_objects(voc, "train_0000", [voc_object("star", [1, 2, 3, 4])], size=(width, height))
+        Image.new("L", (width, height), 1).save(voc / "SegmentationClass" / "train_0000.png")
+
+    for width, height in (WIDE, TALL):
+        turn_the_first(6, width, height)
+        for root in (coco, voc):
+            for opened in (open_detection_folder, open_segmentation_folder):
+                assert opened(root).train[0][0].shape == (3, height, width)
+    turn_the_first(3, *WIDE)
+    for root in (coco, voc):
         for opened in (open_detection_folder, open_segmentation_folder):
-            with pytest.raises(ValueError, match=r"^EXIF orientation of .*a\.png \(=3\) must be 1, or exchange"):
-                opened(tmp_path / "turned" / name).train[0]
+            with pytest.raises(ValueError, match=r"^EXIF orientation of .*0000\.png \(=3\) must be 1, or exchange"):
+                opened(root).train[0]

@@ -2,6 +2,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from PIL import Image
 
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.transfer import DetectionScenes, SegmentationScenes, open_detection_folder, open_segmentation_folder
+from tests.refused import assert_refused
 from tests.transfer.annotated_folders import voc_object, write_voc, write_voc_objects
 
 NAMES = ("background", *SHAPE_CLASSES)
@@ -36,30 +38,19 @@ def folder(written: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("up", [0, 1, 2])
 def test_scenes_come_back_from_a_voc_folder_as_they_were(written: Path, up: int) -> None:
     root = [written, *written.parents][up]
-    splits = open_detection_folder(root)
-    assert splits.classes == tuple(sorted(SHAPE_CLASSES))
-    for found, drawn, more in (
-        (splits.train, DetectionScenes(4), 1),
-        (splits.test, DetectionScenes(3, split="test"), 0),
-    ):
-        assert len(found) == len(drawn) + more  # type: ignore[arg-type]
-        for index in range(len(drawn)):
-            image, target = found[index]
-            expected_image, expected = drawn[index]
+    boxes, maps = open_detection_folder(root), open_segmentation_folder(root, classes=NAMES)
+    assert boxes.classes == tuple(sorted(SHAPE_CLASSES)) and maps.classes == NAMES
+    for part, count, more in ("train", 4, 1), ("test", 3, 0):
+        found, drawn = getattr(boxes, part), DetectionScenes(count, split=part)
+        classes, truth = getattr(maps, part), SegmentationScenes(count, split=part)
+        assert len(found) == count + more and len(classes) == count
+        for index in range(count):
+            (image, target), (expected_image, expected) = found[index], drawn[index]
             assert torch.equal(image, expected_image) and set(target) == {"boxes", "labels", "crowd"}
             assert torch.equal(target["boxes"], expected["boxes"]) and not target["crowd"].any()
-            names = [splits.classes[label - 1] for label in target["labels"].tolist()]
+            names = [boxes.classes[label - 1] for label in target["labels"].tolist()]
             assert names == [SHAPE_CLASSES[label - 1] for label in expected["labels"].tolist()]
-
-
-@pytest.mark.parametrize("up", [0, 1, 2])
-def test_maps_come_back_from_a_voc_folder_as_they_were(written: Path, up: int) -> None:
-    splits = open_segmentation_folder([written, *written.parents][up], classes=NAMES)
-    assert splits.classes == NAMES
-    for found, drawn in (splits.train, SegmentationScenes(4)), (splits.test, SegmentationScenes(3, split="test")):
-        assert len(found) == len(drawn)  # type: ignore[arg-type]
-        for index in range(len(drawn)):
-            assert torch.equal(found[index][0], drawn[index][0]) and torch.equal(found[index][1], drawn[index][1])
+            assert torch.equal(classes[index][0], image) and torch.equal(classes[index][1], truth[index][1])
 
 
 def test_maps_have_the_classes_of_pascal_voc_unless_told(written: Path) -> None:
@@ -90,12 +81,9 @@ def test_corners_count_from_one_and_lie_inside(folder: Path) -> None:
     )
     target = open_detection_folder(folder).train[0][1]
     assert target["boxes"].tolist() == [[2, 0, 3, 2]] and target["crowd"].tolist() == [False]
-
-
-def test_an_image_without_an_object_is_an_empty_scene(folder: Path) -> None:
     write_voc_objects(folder, FIRST, [])
-    target = open_detection_folder(folder).train[0][1]
-    assert target["boxes"].shape == (0, 4) and target["labels"].shape == target["crowd"].shape == (0,)
+    empty = open_detection_folder(folder).train[0][1]
+    assert empty["boxes"].shape == (0, 4) and empty["labels"].shape == empty["crowd"].shape == (0,)
 
 
 def test_ignored_pixels_and_grey_maps_are_read(folder: Path) -> None:
@@ -272,19 +260,15 @@ def test_every_fault_of_a_segmentation_folder_is_named(written: Path, tmp_path: 
             open_segmentation_folder(folder).train[0]
 
 
-def test_masks_are_refused_with_a_reason(written: Path) -> None:
-    with pytest.raises(ValueError, match=r"masks \(=True\) must be False for the VOC folder .* boxes alone"):
-        open_detection_folder(written, masks=True)
-
-
-def test_two_years_side_by_side_are_refused(written: Path, tmp_path: Path) -> None:
+def test_what_voc_has_not_and_what_is_there_twice_is_refused(written: Path, tmp_path: Path) -> None:
     for year in ("VOC2007", "VOC2012"):
         shutil.copytree(written, tmp_path / "VOCdevkit" / year)
-    with pytest.raises(ValueError, match="must be one folder of VOC's layout, not that of VOCdevkit/VOC2007, VOCd"):
-        open_detection_folder(tmp_path)
-
-
-@pytest.mark.parametrize("classes", [("background",), tuple(map(str, range(256)))])
-def test_names_of_classes_are_from_2_to_255(written: Path, classes: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match=rf"classes \(={len(classes)}\) must be from 2 to 255"):
-        open_segmentation_folder(written, classes=classes)
+    twice = "must be one folder of VOC's layout, not that of VOCdevkit/VOC2007, VOCd"
+    count = r"classes \(={}\) must be from 2 to 255"
+    rows: list[tuple[Any, str]] = [
+        (lambda: open_detection_folder(written, masks=True), r"masks \(=True\) must be False for .* boxes alone"),
+        (lambda: open_detection_folder(tmp_path), twice),
+        (lambda: open_segmentation_folder(written, classes=("background",)), count.format(1)),
+        (lambda: open_segmentation_folder(written, classes=tuple(map(str, range(256)))), count.format(256)),
+    ]
+    assert_refused(lambda call: call(), rows)
