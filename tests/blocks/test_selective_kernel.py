@@ -105,9 +105,7 @@ def test_attention_is_a_distribution_over_branches_that_is_not_constant(branches
     attention = block.attention(block.split(double(5, 8, 6, 6)))
     assert attention.shape == (5, branches, 12, 1, 1)
     torch.testing.assert_close(attention.sum(1), torch.ones(5, 12, 1, 1, dtype=torch.float64))
-    assert attention.std(dim=0).min() > 1e-4  # every weight depends on the image
-    assert attention.std(dim=1).min() > 1e-4
-    assert attention.std(dim=2).min() > 1e-4
+    assert all(attention.std(dim=dim).min() > 1e-4 for dim in (0, 1, 2))  # every weight depends on the image
 
 
 def test_attention_sees_means_of_the_sum_and_nothing_else():
@@ -135,13 +133,13 @@ def test_branch_m_sees_taps_m_pixels_apart():
 
 
 @pytest.mark.parametrize("branches", [2, 3])
-@pytest.mark.parametrize("stride", [1, 2, 3])
-def test_output_size(branches, stride):
-    block = small(branches=branches, stride=stride)
+def test_output_size(branches):
     x = double(2, 8, 9, 6)
-    height, width = -(-9 // stride), -(-6 // stride)
-    assert block.split(x).shape == (2, branches, 12, height, width)
-    assert block(x).shape == (2, 12, height, width)
+    for stride in (1, 2, 3):
+        block = small(branches=branches, stride=stride)
+        height, width = -(-9 // stride), -(-6 // stride)
+        assert block.split(x).shape == (2, branches, 12, height, width)
+        assert block(x).shape == (2, 12, height, width)
 
 
 def test_parameters_by_name_and_number():
@@ -153,8 +151,6 @@ def test_parameters_by_name_and_number():
         expected |= {f"branches.{m}.1.weight": (96,), f"branches.{m}.1.bias": (96,)}
     expected |= {"fc1.weight": (48, 96, 1, 1), "bn1.weight": (48,), "bn1.bias": (48,), "fc2.weight": (288, 48, 1, 1)}
     assert shapes == expected
-    count = 3 * (9 * 64 * 96 // 4 + 2 * 96) + 96 * 48 + 2 * 48 + 3 * 96 * 48
-    assert sum(parameter.numel() for parameter in block.parameters()) == count
 
 
 def test_bad_arguments():

@@ -4,6 +4,7 @@ from torch import nn
 from torchvision.ops import drop_block2d
 
 from resnest_edu import CardinalityMajorSplitAttention, DropBlock, RectifiedConv2d, create_model, rectify
+from tests.refused import assert_refused
 
 
 def test_dropblock_is_torchvisions_on_the_same_random_numbers(monkeypatch):
@@ -73,18 +74,14 @@ def test_dropblock_in_evaluation_and_at_zero_does_nothing():
     assert repr(block) == "DropBlock(probability=0.0, block_size=3)"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_dropblock_with_bad_arguments():
+    rows = [
         ((1.0,), r"probability \(=1\) must be below 1"),
         ((-0.1,), r"probability \(=-0.1\) must be a finite number at least 0 and at most 1"),
         ((0.1, 0), r"block_size \(=0\) must be an integer of at least 1"),
         ((0.1, 2), r"block_size \(=2\) must be odd, so that a block has a centre"),
-    ],
-)
-def test_dropblock_with_bad_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        DropBlock(*arguments)
+    ]
+    assert_refused(lambda given: DropBlock(*given), rows)
 
 
 def test_rectified_convolution_of_ones_does_not_fade():
@@ -169,18 +166,12 @@ def test_where_no_tap_is_inside_the_image_nothing_but_the_bias_is_left(kernel_si
     assert out.isfinite().all() and x.grad.isfinite().all() and conv.weight.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: nn.Conv2d(1, 1, 3, padding=1), r"module \(=Conv2d\) must contain convolutions, not be one"),
-        (lambda: nn.Sequential(nn.Conv2d(1, 1, 3, padding="valid")), r"module \(=Sequential\) must contain a padded"),
-        (lambda: nn.Sequential(nn.Conv2d(1, 1, 3)), r"module \(=Sequential\) must contain a padded convolution"),
-        (
-            lambda: nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")),
-            r"padding_mode \(='reflect'\) must be 'zeros'",
-        ),
-    ],
-)
-def test_what_cannot_be_rectified(make, message):
-    with pytest.raises(ValueError, match=message):
-        rectify(make())
+def test_what_cannot_be_rectified():
+    padded = {"kernel_size": 3, "padding": 1}
+    rows = [
+        (nn.Conv2d(1, 1, **padded), r"module \(=Conv2d\) must contain convolutions, not be one"),
+        (nn.Sequential(nn.Conv2d(1, 1, 3, padding="valid")), r"module \(=Sequential\) must contain a padded"),
+        (nn.Sequential(nn.Conv2d(1, 1, 3)), r"module \(=Sequential\) must contain a padded convolution"),
+        (nn.Sequential(nn.Conv2d(1, 1, **padded, padding_mode="reflect")), r"\(='reflect'\) must be 'zeros'"),
+    ]
+    assert_refused(rectify, rows)

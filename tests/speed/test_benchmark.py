@@ -8,7 +8,7 @@ import torch
 
 from resnest_edu import resnest11_small
 from resnest_edu.speed import accelerate, benchmark
-from resnest_edu.speed.benchmark import EFFORT, compare, describe, environment, executions, main, run
+from resnest_edu.speed.benchmark import compare, describe, environment, executions, main, run
 from resnest_edu.speed.benchmark_networks import CHOSEN, NETWORKS, OURS, PEER, SMALL_NETWORKS, Case
 from resnest_edu.speed.timing import Timing
 
@@ -220,21 +220,18 @@ def test_the_table_as_text():
     ]
 
 
-@pytest.mark.parametrize(
-    ("device", "quick", "compiler", "expected"),
-    [
+def test_what_can_be_executed(monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    for device, quick, compiler, expected in (
         ("cuda", False, None, ["eager", "compiled", "graphs"]),
         ("cuda", True, None, ["eager"]),
         ("cpu", False, "c++", ["eager", "compiled"]),
         ("cpu", False, "clang++", ["eager", "compiled"]),
         ("cpu", False, None, ["eager"]),
         ("cpu", True, "c++", ["eager"]),
-    ],
-)
-def test_what_can_be_executed(monkeypatch, device, quick, compiler, expected):
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(benchmark.shutil, "which", lambda name: name if name == compiler else None)
-    assert executions(device, quick=quick) == expected
+    ):
+        monkeypatch.setattr(benchmark.shutil, "which", lambda name, it=compiler: name if name == it else None)
+        assert executions(device, quick=quick) == expected
 
 
 def test_command_line(toys, clock, tmp_path, capsys):
@@ -269,21 +266,13 @@ def test_what_is_run_unless_told_otherwise(monkeypatch, arguments, sizes, effort
     assert len(cases) == 2 * len(NETWORKS)
 
 
-def test_effort_on_a_gpu():
-    assert EFFORT["cuda"] == {"rounds": 15, "repeats": 5}
-    assert benchmark.SECONDS == 400
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_bad_arguments(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for arguments, message in (
         (["--batch", "1"], "error: batch (=1) must be at least 2\n"),
         (["--size", "8"], "error: size (=8) must be at least 32\n"),
         (["--device", "cuda"], "error: --device (='cuda') must be a device that is there\n"),
         (["--out", "."], "error: --out (='.') must be a file, not a folder\n"),
-    ],
-)
-def test_bad_arguments(arguments, message, capsys, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert main(arguments) == 2
-    assert capsys.readouterr().err == message
+    ):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == message

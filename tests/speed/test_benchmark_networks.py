@@ -19,6 +19,7 @@ from resnest_edu.speed.benchmark_networks import (
     build,
     make_step,
 )
+from tests.refused import assert_refused
 
 CPU = torch.device("cpu")
 
@@ -27,19 +28,15 @@ def case(network="ours, small", task="training", execution="eager", batch=2, siz
     return Case(network, task, execution, batch, size, **options)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_a_case_that_cannot_be_run():
+    rows = [
         ({"network": "x"}, r"^network \(='x'\) must be one of ours, accelerated, timm resnest50d, ours, "),
         ({"task": "x"}, r"^task \(='x'\) must be one of training, inference$"),
         ({"execution": "x"}, r"^execution \(='x'\) must be one of eager, compiled, graphs$"),
         ({"batch": 1}, r"^batch \(=1\) must be at least 2$"),
         ({"size": 31}, r"^size \(=31\) must be at least 32$"),
-    ],
-)
-def test_a_case_that_cannot_be_run(options, message):
-    with pytest.raises(ValueError, match=message):
-        case(**options)
+    ]
+    assert_refused(lambda options: case(**options), rows)
 
 
 def test_a_case_in_words():
@@ -149,12 +146,6 @@ def test_compiled_whole_or_not_at_all(monkeypatch, execution, mode, marks):
     step(), step()
     assert seen == ([{"mode": mode, "fullgraph": True, "dynamic": False}] if mode else [])
     assert len(marked) == marks
-
-
-def test_precision():
-    assert not benchmark_networks.precision(CPU)._enabled
-    context = benchmark_networks.precision(torch.device("cuda")) if torch.cuda.is_available() else None
-    assert context is None or (context._enabled and context.fast_dtype == torch.bfloat16)
 
 
 def test_ours_are_made_of_bottlenecks():

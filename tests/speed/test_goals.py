@@ -23,11 +23,12 @@ def row(network, task="training", execution="eager", speed=1.0, peak=None):
 
 
 def test_ours_over_the_peers():
-    rows = [row("a", speed=30.0), row("b", speed=15.0), row("c", speed=99.0), row("a", execution="compiled", peak=6.0)]
-    rows += [
-        row("b", execution="compiled", peak=5.0),
-        row("a", "inference", speed=16.0),
-        row("b", "inference", speed=10.0),
+    eager = [row("a", speed=30.0), row("b", speed=15.0), row("c", speed=99.0)]
+    inference = [row("a", "inference", speed=16.0), row("b", "inference", speed=10.0)]
+    rows = [
+        *eager,
+        *(row(name, execution="compiled", peak=peak) for name, peak in (("a", 6.0), ("b", 5.0))),
+        *inference,
     ]
     judged = judge_networks(rows, "cuda", ours="a", peer="b")
     found = {target["target"]: (target["ratio"], target["met"]) for target in judged}

@@ -105,8 +105,7 @@ def test_a_whole_model_in_bfloat16():
     reference = randomize_norms(resnest_edu.resnest14(5)).bfloat16().eval()
     x = torch.randn(2, 3, 64, 64, dtype=torch.bfloat16)
     with torch.no_grad():
-        expected = reference(x)
-        found = accelerate(reference)(x)
+        expected, found = reference(x), accelerate(reference)(x)
     assert found.dtype == torch.bfloat16
     assert (found - expected).norm() < 0.05 * expected.norm()
 
@@ -119,10 +118,6 @@ class Louder(Bottleneck):
 class Doubtful(RadixMajorSplitAttention):
     def attention(self, splits: Tensor) -> Tensor:
         return super().attention(splits) / 2
-
-
-def replace_attention(block: Bottleneck) -> None:
-    block.conv2 = Doubtful(48, 48)
 
 
 def replace_convolution(name: str, **options) -> Callable[[Bottleneck], None]:
@@ -140,26 +135,18 @@ def replace_method(module: nn.Module, name: str) -> None:
     setattr(module, name, lambda *given: 2 * method(*given))
 
 
-def set_momentum(block: Bottleneck) -> None:
-    block.bn3.momentum = None  # a cumulative average
-
-
-def without_scale(block: Bottleneck) -> None:
-    block.bn1 = nn.BatchNorm2d(48, affine=False)
-
-
 CHANGES = {
     "rectified": rectify,
     "synchronised": lambda block: setattr(block, "bn1", nn.SyncBatchNorm(48)),
-    "cumulative average": set_momentum,
-    "no scale": without_scale,
+    "cumulative average": lambda block: setattr(block.bn3, "momentum", None),
+    "no scale": lambda block: setattr(block, "bn1", nn.BatchNorm2d(48, affine=False)),
     "batch statistics": lambda block: setattr(block, "bn3", nn.BatchNorm2d(96, track_running_stats=False)),
     "statistics stay": lambda block: setattr(block.bn1, "track_running_stats", False),
     "bias": replace_convolution("conv1", bias=True),
     "wider": replace_convolution("conv3", kernel_size=3, padding=1),
     "reflection": replace_convolution("conv2.conv", padding_mode="reflect"),
     "other groups": replace_convolution("conv2.conv", groups=1),
-    "other attention": replace_attention,
+    "other attention": lambda block: setattr(block, "conv2", Doubtful(48, 48)),
     "another norm": lambda block: setattr(block, "bn3", nn.GroupNorm(4, 96)),
     "dropblock": lambda block: setattr(block, "dropblock", nn.Dropout2d(0.5)),
     "pruned": lambda block: prune.l1_unstructured(block.conv3, "weight", 0.5),

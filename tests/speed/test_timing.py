@@ -15,6 +15,7 @@ from resnest_edu.speed.timing import (
     kind_of,
     summarize_rounds,
 )
+from tests.refused import assert_refused
 
 CPU = torch.device("cpu")
 
@@ -66,17 +67,13 @@ def test_rounds_and_repeats_unless_told_otherwise():
     assert len(order) == 16 * 5
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_too_few():
+    rows = [
         ({"rounds": 0}, r"^rounds \(=0\) must be an integer of at least 1$"),
         ({"rounds": 1}, r"^rounds \(=1\) must be at least 2, or there is no spread$"),
         ({"repeats": 0}, r"^repeats \(=0\) must be an integer of at least 1$"),
-    ],
-)
-def test_too_few(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        interleave({}, CPU, **arguments)
+    ]
+    assert_refused(lambda given: interleave({}, CPU, **given), rows)
 
 
 def test_nothing_to_capture_on_the_cpu():

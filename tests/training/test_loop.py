@@ -40,16 +40,21 @@ def weights(model: nn.Module) -> torch.Tensor:
     return torch.cat([tensor.flatten().double() for tensor in model.state_dict().values()])
 
 
+def trained(recipe, model=None, images=32, data=None, **options):
+    """A small run: the model, and the metrics of its epochs."""
+    model = model or tiny_model()
+    test_data = options.pop("test_data", two_colours(8))
+    history = train(model, data or two_colours(images), test_data, recipe, progress=False, **options)
+    return model, history
+
+
 def test_learns_and_reports():
-    seen = []
-    model = tiny_model()
-    recipe = replace(TINY, epochs=6)
-    history = train(model, two_colours(96), two_colours(64, seed=1), recipe, progress=False, after_epoch=seen.append)
+    seen, test_data = [], two_colours(64, seed=1)
+    model, history = trained(replace(TINY, epochs=6), images=96, test_data=test_data, after_epoch=seen.append)
     assert history[-1].test_accuracy > 0.9 > history[0].train_accuracy
     assert seen == history
     assert [metrics.epoch for metrics in history] == [1, 2, 3, 4, 5, 6]
-    loss, accuracy = evaluate(model, two_colours(64, seed=1))
-    assert (loss, accuracy) == (pytest.approx(history[-1].test_loss), history[-1].test_accuracy)
+    assert evaluate(model, test_data) == (pytest.approx(history[-1].test_loss), history[-1].test_accuracy)
 
 
 def test_the_seed_decides_the_run_and_the_callers_random_numbers_stay():
@@ -68,49 +73,37 @@ def test_the_seed_decides_the_run_and_the_callers_random_numbers_stay():
 
 
 def test_streamed_data_trains_like_data_in_memory():
-    data, results = two_colours(24), []
-    for source in (data, TensorDataset(data.images, data.labels)):
-        model = tiny_model()
-        train(model, source, data, replace(TINY, shift=1), progress=False)
-        results.append(weights(model))
-    assert results[0].equal(results[1])
+    data, recipe = two_colours(24), replace(TINY, shift=1)
+    streamed = TensorDataset(data.images, data.labels)
+    assert weights(trained(recipe, data=data)[0]).equal(weights(trained(recipe, data=streamed)[0]))
 
 
 def test_the_rate_follows_the_schedule():
-    history = train(tiny_model(), two_colours(32), two_colours(8), replace(TINY, warmup_epochs=1), progress=False)
+    history = trained(replace(TINY, warmup_epochs=1))[1]
     # Eight steps, four of warm-up: step 3 is at 3/4 of the peak, step 7 three quarters down the cosine.
     assert history[0].learning_rate == pytest.approx(0.75 * TINY.peak_rate)
     assert history[1].learning_rate == pytest.approx(TINY.peak_rate * (1 - 0.5**0.5) / 2)
 
 
-def test_one_step_is_that_of_gradient_descent():
-    """One step on one batch, without chance: velocity and weights as the equations have them."""
-    data = two_colours(8)
-    recipe = replace(TINY, epochs=1, warmup_epochs=0, flip=False, shift=0, weight_decay=0.1, label_smoothing=0.2)
-    model, reference = tiny_model(), tiny_model()
-    train(model, data, data, recipe, progress=False)
-    inputs, labels = prepare(data.images, data.labels, recipe, None, torch.Generator())
-    (F.cross_entropy(reference.train()(inputs), labels, label_smoothing=0.2)).backward()
-    for (name, after), before in zip(model.named_parameters(), reference.parameters(), strict=True):
-        decay = 0.1 if before.ndim > 1 else 0.0  # here every batch norm and every bias is a vector
-        gradient = before.grad + decay * before.detach()
-        expected = before.detach() - recipe.peak_rate * (gradient + recipe.momentum * gradient)  # Nesterov's first step
-        torch.testing.assert_close(after.detach(), expected, rtol=1e-4, atol=1e-5, msg=name)
-
-
-def test_one_step_of_adamw_is_that_of_the_paper():
-    """Algorithm 2 of arXiv:1711.05101: decay apart from the gradient, whose sign is the first step."""
-    data = two_colours(8)
-    recipe = replace(TINY, epochs=1, warmup_epochs=0, flip=False, shift=0, weight_decay=0.1, optimizer="adamw")
-    model, reference = tiny_model(), tiny_model()
-    train(model, data, data, recipe, progress=False)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_one_step_is_that_of_the_equations(optimizer):
+    """On one batch, without chance: Nesterov's first step, and algorithm 2 of arXiv:1711.05101, where decay is apart
+    from the gradient, whose sign is the first step."""
+    recipe = replace(TINY, epochs=1, warmup_epochs=0, flip=False, shift=0, weight_decay=0.1, optimizer=optimizer)
+    data, reference, rate = two_colours(8), tiny_model(), recipe.peak_rate
+    model = trained(recipe, data=data)[0]
     inputs, labels = prepare(data.images, data.labels, recipe, None, torch.Generator())
     F.cross_entropy(reference.train()(inputs), labels, label_smoothing=recipe.label_smoothing).backward()
     moved = 0
     for (name, after), before in zip(model.named_parameters(), reference.parameters(), strict=True):
-        decay = 0.1 if before.ndim > 1 else 0.0
-        clear = before.grad.abs() > 1e-4  # far above Adam's epsilon, and above what rounding may turn round
-        expected = before.detach() * (1 - recipe.peak_rate * decay) - recipe.peak_rate * before.grad.sign()
+        decay = 0.1 if before.ndim > 1 else 0.0  # here every batch norm and every bias is a vector
+        value, gradient = before.detach(), before.grad
+        if optimizer == "sgd":
+            clear, step = gradient.isfinite(), (gradient + decay * value) * (1 + recipe.momentum)
+        else:
+            clear = gradient.abs() > 1e-4  # far above Adam's epsilon, and above what rounding may turn round
+            step = decay * value + gradient.sign()
+        expected = value - rate * step
         torch.testing.assert_close(after.detach()[clear], expected[clear], rtol=1e-3, atol=1e-4, msg=name)
         moved += int(clear.sum())
     assert moved > 100
@@ -134,8 +127,7 @@ def test_the_optimizer_is_the_recipes(optimizer):
 
 def test_adamw_trains_and_goes_on_with_the_same_bits(tmp_path):
     recipe = replace(TINY, optimizer="adamw", base_rate=0.05, weight_decay=0.1)
-    undisturbed, stopped, resumed = tiny_model(), tiny_model(), tiny_model(seed=9)
-    history = train(undisturbed, two_colours(32), two_colours(8), recipe, progress=False)
+    undisturbed, history = trained(recipe)
     assert history[1].train_loss < history[0].train_loss
 
     def stop(metrics):
@@ -143,12 +135,10 @@ def test_adamw_trains_and_goes_on_with_the_same_bits(tmp_path):
             raise InterruptedError
 
     checkpoints = Checkpoints(tmp_path, recipe, ("a", "b"), minutes=60)
-    options = {"progress": False, "checkpoints": checkpoints}
     with pytest.raises(InterruptedError):
-        train(stopped, two_colours(32), two_colours(8), recipe, after_epoch=stop, **options)
+        trained(recipe, after_epoch=stop, checkpoints=checkpoints)
     assert checkpoints.restore()["step"] == 4
-    train(resumed, two_colours(32), two_colours(8), recipe, **options)
-    assert weights(resumed).equal(weights(undisturbed))
+    assert weights(trained(recipe, tiny_model(seed=9), checkpoints=checkpoints)[0]).equal(weights(undisturbed))
 
 
 @pytest.mark.parametrize("smoothing", ["all", "others"])
@@ -175,9 +165,7 @@ def test_mixed_batches(mixing):
         torch.testing.assert_close(targets.sum(1), torch.ones(16))
         mixed += not (targets.max(1).values == 1).all()
     assert mixed > 3
-    both = replace(recipe, mixup=0.4, cutmix=1.0)
-    histories = [train(tiny_model(), data, data, one, progress=False) for one in (recipe, both)]
-    assert all(math.isfinite(history[-1].train_loss) for history in histories)
+    assert math.isfinite(trained(recipe, data=data)[1][-1].train_loss)
 
 
 def test_dropblock_grows_with_the_step():
@@ -190,17 +178,15 @@ def test_dropblock_grows_with_the_step():
             else None
         )
     )
-    train(model, two_colours(16), two_colours(8), replace(TINY, dropblock=0.2), progress=False)
+    trained(replace(TINY, dropblock=0.2), model, images=16)
     assert [next(iter(rates)) for rates in seen] == pytest.approx([0, 0.05, 0.1, 0.15])
 
 
 def test_the_average_is_measured_and_kept():
-    model, plain = tiny_model(), tiny_model()
-    recipe = replace(TINY, ema=0.5)
-    history = train(model, two_colours(32), two_colours(32, seed=1), recipe, progress=False)
-    train(plain, two_colours(32), two_colours(32, seed=1), replace(recipe, ema=0.0), progress=False)
-    assert not weights(model).equal(weights(plain))
-    assert evaluate(model, two_colours(32, seed=1))[0] == pytest.approx(history[-1].test_loss)
+    recipe, test_data = replace(TINY, ema=0.5), two_colours(32, seed=1)
+    model, history = trained(recipe, test_data=test_data)
+    assert not weights(model).equal(weights(trained(replace(recipe, ema=0.0), test_data=test_data)[0]))
+    assert evaluate(model, test_data)[0] == pytest.approx(history[-1].test_loss)
 
 
 class BreaksAt(ResNeSt):
@@ -217,17 +203,18 @@ class BreaksAt(ResNeSt):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_step_rate_and_checkpoint(tmp_path):
-    model, recipe = BreaksAt(Variant((1,), (16,), stem_width=8), 2), replace(TINY, epochs=3)
+    recipe = replace(TINY, epochs=3)
     message = (
         r"loss is nan at step 8 \(epoch 3\), with the learning rate at 0.0\d+: lower base_rate \(=3.0\); "
         r"the last good one is checkpoint.pt at step 8"
     )
-    data, checkpoints = (two_colours(32), two_colours(8)), Checkpoints(tmp_path, recipe, ("a", "b"))
-    with pytest.raises(FloatingPointError, match=message):
-        train(model, *data, recipe, progress=False, checkpoints=checkpoints)
-    model = BreaksAt(Variant((1,), (16,), stem_width=8), 2)
-    with pytest.raises(FloatingPointError, match="no checkpoints were kept"):
-        train(model, *data, recipe, progress=False)
+    for checkpoints, words in (
+        (Checkpoints(tmp_path, recipe, ("a", "b")), message),
+        (None, "no checkpoints were kept"),
+    ):
+        model = BreaksAt(Variant((1,), (16,), stem_width=8), 2)
+        with pytest.raises(FloatingPointError, match=words):
+            trained(recipe, model, checkpoints=checkpoints)
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
@@ -239,7 +226,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
     checkpoints = Checkpoints(tmp_path, TINY, ("a", "b"))
     with pytest.raises(FloatingPointError, match=r"not a finite number after step 7, .*checkpoint.pt at step 4"):
-        train(model, two_colours(32), two_colours(8), TINY, progress=False, checkpoints=checkpoints, after_epoch=poison)
+        trained(TINY, model, checkpoints=checkpoints, after_epoch=poison)
     assert checkpoints.restore()["step"] == 4
 
 
@@ -274,10 +261,7 @@ def test_a_score_that_is_not_a_number_is_null_in_json_and_the_network_is_kept(tm
         kept.append(read_header(tmp_path / "best.safetensors")["score"])
 
     checkpoints.save_best = note
-    data = two_colours(16)
-    history = train(
-        tiny_model(), data, data, recipe, task=Unmeasurable(recipe), checkpoints=checkpoints, progress=False
-    )
+    history = trained(recipe, images=16, task=Unmeasurable(recipe), checkpoints=checkpoints)[1]
     assert kept == [{"test_accuracy": None, "epoch": 1}, {"test_accuracy": 0.5, "epoch": 3}]
 
     def refuse(name):
@@ -307,8 +291,7 @@ def test_no_more_images_are_measured_together_than_a_step_has():
 
 def test_ctrl_c_saves_between_two_steps_and_the_run_goes_on(tmp_path):
     recipe = replace(TINY, shift=1, mixup=0.3, ema=0.9)
-    undisturbed = tiny_model()
-    history = train(undisturbed, two_colours(32), two_colours(8), recipe, progress=False)
+    undisturbed, history = trained(recipe)
 
     class PressesCtrlC(TensorDataset):
         def __getitem__(self, index):
@@ -316,27 +299,11 @@ def test_ctrl_c_saves_between_two_steps_and_the_run_goes_on(tmp_path):
                 os.kill(os.getpid(), signal.SIGINT)
             return super().__getitem__(index)
 
-    data, model = two_colours(32), tiny_model()
-    handler = signal.getsignal(signal.SIGINT)
+    data, handler = PressesCtrlC(*vars(two_colours(32)).values()), signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match=r"after step \d of 8; the last good one is checkpoint.pt at step \d"):
-        train(
-            model,
-            PressesCtrlC(data.images, data.labels),
-            two_colours(8),
-            recipe,
-            progress=False,
-            checkpoints=Checkpoints(tmp_path, recipe, ("a", "b")),
-        )
+        trained(recipe, data=data, checkpoints=Checkpoints(tmp_path, recipe, ("a", "b")))
     assert signal.getsignal(signal.SIGINT) is handler
-    resumed = tiny_model(seed=9)
-    again = train(
-        resumed,
-        data,
-        two_colours(8),
-        recipe,
-        progress=False,
-        checkpoints=Checkpoints(tmp_path, recipe, ("a", "b")),
-    )
+    resumed, again = trained(recipe, tiny_model(seed=9), checkpoints=Checkpoints(tmp_path, recipe, ("a", "b")))
     assert weights(resumed).equal(weights(undisturbed))
     assert [m.train_loss for m in again] == [m.train_loss for m in history]
 
@@ -354,14 +321,15 @@ def test_compiling_ahead_leaves_weights_and_statistics_alone():
 
 @pytest.mark.slow
 def test_a_compiled_run_agrees_with_an_eager_one():
-    recipe, models = replace(TINY, batch_size=12), [tiny_model(), tiny_model()]
-    for model, compiled in zip(models, (False, True), strict=True):
+    recipe, found = replace(TINY, batch_size=12), []
+    for compiled in (False, True):
         # 32 images: the last batch of an epoch has 8, and runs uncompiled
-        history = train(model, two_colours(32), two_colours(16), recipe, progress=False, compile=compiled)
+        model, history = trained(recipe, test_data=two_colours(16), compile=compiled)
         assert math.isfinite(history[-1].train_loss)
-    torch.testing.assert_close(weights(models[1]), weights(models[0]), rtol=1e-2, atol=1e-3)
+        found.append(weights(model))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-2, atol=1e-3)
 
 
 def test_too_few_images():
     with pytest.raises(ValueError, match=r"images \(=1\) must be at least 2"):
-        train(tiny_model(), two_colours(1), two_colours(4), TINY, progress=False)
+        trained(TINY, images=1)
