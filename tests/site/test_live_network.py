@@ -103,17 +103,17 @@ def test_an_empty_picture_is_called_a_star(figure: Page) -> None:
 
 def test_reset_brings_back_what_it_began_with(figure: Page) -> None:
     load(figure)
-    controls = [figure.get_by_role("slider", name=name) for name in ("Size", "Turn", "Across", "Down")]
+    sliders = [figure.get_by_role("slider", name=name) for name in ("Size", "Turn", "Across", "Down")]
     lists = [figure.get_by_role("combobox", name=name) for name in ("Shape", "Colours", "Ground")]
-    before = [control.input_value() for control in controls + lists], sentence(figure)
-    for control in controls:
+    before = [control.input_value() for control in sliders + lists], sentence(figure)
+    for control in sliders:
         control.fill("25")
     for choice in lists:
         choice.select_option(index=1)
     assert sentence(figure) != before[1]
     figure.get_by_role("button", name="Reset").press("Enter")
     said = sentence(figure)
-    assert ([control.input_value() for control in controls + lists], said) == before
+    assert ([control.input_value() for control in sliders + lists], said) == before
 
 
 def test_the_scenes_are_the_tested_ones_with_their_attention_and_those_it_mistakes(figure: Page) -> None:

@@ -1,5 +1,6 @@
 """Building: the site is published whole or not at all. These tests run Sphinx, on a book of two pages."""
 
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -42,6 +43,11 @@ def test_an_executed_notebook_is_rendered_with_buttons_for_the_repository(book: 
     assert ">42\n" in (book / "book" / "chapter.html").read_text(encoding="utf-8")
     assert nbformat.read(book / "_sources" / "book" / "chapter.ipynb", as_version=4).cells[1].outputs
     assert check_files(book) == []
+    # Every icon that the theme names is drawn, and what the theme draws its own with is not there.
+    shown = set(re.findall(r"\bfa-[a-z-]+", (book / "book" / "chapter.html").read_text(encoding="utf-8")))
+    drawn = (book / "_static" / "icons.css").read_text(encoding="utf-8")
+    assert [name for name in shown - {"fa-solid", "fa-lg"} if f".{name}" not in drawn] == []
+    assert not list(book.rglob("*fontawesome*"))
     assert set(buttons(book / "book" / "chapter.html")) == {
         "../_sources/book/chapter.ipynb",
         "https://github.com/owner/name",
