@@ -1,6 +1,8 @@
-"""ResNeSt (split-attention networks), taught by building it.
+"""ResNeSt (split-attention networks), taught by building it: the public names, in the order of the book's chapters.
 
-The public names, in the order of the book's chapters.
+``blocks`` (SE, ResNeXt, SK), ``split_attention`` (two layouts) and ``network`` (the family, its weights) are what it is
+about. ``data`` has images, ``speed`` the accelerated form and its benchmark, ``training`` recipes and the loop,
+``transfer`` detection and segmentation, ``cli`` the command, and ``book`` what only the pages use.
 """
 
 from typing import TYPE_CHECKING
