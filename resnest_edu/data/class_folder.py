@@ -38,7 +38,7 @@ def class_folders(root: Path) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for entry in visible(root):
         name = unicodedata.normalize("NFC", entry.name)
-        if not os.path.isdir(entry.path):
+        if not _is_folder(entry):
             continue
         if name in folders:
             raise ValueError(f"root (={root}) must not hold two folders of one name, {name}, in two forms of Unicode")
@@ -113,6 +113,11 @@ def listed(left_out: Counter[str]) -> str:
     return ", ".join(f"{count} {what}" for what, count in left_out.most_common())
 
 
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Without asking the disk, unless it is a link, which may lead in a circle."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
 def _ending(entry: os.DirEntry) -> str:
     return os.path.splitext(entry.name)[1].lower()
 
@@ -123,7 +128,7 @@ def _images(folder: Path, endings: set[str], seen: dict[str, Path]) -> tuple[lis
     if real in seen:
         raise ValueError(f"class folder (={folder}) must not be {seen[real]} by a link")
     seen[real] = folder
-    if inner := [entry.name for entry in entries if os.path.isdir(entry.path)]:
+    if inner := [entry.name for entry in entries if _is_folder(entry)]:
         names = ", ".join(inner[:3]) + ", …" * (len(inner) > 3)
         raise ValueError(
             f"class folder (={folder}) must hold images, not folders ({names}): move the images up, or call the parts "

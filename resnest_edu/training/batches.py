@@ -37,7 +37,7 @@ def require_labels(labels: Tensor, classes: int | None = None) -> None:
     if not isinstance(labels, Tensor):
         raise ValueError(f"labels (={type(labels).__name__}) must be a tensor of integers")
     if labels.ndim != 1 or labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
-        hint = ": argmax(1) finds the classes of one-hot rows" if labels.ndim == 2 else ""
+        hint = ": argmax(1) finds the classes of one-hot rows" if labels.ndim == 2 and labels.shape[1] > 1 else ""
         raise ValueError(f"labels (={labels.dtype}, {tuple(labels.shape)}) must be integers of shape (B,){hint}")
     if classes is not None and len(labels):
         ends = labels.long().aminmax()
@@ -77,6 +77,8 @@ class TensorImages(Dataset):
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
+        if not isinstance(images, Tensor):
+            raise ValueError(f"images (={type(images).__name__}) must be a tensor")
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images (={images.dtype}, {tuple(images.shape)}) must be uint8 of shape (N, 3, H, W)")
         require_labels(labels)

@@ -86,12 +86,6 @@ def test_annotations_agree() -> None:
     assert hidden, "no object was hidden altogether, so the test saw no emptied slot"
 
 
-def test_number_of_objects_covers_the_range() -> None:
-    config = SceneConfig(size=128, objects=(2, 4), scale=(0.1, 0.12), clutter=0, occlusion=0)
-    present = (draw_scenes(0, 60, config=config).classes >= 0).sum(axis=1)
-    assert set(present.tolist()) == {2, 3, 4}
-
-
 @pytest.mark.parametrize("factor", [1.5, 2.0])
 def test_enlarge_changes_the_extent_and_nothing_else(factor: float) -> None:
     small, large = (
@@ -199,10 +193,6 @@ def test_train_and_test_are_disjoint() -> None:
     np.testing.assert_array_equal(test[:3].numpy(), draw_scenes(TEST_START, 3).images)
 
 
-def test_seeds_differ() -> None:
-    assert (draw_scenes(0, 20, seed=1).images != draw_scenes(0, 20, seed=2).images).any(axis=(1, 2, 3)).all()
-
-
 def test_config_is_checked() -> None:
     rows = [
         ({"size": 0}, r"size \(=0\) must be at least 8"),
@@ -219,16 +209,15 @@ def test_config_is_checked() -> None:
 
 
 def test_arguments_are_checked() -> None:
-    for call, message in (
+    rows = [
         (lambda: draw_scenes(-1, 1), r"start \(=-1\) must be at least 0"),
         (lambda: draw_scenes(0, -1), r"count \(=-1\) must be at least 0"),
         (lambda: draw_scenes(2 * TEST_START, 1), r"start \+ count \(=2199023255553\) must be at most \d+"),
         (lambda: draw_scenes(0, 1, seed=-1), r"seed \(=-1\) must be from 0 to 2\*\*64 - 1"),
         (lambda: ShapesDataset(0), r"count \(=0\) must be from 1 to 1099511627776"),
         (lambda: ShapesDataset(1, split="val"), r"split \(='val'\) must be 'train' or 'test'"),
-    ):
-        with pytest.raises(ValueError, match=f"^{message}$"):
-            call()
+    ]
+    assert_refused(lambda call: call(), [(call, f"^{message}$") for call, message in rows])
 
 
 def test_throughput() -> None:

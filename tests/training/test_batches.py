@@ -111,6 +111,8 @@ def test_bad_plans_and_bad_images():
             (black, torch.eye(2).long()),
             r"labels \(=torch.int64, \(2, 2\)\) must be .*: argmax\(1\) finds the classes of",
         ),
+        ((black, labels[:, None]), r"labels \(=torch.int64, \(2, 1\)\) must be integers of shape \(B,\)$"),
+        ((black.numpy(), labels), r"images \(=ndarray\) must be a tensor"),
         ((black, [0, 1]), r"labels \(=list\) must be a tensor of integers"),
     ]
     assert_refused(lambda given: TensorImages(*given), images)

@@ -1,3 +1,4 @@
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -89,6 +90,19 @@ def test_an_annotated_folder_is_the_same_wherever_it_lies(task: str, name: str, 
         assert digest(small.train) == digest(splits.train)
 
 
+def edit_voc(*changes: tuple[int, str, str]) -> Callable[[Path], None]:
+    """Put one text for another, once, in the annotations of some images."""
+
+    def edit(root: Path) -> None:
+        for number, old, new in changes:
+            path = root / "Annotations" / f"train_{number:04d}.xml"
+            before = path.read_text()
+            assert before != re.sub(old, new, before, count=1)
+            path.write_text(re.sub(old, new, before, count=1))
+
+    return edit
+
+
 def change_coco(root: Path) -> None:
     edit_coco(root, lambda content: content["annotations"][0]["bbox"].__setitem__(0, 1))
 
@@ -98,30 +112,8 @@ def rename_coco(root: Path) -> None:
     edit_coco(root, lambda content: content["images"][0].update(file_name="other.png"))
 
 
-def move_voc_box(root: Path) -> None:
-    path = root / "Annotations" / "train_0000.xml"
-    text = path.read_text()
-    side = text.split("<xmax>")[1].split("</xmax>")[0]
-    path.write_text(text.replace(f"<xmax>{side}<", f"<xmax>{int(side) - 1}<"))
-
-
-def call_voc_object_difficult(root: Path) -> None:
-    path = root / "Annotations" / "train_0000.xml"
-    path.write_text(path.read_text().replace("<difficult>0", "<difficult>1"))
-
-
-def exchange_voc_names(root: Path) -> None:
-    paths = [root / "Annotations" / f"train_{number:04d}.xml" for number in range(2)]
-    texts = [path.read_text() for path in paths]
-    names = [text.split("<name>")[1].split("</name>")[0] for text in texts]
-    assert names[0] != names[1]
-    for path, text, name, other in zip(paths, texts, names, names[::-1], strict=True):
-        path.write_text(text.replace(f"<name>{name}<", f"<name>{other}<", 1))
-
-
 def change_voc_map(root: Path) -> None:
-    path = root / "SegmentationClass" / "train_0000.png"
-    Image.fromarray(np.zeros((96, 96), np.uint8)).save(path)
+    Image.fromarray(np.zeros((96, 96), np.uint8)).save(root / "SegmentationClass" / "train_0000.png")
 
 
 def reorder_voc(root: Path) -> None:
@@ -136,9 +128,9 @@ def reorder_voc(root: Path) -> None:
         ("COCO", "detection", change_coco),
         ("COCO", "detection", rename_coco),
         ("COCO", "segmentation", change_coco),
-        ("VOC", "detection", move_voc_box),
-        ("VOC", "detection", call_voc_object_difficult),
-        ("VOC", "detection", exchange_voc_names),
+        ("VOC", "detection", edit_voc((0, r"<xmin>\d+<", "<xmin>0<"))),
+        ("VOC", "detection", edit_voc((0, "<difficult>0", "<difficult>1"))),
+        ("VOC", "detection", edit_voc((0, "<name>star<", "<name>square<"), (1, "<name>square<", "<name>star<"))),
         ("VOC", "detection", reorder_voc),
         ("VOC", "segmentation", change_voc_map),
         ("VOC", "segmentation", reorder_voc),
