@@ -1,10 +1,14 @@
 """Drawn scenes written to disk as COCO and as PASCAL VOC write theirs, without loss."""
 
 import json
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
@@ -100,3 +104,16 @@ def write_voc_objects(folder: Path, name: str, objects: list[str], size: tuple[i
     path.parent.mkdir(parents=True, exist_ok=True)
     stated = f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
     path.write_text(f"<annotation>{stated}{''.join(objects)}</annotation>")
+
+
+def assert_named(
+    written: Path, where: Path, rows: list[tuple[Any, str]], files: dict[str, Any], read: Callable[[Path], object]
+) -> None:
+    """Each row spoils a copy of a folder, and ``read`` must say this of it, in one line; ``files`` lie in it."""
+    for number, (spoil, fault) in enumerate(rows):
+        root = shutil.copytree(written, where / f"spoiled {number}")
+        spoil(root)
+        expected = re.escape(fault.format(**{name: root / path for name, path in files.items()}))
+        with pytest.raises(ValueError, match=f"^{expected}") as refusal:
+            read(root)
+        assert "\n" not in str(refusal.value)
