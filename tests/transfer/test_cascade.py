@@ -11,7 +11,7 @@ from torchvision.ops import box_iou
 from resnest_edu.transfer.cascade import CascadeRoIHeads, ClassAgnosticPredictor, move
 from resnest_edu.transfer.detection import create_detector
 from tests.refused import assert_refused
-from tests.transfer.small_pyramid import SmallPyramid, pictures
+from tests.transfer.small_pyramid import pictures, small_pyramid
 
 SMALL = {"anchor_scale": 4, "head_width": 24, "box_batch_size_per_image": 64, "rpn_post_nms_top_n_test": 200}
 ONE = {"iou_thresholds": (0.5,), "box_weights": ((10, 10, 5, 5),)}
@@ -25,7 +25,7 @@ def at_iou(*ious: float) -> Tensor:
 
 def detector(kind: str, seed: int = 0, **options: object) -> nn.Module:
     torch.manual_seed(seed)
-    return create_detector(kind, SmallPyramid(), 3, **SMALL, **options)
+    return create_detector(kind, small_pyramid(), 3, **SMALL, **options)
 
 
 def cascade(**options: object) -> CascadeRoIHeads:
