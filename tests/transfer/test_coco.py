@@ -79,11 +79,8 @@ def crowd(x1: int, y1: int, x2: int, y2: int) -> dict[str, Any]:
     """Run-length encoded by hand: columns from the left, each from the top; zeros first."""
     height = y2 - y1
     runs = [96 * x1 + y1] + [height, 96 - height] * (x2 - x1 - 1) + [height]
-    return {
-        "bbox": [x1, y1, x2 - x1, height],
-        "segmentation": {"size": [96, 96], "counts": [*runs, 96 * 96 - sum(runs)]},
-        "iscrowd": 1,
-    }
+    outline = {"size": [96, 96], "counts": [*runs, 96 * 96 - sum(runs)]}
+    return {"bbox": [x1, y1, x2 - x1, height], "segmentation": outline, "iscrowd": 1}
 
 
 def test_polygons_of_several_parts_and_both_kinds_of_runs_are_read(root: Path) -> None:
@@ -141,15 +138,9 @@ def test_boxes_are_clipped_and_those_without_area_left_out(root: Path) -> None:
     inside, nothing = square(1, 2, 9, 9), {"segmentation": {"size": [96, 96], "counts": [96 * 96]}}
     with_objects(root, inside, inside | nothing)  # which counts where masks are not asked for
     assert [len(open_detection_folder(root, masks=masks).train[0][1]["labels"]) for masks in (True, False)] == [1, 2]
-    with_objects(
-        root,
-        inside | {"bbox": [-5, -6, 20.5, 30]},
-        inside | {"bbox": [80, 90, 40, 40], "category_id": CATEGORY_IDS[2]},
-        inside | {"bbox": [10, 10, 0, 5]},
-        inside | {"bbox": [10, 10, 5, 0]},
-        inside | {"bbox": [97, 10, 5, 5]},
-        inside | {"bbox": [10, -20, 5, 5]},
-    )
+    left_out = [10, 10, 0, 5], [10, 10, 5, 0], [97, 10, 5, 5], [10, -20, 5, 5]
+    other = inside | {"bbox": [80, 90, 40, 40], "category_id": CATEGORY_IDS[2]}
+    with_objects(root, inside | {"bbox": [-5, -6, 20.5, 30]}, *(inside | {"bbox": box} for box in left_out), other)
     target = open_detection_folder(root, masks=True).train[0][1]
     assert target["boxes"].tolist() == [[0, 0, 15.5, 24], [80, 90, 96, 96]]
     assert target["labels"].tolist() == [1, 3] and len(target["masks"]) == len(target["crowd"]) == 2
@@ -176,8 +167,7 @@ def test_where_classes_overlap_the_map_is_ignored(root: Path, order: tuple[int, 
     with_objects(root, *(objects[number] for number in order))
     expected = np.zeros((96, 96), dtype=np.int64)
     expected[:40, :40] = 255
-    expected[:20, :10] = 1
-    expected[20:30, :15] = 1
+    expected[:20, :10] = expected[20:30, :15] = 1
     expected[:20, 20:30] = 2
     assert np.array_equal(open_segmentation_folder(root).train[0][1], expected)
 

@@ -9,8 +9,6 @@ from torch import nn
 from resnest_edu.network.regularization import DropBlock
 from resnest_edu.transfer import (
     TRANSFER_RECIPES,
-    DetectionRecipe,
-    SegmentationRecipe,
     StageBackbone,
     TransferRecipe,
     create_backbone,
@@ -47,16 +45,11 @@ def test_bad_numbers() -> None:
     assert_refused(lambda change: replace(SEGMENTATION, **change), both + of_segmentation)
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [*TRANSFER_RECIPES.values(), replace(SEGMENTATION, atrous_rates=None), replace(DETECTION, detector="cascade")],
-)
-def test_a_recipe_comes_back_from_json(recipe: TransferRecipe) -> None:
-    written = json.loads(json.dumps(asdict(recipe)))
-    found = type(recipe)(**written)
-    assert found == recipe and hash(found) == hash(recipe)  # a list of rates would be neither
-    kind = DetectionRecipe if isinstance(recipe, DetectionRecipe) else SegmentationRecipe
-    assert asdict(kind(**written)) == asdict(recipe)
+def test_a_recipe_comes_back_from_json() -> None:
+    others = replace(SEGMENTATION, atrous_rates=None), replace(DETECTION, detector="cascade")
+    for recipe in (*TRANSFER_RECIPES.values(), *others):
+        found = type(recipe)(**json.loads(json.dumps(asdict(recipe))))
+        assert found == recipe and hash(found) == hash(recipe)  # a list of rates would be neither
 
 
 @pytest.mark.parametrize("kind", KINDS)

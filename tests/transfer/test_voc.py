@@ -58,17 +58,15 @@ def test_maps_have_the_classes_of_pascal_voc_unless_told(written: Path) -> None:
 
 
 def test_difficult_objects_are_marked_and_boxes_clipped_or_left_out(folder: Path) -> None:
-    objects = [
-        voc_object("star", [-4, -3, 200, 96], difficult=1),
-        voc_object("star", [4, 5, 4, 9]),
-        voc_object("ring", [0.5, 1, 10, 11.25]),
-        voc_object("ring", [-9, 5, -1, 9]),
-    ]
+    objects = [voc_object("star", [-4, -3, 200, 96], difficult=1), voc_object("star", [4, 5, 4, 9])]
+    objects += [voc_object("ring", [0.5, 1, 10, 11.25]), voc_object("ring", [-9, 5, -1, 9])]
     write_voc_objects(folder, FIRST, objects)
     splits = open_detection_folder(folder)
     _, target = splits.train[0]
-    assert target["boxes"].tolist() == [[0, 0, 96, 96], [0.5, 1, 10, 11.25]]
-    assert target["crowd"].tolist() == [True, False]
+    assert target["boxes"].tolist() == [[0, 0, 96, 96], [0.5, 1, 10, 11.25]] and target["crowd"].tolist() == [
+        True,
+        False,
+    ]
     assert [splits.classes[label - 1] for label in target["labels"].tolist()] == ["star", "ring"]
 
 
@@ -180,23 +178,20 @@ def test_every_fault_of_a_detection_folder_is_named(written: Path, tmp_path: Pat
         (overwrite(f"Annotations/{FIRST}.xml", text), f"cannot read annotation {{xml}}: {fault}")
         for text, fault in texts
     ]
+    star, ball, difficult = (
+        voc_object(name, [1, 2, 3, 4], flag) for name, flag in (("star", 0), ("ball", 0), ("star", 1))
+    )
     no_object = "must contain at least one object that is not difficult"
     rows += [
+        (holds(FIRST, [star], (96, 95)), "size of {image} (=(96, 96)) must be that stated in {xml} (=(96, 95))"),
         (
-            lambda folder: write_voc_objects(folder, FIRST, [voc_object("star", [1, 2, 3, 4])], size=(96, 95)),
-            "size of {image} (=(96, 96)) must be that stated in {xml} (=(96, 95))",
-        ),
-        (
-            lambda folder: write_voc_objects(folder, "val_0000", [voc_object("sphere", [1, 2, 3, 4])]),
-            "name in {folder}/Annotations/val_0000.xml (=sphere) must be a class of the training images",
+            holds("val_0000", [ball]),
+            "name in {folder}/Annotations/val_0000.xml (=ball) must be a class of the training",
         ),
         (lambda folder: (folder / "Annotations" / f"{FIRST}.xml").unlink(), "cannot read annotation {xml}: "),
         (lambda folder: (folder / "JPEGImages" / f"{FIRST}.png").unlink(), "cannot read image {folder}/JPEGImages/"),
         (lambda folder: (folder / "JPEGImages" / f"{FIRST}.png").write_bytes(b"\x89PNG"), "cannot read image {image}"),
-        (
-            lambda folder: shutil.rmtree(folder / "ImageSets" / "Main"),
-            "VOC folder {folder} must contain ImageSets/Main",
-        ),
+        (lambda folder: shutil.rmtree(folder / "ImageSets" / "Main"), "VOC folder {folder} must contain ImageSets/Ma"),
         (overwrite("ImageSets/Main/train.txt", "\n"), "{list} must name at least one"),
         (overwrite("ImageSets/Main/train.txt", f"{FIRST}\n".encode("utf-16")), "{list} must be text in UTF-8: "),
         (overwrite("ImageSets/Main/train.txt", b"caf\xe9\n"), "{list} must be text in UTF-8: "),
@@ -204,21 +199,19 @@ def test_every_fault_of_a_detection_folder_is_named(written: Path, tmp_path: Pat
             overwrite("ImageSets/Main/train.txt", f"{FIRST} 2\n"),
             "cannot read annotation {folder}/Annotations/train_0000 2",
         ),
-        (lambda folder: write_all(folder, "*", []), f"train annotations of {{folder}} {no_object}"),
-        (lambda folder: write_all(folder, "val*", []), f"val annotations of {{folder}} {no_object}"),
-        (
-            lambda folder: write_all(folder, "val*", [voc_object("star", [1, 2, 3, 4], 1)]),
-            f"val annotations of {{folder}} {no_object}",
-        ),
+        (holds("*", []), f"train annotations of {{folder}} {no_object}"),
+        (holds("val*", []), f"val annotations of {{folder}} {no_object}"),
+        (holds("val*", [difficult]), f"val annotations of {{folder}} {no_object}"),
     ]
     files = {"folder": "", "xml": f"Annotations/{FIRST}.xml", "image": f"JPEGImages/{FIRST}.png"}
     files["list"] = "ImageSets/Main/train.txt"
     assert_named(written, tmp_path, rows, files, lambda folder: open_detection_folder(folder).train[0])
 
 
-def write_all(folder: Path, names: str, objects: list[str]) -> None:
-    for path in (folder / "Annotations").glob(f"{names}.xml"):
-        write_voc_objects(folder, path.stem, objects)
+def holds(names: str, objects: list[str], size: tuple[int, int] = (96, 96)) -> Callable[[Path], object]:
+    return lambda folder: [
+        write_voc_objects(folder, path.stem, objects, size) for path in (folder / "Annotations").glob(f"{names}.xml")
+    ]
 
 
 def save_map(
