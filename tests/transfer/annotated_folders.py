@@ -37,17 +37,15 @@ def write_coco(root: Path, *, year: str = "2017", inside: str = "") -> Path:
             objects = zip(*(target[field].tolist() for field in ("boxes", "labels")), target["masks"], strict=True)
             for (x1, y1, x2, y2), label, mask in objects:
                 encoded = rle.encode(np.asfortranarray(mask.numpy()))
-                file["annotations"].append(
-                    {
-                        "id": 1 + len(file["annotations"]),
-                        "image_id": 10 + number,
-                        "category_id": CATEGORY_IDS[label - 1],
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode()},
-                        "iscrowd": 0,
-                        "area": int(mask.sum()),
-                    }
-                )
+                outline = {"size": encoded["size"], "counts": encoded["counts"].decode()}
+                one = {
+                    "id": 1 + len(file["annotations"]),
+                    "image_id": 10 + number,
+                    "iscrowd": 0,
+                    "area": int(mask.sum()),
+                }
+                one |= {"category_id": CATEGORY_IDS[label - 1], "bbox": [x1, y1, x2 - x1, y2 - y1]}
+                file["annotations"].append(one | {"segmentation": outline})
         save_json(coco_file(root, split, year), file)
     return root
 

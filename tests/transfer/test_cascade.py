@@ -211,11 +211,8 @@ def test_boxes_that_shrank_to_nothing_do_no_harm() -> None:
 
 
 def test_missing_targets_and_stages_that_do_not_fit_each_other_are_refused() -> None:
-    heads, boxes, predictors = (
-        detector("cascade_mask").roi_heads,
-        [nn.Flatten()] * 3,
-        [ClassAgnosticPredictor(8, 4)] * 3,
-    )
+    heads = detector("cascade_mask").roi_heads
+    boxes, predictors = [nn.Flatten()] * 3, [ClassAgnosticPredictor(8, 4)] * 3
 
     def make(*parts: list[nn.Module], **options: object) -> CascadeRoIHeads:
         return CascadeRoIHeads(None, *parts, **options)

@@ -14,20 +14,17 @@ from torch import Tensor, nn
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.training import Checkpoints, load_checkpoint, train
 from resnest_edu.training.augmentation import normalize
-from resnest_edu.transfer import (
+from resnest_edu.transfer.metrics import DetectionScore, SegmentationScore
+from resnest_edu.transfer.partitions import scene_splits
+from resnest_edu.transfer.tasks import (
     Detection,
-    DetectionRecipe,
-    DetectionScore,
     Segmentation,
-    SegmentationRecipe,
-    SegmentationScore,
-    TransferRecipe,
     detect,
     evaluate_detector,
     evaluate_segmenter,
-    scene_splits,
+    pixel_loss,
 )
-from resnest_edu.transfer.tasks import pixel_loss
+from resnest_edu.transfer.transfer_recipes import DetectionRecipe, SegmentationRecipe, TransferRecipe
 from tests.refused import assert_refused
 from tests.training.small_runs import values
 from tests.transfer.tiny_recipes import DETECTION, RECIPES, SEGMENTATION
