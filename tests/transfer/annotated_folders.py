@@ -1,10 +1,14 @@
 """Drawn scenes written to disk as COCO and as PASCAL VOC write theirs, without loss."""
 
 import json
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 from pycocotools import mask as rle
 
@@ -33,17 +37,15 @@ def write_coco(root: Path, *, year: str = "2017", inside: str = "") -> Path:
             objects = zip(*(target[field].tolist() for field in ("boxes", "labels")), target["masks"], strict=True)
             for (x1, y1, x2, y2), label, mask in objects:
                 encoded = rle.encode(np.asfortranarray(mask.numpy()))
-                file["annotations"].append(
-                    {
-                        "id": 1 + len(file["annotations"]),
-                        "image_id": 10 + number,
-                        "category_id": CATEGORY_IDS[label - 1],
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode()},
-                        "iscrowd": 0,
-                        "area": int(mask.sum()),
-                    }
-                )
+                outline = {"size": encoded["size"], "counts": encoded["counts"].decode()}
+                one = {
+                    "id": 1 + len(file["annotations"]),
+                    "image_id": 10 + number,
+                    "iscrowd": 0,
+                    "area": int(mask.sum()),
+                }
+                one |= {"category_id": CATEGORY_IDS[label - 1], "bbox": [x1, y1, x2 - x1, y2 - y1]}
+                file["annotations"].append(one | {"segmentation": outline})
         save_json(coco_file(root, split, year), file)
     return root
 
@@ -100,3 +102,16 @@ def write_voc_objects(folder: Path, name: str, objects: list[str], size: tuple[i
     path.parent.mkdir(parents=True, exist_ok=True)
     stated = f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
     path.write_text(f"<annotation>{stated}{''.join(objects)}</annotation>")
+
+
+def assert_named(
+    written: Path, where: Path, rows: list[tuple[Any, str]], files: dict[str, Any], read: Callable[[Path], object]
+) -> None:
+    """Each row spoils a copy of a folder, and ``read`` must say this of it, in one line; ``files`` lie in it."""
+    for number, (spoil, fault) in enumerate(rows):
+        root = shutil.copytree(written, where / f"spoiled {number}")
+        spoil(root)
+        expected = re.escape(fault.format(**{name: root / path for name, path in files.items()}))
+        with pytest.raises(ValueError, match=f"^{expected}") as refusal:
+            read(root)
+        assert "\n" not in str(refusal.value)

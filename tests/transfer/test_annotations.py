@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from resnest_edu.transfer import check_map, check_target, collate_detection, collate_segmentation, without_crowd
+from resnest_edu.transfer import check_map, check_target, collate_segmentation, without_crowd
 from tests.refused import assert_refused
 
 
@@ -66,12 +66,6 @@ def test_crowds_are_left_out_of_every_field() -> None:
     left = without_crowd(target())
     assert {name: len(field) for name, field in left.items()} == dict.fromkeys(target(), 1)
     assert left["labels"].tolist() == [1] and left["boxes"].tolist() == [[0, 0, 20, 10]]
-
-
-def test_a_detection_batch_keeps_images_of_different_sizes() -> None:
-    items = [(torch.zeros(3, 10, 20, dtype=torch.uint8), target()), (torch.zeros(3, 8, 8, dtype=torch.uint8), {})]
-    images, targets = collate_detection(items)
-    assert images == [items[0][0], items[1][0]] and targets == [items[0][1], {}]
 
 
 def test_a_segmentation_batch_is_stacked_or_refused() -> None:

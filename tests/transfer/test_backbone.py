@@ -70,13 +70,6 @@ def test_the_features_are_those_of_the_network_alone(output_stride: int) -> None
         assert torch.equal(found, expected) and found.std() > 0
 
 
-def test_regularization_reaches_the_network() -> None:
-    body = create_backbone(SMALL, dropblock=0.1, stochastic_depth=0.2).body
-    options = {"features_only": True, "dropblock": 0.1, "stochastic_depth": 0.2}
-    assert str(body) == str(create_model(SMALL, **options))  # type: ignore[call-overload]
-    assert str(body) != str(create_backbone(SMALL).body)
-
-
 # What is frozen
 
 

@@ -1,6 +1,7 @@
 """Data sets of one's own get the checks that folders get, in training, in evaluation and before either."""
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset
 from resnest_edu.training import train
 from resnest_edu.transfer import Detection, DetectionScenes, Segmentation, SegmentationScenes, detect, evaluate_detector
 from resnest_edu.transfer.checked_items import checked_detection
-from resnest_edu.transfer.tasks import evaluate_segmenter
+from resnest_edu.transfer.tasks import evaluate_segmenter, greatest_label
 from tests.refused import assert_refused
 from tests.transfer.tiny_recipes import DETECTION, SEGMENTATION
 
@@ -176,15 +177,4 @@ def test_other_fields_are_left_out_and_rounding_is_forgiven() -> None:
 
 
 def test_a_network_that_is_no_detector_of_torchvisions_has_no_greatest_label() -> None:
-    class Other(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.ones(1))
-
-        def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-            return [
-                {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "scores": torch.zeros(0)} for _ in images
-            ]
-
-    high = Own(BOXES, with_("labels", lambda it: it + 500))
-    assert evaluate_detector(Other(), high).compute()["box_map"] == 0
+    assert greatest_label(Untouched()) == 8 and greatest_label(nn.Linear(1, 1)) == sys.maxsize

@@ -9,14 +9,14 @@ from torchvision.ops import MultiScaleRoIAlign
 from resnest_edu.transfer.cascade import CascadeRoIHeads
 from resnest_edu.transfer.detection import KINDS, ExportableDetector, create_detector
 from tests.refused import assert_refused
-from tests.transfer.small_pyramid import SmallPyramid, pictures
+from tests.transfer.small_pyramid import pictures, small_pyramid
 
 SMALL = {"anchor_scale": 4, "head_width": 24}
 
 
 def detector(kind: str = "faster", **options: object) -> nn.Module:
     torch.manual_seed(0)
-    return create_detector(kind, SmallPyramid(), 3, **SMALL | options)
+    return create_detector(kind, small_pyramid(), 3, **SMALL | options)
 
 
 def pyramid_with(strides: dict[str, int], channels: int = 2, **attributes: object) -> nn.Module:

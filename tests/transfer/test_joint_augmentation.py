@@ -5,14 +5,9 @@ import pytest
 import torch
 
 from resnest_edu.training.augmentation import MEAN
-from resnest_edu.transfer import (
-    DetectionScenes,
-    SegmentationScenes,
-    check_map,
-    check_target,
-    detection_transform,
-    segmentation_transform,
-)
+from resnest_edu.transfer.annotated_scenes import DetectionScenes, SegmentationScenes
+from resnest_edu.transfer.annotations import check_map, check_target
+from resnest_edu.transfer.joint_augmentation import detection_transform, segmentation_transform
 from tests.refused import assert_refused
 
 CLASSES = len(DetectionScenes.classes)

@@ -8,14 +8,10 @@ import torch
 from resnest_edu.data import SceneConfig
 from resnest_edu.network.resnest import Backbone, Variant
 from resnest_edu.training import train
-from resnest_edu.transfer import (
-    TRANSFER_RECIPES,
-    Detection,
-    DetectionScenes,
-    Segmentation,
-    SegmentationScenes,
-    StageBackbone,
-)
+from resnest_edu.transfer.annotated_scenes import DetectionScenes, SegmentationScenes
+from resnest_edu.transfer.backbone import StageBackbone
+from resnest_edu.transfer.tasks import Detection, Segmentation
+from resnest_edu.transfer.transfer_recipes import TRANSFER_RECIPES
 
 pytestmark = pytest.mark.slow
 

@@ -42,19 +42,6 @@ def test_scenes_are_the_recipes(recipe: Any) -> None:
     assert not any(same(images(scene_splits(replace(recipe, flip=False), 4).train), drawn))
 
 
-def test_mirrored_scenes_keep_their_truth() -> None:
-    torch.manual_seed(1)
-    boxes, maps = scene_splits(DETECTION, 3).train, scene_splits(SEGMENTATION, 3).train
-    for index in range(16):
-        for (image, found), drawn in (
-            (boxes[index], DetectionScenes(16, **DRAWN)[index]),
-            (maps[index], SegmentationScenes(16, **DRAWN)[index]),
-        ):
-            turned = not torch.equal(image, drawn[0])
-            found, truth = (one["masks"] if isinstance(one, dict) else one for one in (found, drawn[1]))
-            assert torch.equal(found, truth.flip(-1) if turned else truth)
-
-
 def test_the_shorter_side_of_a_folders_images_is_the_recipes(folders: dict[str, Path]) -> None:
     for recipe in RECIPES.values():
         for folder in folders.values():

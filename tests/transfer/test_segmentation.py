@@ -95,20 +95,6 @@ def test_the_heads_read_the_last_two_stages_with_their_pretrained_weights(tmp_pa
     assert features["layer3"].shape[2:] == (8, 8)  # of 4 × 4 without dilation
 
 
-def test_a_rate_as_large_as_the_map_leaves_the_centre_of_the_filter_alone() -> None:
-    x = torch.randn(2, 3, 64, 64)  # the map's side is 8
-    for rate, matters in ((7, True), (8, False)):
-        model = segmenter(atrous_rates=(rate,))
-        before = model(x)["out"]
-        conv = model.classifier[0].convs[1][0]
-        assert isinstance(conv, nn.Conv2d)
-        assert conv.dilation == (rate, rate)
-        centre = conv.weight.data[:, :, 1, 1].clone()
-        conv.weight.data.normal_()
-        conv.weight.data[:, :, 1, 1] = centre
-        assert torch.allclose(model(x)["out"], before) != matters
-
-
 def test_the_error_says_what_is_wrong() -> None:
     with torch.device("meta"):
         strided = create_backbone("resnest14")

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.training import Checkpoints, load_checkpoint, train
 from resnest_edu.training.augmentation import normalize
-from resnest_edu.transfer import (
+from resnest_edu.transfer.metrics import DetectionScore, SegmentationScore
+from resnest_edu.transfer.partitions import scene_splits
+from resnest_edu.transfer.tasks import (
     Detection,
-    DetectionRecipe,
-    DetectionScore,
     Segmentation,
-    SegmentationRecipe,
-    SegmentationScore,
-    TransferRecipe,
     detect,
     evaluate_detector,
     evaluate_segmenter,
-    scene_splits,
+    pixel_loss,
 )
-from resnest_edu.transfer.tasks import pixel_loss, stack_by_size
+from resnest_edu.transfer.transfer_recipes import DetectionRecipe, SegmentationRecipe, TransferRecipe
 from tests.refused import assert_refused
 from tests.training.small_runs import values
 from tests.transfer.tiny_recipes import DETECTION, RECIPES, SEGMENTATION
@@ -51,17 +48,6 @@ def step(task: Any, network: Any, batch: Any, count: int) -> Tensor:
     loss, tallies = task.step(network, batch, count=count, device=CPU, generator=torch.Generator())
     assert tallies == ()
     return loss
-
-
-class Items(Dataset):
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.items[index]
 
 
 def objects(count: int, crowd: int = 0) -> dict[str, Tensor]:
@@ -152,8 +138,8 @@ def test_the_auxiliary_head_counts_as_the_recipe_says() -> None:
     logits = model(normalize(images))
     assert losses[0].item() == pytest.approx(pixel_loss(logits["out"], maps).item(), rel=1e-4)
     auxiliary = pixel_loss(logits["aux"], maps).item()
-    assert losses[0.3].item() == pytest.approx(losses[0].item() + 0.3 * auxiliary, rel=1e-4)
-    assert losses[0.6].item() == pytest.approx(losses[0].item() + 0.6 * auxiliary, rel=1e-4)
+    for weight in (0.3, 0.6):
+        assert losses[weight].item() == pytest.approx(losses[0].item() + weight * auxiliary, rel=1e-4)
     alone = build(replace(SEGMENTATION, auxiliary=0)).eval()
     assert step(Segmentation(SEGMENTATION), alone, (images, maps), 2).isfinite()
 
@@ -174,7 +160,7 @@ def test_the_loss_is_the_mean_over_the_pixels_that_have_a_class() -> None:
 
 
 def test_measuring_leaves_the_mode_and_the_statistics() -> None:
-    for (name, recipe), training in zip(RECIPES.items(), (True, False), strict=True):
+    for (name, recipe), training in product(RECIPES.items(), (True, False)):
         model, data = build(recipe).train(training), scene_splits(recipe, 0).test
         before = values(model)
         if name == "detection":
@@ -220,19 +206,11 @@ def test_images_of_several_sizes_are_measured() -> None:
         for image, classes in items:
             score.update(model(normalize(image[None]))["out"].argmax(1), classes[None])
     for batch_size in (16, 2):
-        found = evaluate_segmenter(model, Items(items), 9, batch_size=batch_size)
+        found = evaluate_segmenter(model, items, 9, batch_size=batch_size)
         assert found.metric.confmat.sum() == sum(classes.numel() for _, classes in items)
         assert found.compute() == pytest.approx(score.compute(), abs=1e-3)
-    boxes = Items([(image, objects(2)) for image, _ in items])
+    boxes = [(image, objects(2)) for image, _ in items]
     assert evaluate_detector(build(DETECTION), boxes).compute()["box_map"] >= 0
-
-
-def test_images_of_one_size_go_together() -> None:
-    items = segmentation_items((8, 8), (8, 10), (8, 8))
-    stacks = stack_by_size(items)
-    assert [tuple(images.shape) for images, _ in stacks] == [(2, 3, 8, 8), (1, 3, 8, 10)]
-    assert torch.equal(stacks[0][0][1], items[2][0]) and torch.equal(stacks[0][1][1], items[2][1])
-    assert len(stack_by_size(items[::2])) == 1
 
 
 # Whole runs.

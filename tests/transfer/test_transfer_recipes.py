@@ -7,16 +7,10 @@ import torch
 from torch import nn
 
 from resnest_edu.network.regularization import DropBlock
-from resnest_edu.transfer import (
-    TRANSFER_RECIPES,
-    DetectionRecipe,
-    SegmentationRecipe,
-    StageBackbone,
-    TransferRecipe,
-    create_backbone,
-)
+from resnest_edu.transfer.backbone import StageBackbone, create_backbone
 from resnest_edu.transfer.cascade import CascadeRoIHeads
 from resnest_edu.transfer.detection import KINDS
+from resnest_edu.transfer.transfer_recipes import TRANSFER_RECIPES, TransferRecipe
 from tests.refused import assert_refused
 from tests.transfer.tiny_recipes import DETECTION, RECIPES, SEGMENTATION
 
@@ -47,16 +41,11 @@ def test_bad_numbers() -> None:
     assert_refused(lambda change: replace(SEGMENTATION, **change), both + of_segmentation)
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [*TRANSFER_RECIPES.values(), replace(SEGMENTATION, atrous_rates=None), replace(DETECTION, detector="cascade")],
-)
-def test_a_recipe_comes_back_from_json(recipe: TransferRecipe) -> None:
-    written = json.loads(json.dumps(asdict(recipe)))
-    found = type(recipe)(**written)
-    assert found == recipe and hash(found) == hash(recipe)  # a list of rates would be neither
-    kind = DetectionRecipe if isinstance(recipe, DetectionRecipe) else SegmentationRecipe
-    assert asdict(kind(**written)) == asdict(recipe)
+def test_a_recipe_comes_back_from_json() -> None:
+    others = replace(SEGMENTATION, atrous_rates=None), replace(DETECTION, detector="cascade")
+    for recipe in (*TRANSFER_RECIPES.values(), *others):
+        found = type(recipe)(**json.loads(json.dumps(asdict(recipe))))
+        assert found == recipe and hash(found) == hash(recipe)  # a list of rates would be neither
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,9 +87,6 @@ def test_a_network_is_built_on_the_backbone_that_is_given(recipe: TransferRecipe
     backbone = create_backbone("resnest14", output_stride=16)
     model = recipe.build_on(backbone, 3)
     assert [part for part in model.modules() if isinstance(part, StageBackbone)] == [backbone]
-    model.eval()
-    with torch.no_grad():
-        model(torch.zeros(1, 3, 64, 64))
 
 
 @pytest.mark.parametrize("name", TRANSFER_RECIPES)
