@@ -47,9 +47,9 @@ def explain_failure(error: BaseException, recipe: BaseRecipe | None, last_good: 
     if not isinstance(error, FORESEEN):
         if isinstance(error, RuntimeError) and LOST_PROCESS.search(text):
             return f"another process of the run has ended, and what it printed says why; {last_good} ({text})"
-        return f"{kind}: {text} (--traceback shows where)"
+        return f"{kind}: {text} (--traceback shows where)" if text else f"{kind} (--traceback shows where)"
     if isinstance(error, FloatingPointError):
         return f"{text}; {ANEW}"
     if "cannot read image" in text and recipe is not None and recipe.task == "classification" and not skips:
         return f"{text}; --skip-broken leaves such files out"
-    return text
+    return text or kind

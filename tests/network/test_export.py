@@ -50,15 +50,11 @@ def assert_same_logits(found: Tensor, model: nn.Module, x: Tensor) -> None:
     assert (found - expected).norm() <= 1e-3 * differences.norm()
 
 
-GROUPED = {"blocks": (1, 1, 1, 1), "pool_first": True}
+FAST = {"blocks": (1, 1, 1, 1), "pool_first": True}
 KINDS = {
     "radix 2": lambda: network(),
-    "cardinality 4, radix 1": lambda: network(
-        Variant((1, 1, 1, 1), radix=1, cardinality=4, base_width=24, pool_first=True)
-    ),
-    "cardinality 2, radix 4": lambda: network(
-        Variant((1, 1, 1, 1), radix=4, cardinality=2, base_width=40, pool_first=True)
-    ),
+    "cardinality 4, radix 1": lambda: network(Variant(**FAST, radix=1, cardinality=4, base_width=24)),
+    "cardinality 2, radix 4": lambda: network(Variant(**FAST, radix=4, cardinality=2, base_width=40)),
     "dilated": lambda: network(output_stride=8),
     "rectified": lambda: rectify(network()),
     "cardinality-major": lambda: to_cardinality_major(network()),

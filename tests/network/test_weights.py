@@ -133,8 +133,7 @@ def test_a_published_file_of_another_member_is_known_by_its_name(tmp_path, monke
 def test_half_precision_becomes_the_models(tmp_path):
     source, model = small(seed=1).half(), small(seed=2)
     load_checkpoint(model, write(source.state_dict(), tmp_path / "weights", "zip"))
-    assert model.fc.weight.dtype == torch.float32
-    assert same(model.half().state_dict(), source.state_dict())
+    assert model.fc.weight.dtype == torch.float32 and same(model.half().state_dict(), source.state_dict())
 
 
 def test_weights_of_timm_load_and_give_the_same_logits(tmp_path):
@@ -218,8 +217,6 @@ def damaged_states(state: State) -> Iterator[tuple[str, object]]:
     names = list(state)
     for name in names[::3]:
         yield f"without {name}", {key: value for key, value in state.items() if key != name}
-    for i in range(10):
-        yield f"with an extra name {i}", state | {f"layer9.{i}": torch.zeros(3)}
     floats = [name for name in names if state[name].is_floating_point()]
     for i, name in enumerate(floats[::4]):
         broken = state[name].clone()
@@ -227,18 +224,16 @@ def damaged_states(state: State) -> Iterator[tuple[str, object]]:
         yield f"not finite in {name}", state | {name: broken}
     for name in [name for name in names if name.endswith("running_var")][::2]:
         yield f"negative variance in {name}", state | {name: -state[name]}
-    for name in floats[::5]:
-        yield f"another shape of {name}", state | {name: state[name][None]}
-        yield f"too short {name}", state | {name: state[name][:-1].clone()}
-        yield f"integers in {name}", state | {name: state[name].long()}
-        yield f"complex numbers in {name}", state | {name: state[name].to(torch.complex64)}
-        yield f"a list in {name}", state | {name: state[name].tolist()}
-    yield "a number as a name", state | {3: torch.zeros(1)}
-    other = {"another variant": create_model("resnest14", 5).state_dict(), "no network": nn.Linear(3, 3).state_dict()}
-    yield from other.items()
-    yield from {"None": None, "a list": [1, 2], "a tensor": torch.zeros(3), "a text": "weights", "empty": {}}.items()
-    yield "a wrapped list", {"state_dict": [1, 2]}
-    yield "a wrapped wrapper", {"state_dict": {"state_dict": state}}
+    for name in floats[::4]:
+        tensor = state[name]
+        for change in (tensor[None], tensor[:-1].clone(), tensor.long(), tensor.to(torch.complex64), tensor.tolist()):
+            yield f"{change!r:.30} in {name}", state | {name: change}
+    for extra in ("layer9.0", "extra", 3):
+        yield f"with {extra} as a name", state | {extra: torch.zeros(3)}
+    yield "another variant", create_model("resnest14", 5).state_dict()
+    yield "no network", nn.Linear(3, 3).state_dict()
+    for other in (None, [1, 2], torch.zeros(3), "weights", {}, {"model": [1, 2]}, {"state_dict": {"model": state}}):
+        yield f"{other!r:.30}", other
 
 
 def damaged_bytes(good: bytes, form: str) -> Iterator[tuple[str, bytes]]:
@@ -252,18 +247,14 @@ def damaged_bytes(good: bytes, form: str) -> Iterator[tuple[str, bytes]]:
 
 
 def malicious_files(marker: Path) -> Iterator[tuple[str, bytes]]:
-    touch = f"touch {marker}"
-    for name, code in {
-        "os.system": Code(os.system, touch),
-        "eval": Code(eval, f"open({str(marker)!r}, 'w')"),
-        "exec": Code(exec, f"open({str(marker)!r}, 'w')"),
-        "open": Code(open, str(marker), "w"),
-    }.items():
-        yield f"pickle with {name}", pickle.dumps({"fc.weight": code}, protocol=2)
+    write_it = f"open({str(marker)!r}, 'w')"
+    codes = Code(os.system, f"touch {marker}"), Code(eval, write_it), Code(exec, write_it), Code(open, str(marker), "w")
+    for code in codes:
+        yield f"pickle with {code.call}", pickle.dumps({"fc.weight": code}, protocol=2)
         for form in (True, False):
             buffer = io.BytesIO()
             torch.save({"state_dict": {"fc.weight": code}}, buffer, _use_new_zipfile_serialization=form)
-            yield f"torch file with {name} ({'zip' if form else 'legacy'})", buffer.getvalue()
+            yield f"torch file with {code.call} ({'zip' if form else 'legacy'})", buffer.getvalue()
 
 
 def test_damaged_files_end_in_one_clear_error_and_change_nothing(tmp_path):
@@ -330,18 +321,13 @@ def test_a_flipped_bit_never_goes_into_the_model_unnoticed(form, tmp_path):
     "variant", [Variant((1, 2), (8, 16), stem_width=4, stem_stride=1), VARIANTS["resnest11_small"]]
 )
 def test_a_file_for_use_says_which_network_it_holds(variant, tmp_path):
-    model, path = (
-        randomize(ResNeSt(variant, 3, output_stride=8, dropout=0.5, dropblock=0.1)),
-        tmp_path / "a.safetensors",
-    )
-    model.to(memory_format=torch.channels_last)
-    save(path, model, classes=("a", "b", "c"), score={"accuracy": 0.5})
-    found = load(path)
+    path, x = tmp_path / "a.safetensors", torch.rand(2, 3, 32, 32)
+    model = randomize(ResNeSt(variant, 3, output_stride=8, dropout=0.5, dropblock=0.1))
+    save(path, model.to(memory_format=torch.channels_last), classes=("a", "b", "c"), score={"accuracy": 0.5})
+    found, header = load(path), read_header(path)
     assert (found.variant, found.output_stride, found.training) == (variant, 8, False)
     assert same(found.state_dict(), model.state_dict()) and all(p.requires_grad for p in found.parameters())
-    x = torch.rand(2, 3, 32, 32)
     assert torch.equal(found(x), model.eval().to(memory_format=torch.contiguous_format)(x))
-    header = read_header(path)
     assert (header["classes"], header["score"]) == (["a", "b", "c"], {"accuracy": 0.5})
     assert architecture(accelerate(model)) == architecture(nn.SyncBatchNorm.convert_sync_batchnorm(model)) != None  # noqa: E711
     assert same(load_file(path), model.state_dict())  # a plain file of its format
@@ -381,8 +367,8 @@ def test_a_damaged_file_for_use(tmp_path):
     path.write_bytes(content.replace(b"pool_first", b"pool_worst"))
     with pytest.raises(ValueError, match="it is damaged"):
         read_header(path)
-    rows = [("a.pt", r"must end in \.safetensors$")]
-    assert_refused(lambda name: save(tmp_path / name, model), rows)
+    with pytest.raises(ValueError, match=r"must end in \.safetensors$"):
+        save(tmp_path / "a.pt", model)
     with pytest.raises(ValueError, match=r"new_head \(=True\) must come with a model"):
         load(path, new_head=True)
 
@@ -429,11 +415,6 @@ def test_fetch_downloads_once_and_what_came_loads(released, tmp_path):
     assert same(model.state_dict(), small(1000, seed=1).state_dict())
 
 
-def test_fetch_keeps_files_in_the_cache_of_torch(released, tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    assert fetch("resnest11_small") == tmp_path / "torch" / "hub" / "checkpoints" / released.name
-
-
 def test_fetch_refuses_another_file_and_names_the_address(released, tmp_path):
     released.write_bytes(released.read_bytes() + b"more")
     for change in (lambda: None, released.unlink):
@@ -469,6 +450,7 @@ def test_what_the_hub_depends_on_is_what_the_package_imports():
 
 def test_the_hub_loads_published_weights(released, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    assert fetch("resnest11_small") == tmp_path / "torch" / "hub" / "checkpoints" / released.name
     assert same(hub("resnest11_small", pretrained=True).state_dict(), small(1000, seed=1).state_dict())
     torch.manual_seed(0)
     model = hub("resnest11_small", 7, pretrained=True, new_head=True)

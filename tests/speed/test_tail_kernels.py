@@ -8,6 +8,7 @@ import copy
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,11 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
     assert (found.double() - expected).abs().max() <= tolerance * expected.abs().max()
 
 
+def all_close(found: Iterable[Tensor], expected: Iterable[Tensor], tolerance: float = 1e-5) -> None:
+    for one, other in zip(found, expected, strict=True):
+        close(one, other, tolerance)
+
+
 SIZES = [(2, 1, 7, 5), (3, 3, 5, 7), (1, 32, 9, 5), (2, 64, 7, 7), (2, 65, 5, 5), (1, 96, 3, 7), (2, 32, 1, 1)]
 
 
@@ -123,8 +129,7 @@ def test_results_and_gradients_in_float32(radix, size, cut):
     context, expected = pool_splits(splits), plain_pool(exact)
     close(context, expected)
     gradients = torch.autograd.grad((context * upstream).sum(), splits)
-    for found, wanted in zip(gradients, torch.autograd.grad((expected * upstream).sum(), exact), strict=True):
-        close(found, wanted)
+    all_close(gradients, torch.autograd.grad((expected * upstream).sum(), exact))
 
     weights = numbers(batch, radix, channels).requires_grad_()
     exact_weights = weights.detach().double().requires_grad_()
@@ -133,8 +138,7 @@ def test_results_and_gradients_in_float32(radix, size, cut):
     close(out, expected)
     gradients = torch.autograd.grad((out * upstream).sum(), [weights, *splits])
     wanted = torch.autograd.grad((expected * upstream).sum(), [exact_weights, *exact])
-    for one, other in zip(gradients, wanted, strict=True):
-        close(one, other)
+    all_close(gradients, wanted)
     assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in (out, *gradients[1:]))
 
 
@@ -156,8 +160,7 @@ def test_the_whole_tail_in_float32(radix, size, cut):
     close(out, expected)
     gradients = torch.autograd.grad((out * upstream).sum(), [layer, *splits])
     wanted = torch.autograd.grad((expected * upstream).sum(), [exact_layer, *exact])
-    for one, other in zip(gradients, wanted, strict=True):
-        close(one, other)
+    all_close(gradients, wanted)
     with torch.no_grad():
         assert torch.equal(attend(splits, lambda context: attention(context, layer)), out)
 
@@ -222,16 +225,14 @@ def test_memory_as_autograd_and_einops_leave_it():
         out, expected = weigh_splits(splits, weights), plain_sum(exact, leaf)
         close(out, expected)
         found = torch.autograd.grad(out, [weights, *splits], upstream)
-        for one, other in zip(found, torch.autograd.grad(expected, [leaf, *exact], upstream.double()), strict=True):
-            close(one, other)
+        all_close(found, torch.autograd.grad(expected, [leaf, *exact], upstream.double()))
 
         def attention(context: Tensor, weights: Tensor = weights) -> Tensor:
             return weights.to(context.dtype) * context.flip(1)[:, None]
 
         found = torch.autograd.grad(attend(splits, attention), [weights, *splits], upstream)
         expected = plain_sum(exact, attention(plain_pool(exact), leaf))
-        for one, other in zip(found, torch.autograd.grad(expected, [leaf, *exact], upstream.double()), strict=True):
-            close(one, other)
+        all_close(found, torch.autograd.grad(expected, [leaf, *exact], upstream.double()))
 
 
 class Traffic(TorchDispatchMode):
@@ -397,8 +398,7 @@ def test_it_compiles(with_kernels):
         close(out, expected.double(), 1e-6)
         upstream = numbers(2, 3, 5, 4)
         found = torch.autograd.grad((out * upstream).sum(), splits)
-        for one, other in zip(found, torch.autograd.grad((expected * upstream).sum(), splits), strict=True):
-            close(one, other.double(), 1e-6)
+        all_close(found, [one.double() for one in torch.autograd.grad((expected * upstream).sum(), splits)], 1e-6)
 
 
 @with_kernels
