@@ -36,9 +36,9 @@ def readable_endings() -> set[str]:
 def load_image(path: str | Path) -> Image.Image:
     """The image of a file as upright RGB of eight bits; of several the first. What is transparent becomes white.
 
-    Grey of 16 bits is scaled. Floats up to 1 are multiplied by 255; 32-bit integers up to 255, and floats with a maximum
-    in 16 … 255, are taken as they are; any others are refused, since their white is not known. An orientation in
-    the metadata is followed; metadata that cannot be read count for nothing.
+    Grey of 16 bits is scaled. Floats up to 1 are multiplied by 255; 32-bit integers up to 255, and floats that reach
+    16 … 255, are taken as they are; any others are refused, since their white is not known. An orientation in the
+    metadata is followed; metadata that cannot be read count for nothing.
 
     Raises ValueError, which names the file, if its pixels cannot be read.
     """
