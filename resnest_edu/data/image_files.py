@@ -21,6 +21,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_DARK = 16  # no picture in bytes is as dark as this all over; one of floats from 0 to 1 may go a little beyond 1
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
@@ -35,9 +36,9 @@ def readable_endings() -> set[str]:
 def load_image(path: str | Path) -> Image.Image:
     """The image of a file as upright RGB of eight bits; of several the first. What is transparent becomes white.
 
-    Grey of 16 bits is scaled. Grey of 32 bits and floats are taken as they are where they lie in 0 … 255, floats in
-    0 … 1 are multiplied by 255, and any others refused, since their white is not known. An orientation in the metadata
-    is followed; metadata that cannot be read count for nothing.
+    Grey of 16 bits is scaled. Floats up to 1 are multiplied by 255; 32-bit integers up to 255, and floats that reach
+    16 … 255, are taken as they are; any others are refused, since their white is not known. An orientation in the
+    metadata is followed; metadata that cannot be read count for nothing.
 
     Raises ValueError, which names the file, if its pixels cannot be read.
     """
@@ -92,7 +93,7 @@ def _grey(image: Image.Image) -> np.ndarray:
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})
     if image.mode != "F" and (image.mode != "I" or image.format in ("PNG", "PPM")):
         white = 2 ** tags.get(_BITS, (16,))[0] - 1
-        grey = (values.clip(0, white).astype(np.int64) * 255 // white).astype(np.uint8)
+        grey = (values.clip(0, white).astype(np.uint32) * 255 // white).astype(np.uint8)
         if tags.get(_PHOTOMETRIC) == 0:
             grey = 255 - grey  # the file's white is 0
         grey[values == image.info.get("transparency", -1)] = 255
@@ -100,7 +101,7 @@ def _grey(image: Image.Image) -> np.ndarray:
     least, most = values.min(), values.max()
     if image.mode == "F" and least >= 0 and most <= 1:
         values = 255 * values
-    elif not (least >= 0 and most <= 255):  # not a number is neither
+    elif not (least >= 0 and (_DARK if image.mode == "F" else 0) <= most <= 255):  # not a number is neither
         raise ValueError(
             f"mode {image.mode} with values from {least:g} to {most:g}, of which white is not known: save it with 8 or "
             "16 bits a channel"

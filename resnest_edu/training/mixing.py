@@ -68,7 +68,7 @@ def equivalent_epsilon(epsilon: float, classes: int) -> float:
     """
     _require_classes(classes)
     require_in_range("epsilon", epsilon, 0, (classes - 1) / classes)
-    return min(1.0, epsilon * classes / (classes - 1))  # rounding must not carry it beyond 1
+    return epsilon * classes / (classes - 1)
 
 
 def mixup(

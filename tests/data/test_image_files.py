@@ -96,6 +96,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
     for name, value, dtype in (
         ("float.tif", 65535, np.float32),
+        ("beyond.tif", 1.25, np.float32),
         ("negative.tif", -0.5, np.float32),
         ("nan.tif", np.nan, np.float32),
         ("32 bit.tif", 65535, np.int32),
@@ -112,6 +113,7 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
         **{"nowhere.png": "No such file", "loop.png": "symbolic links", "huge.png": "exceeds limit"},
         "float.tif": "mode F with values from 65535 to 65535, of which white is not known: save it with 8 or 16 bits",
         "negative.tif": "mode F with values from -0.5",
+        "beyond.tif": "mode F with values from 1.25 to 1.25",
         "nan.tif": "mode F with values from nan",
         "32 bit.tif": "mode I with values from 65535",
     }

@@ -77,8 +77,9 @@ def test_bad_items_are_refused_before_a_step():
 
 
 def test_a_bad_label_is_found_wherever_it_is():
-    last = TensorImages(GOOD.images, torch.where(torch.arange(8) == 7, 9, GOOD.labels))
-    rows = [(data, r"labels \(=9\) must be from 0 to 1") for data in (last, torch.utils.data.Subset(last, range(8)))]
+    places = [TensorImages(GOOD.images, torch.where(torch.arange(8) == place, 9, GOOD.labels)) for place in range(8)]
+    data = [places[7], *(torch.utils.data.Subset(one, range(8)) for one in places)]  # in memory, and read one by one
+    rows = [(one, r"labels \(=9\) must be from 0 to 1") for one in data]
     assert_refused(lambda data: train(network(), data, GOOD, PLAIN, progress=False), rows)
     assert_refused(lambda data: train(network(), data, GOOD, MIXING, progress=False), rows)
     assert_refused(lambda data: evaluate(network(), data, batch_size=2), rows)
