@@ -149,6 +149,7 @@ FAILURES = {
     "exited": (RuntimeError("DataLoader worker (pid(s) 5) exited unexpectedly"), "a process that reads", "--workers"),
     "process": (RuntimeError("[pair.cc:5] Connection closed by peer [::1]:5"), "another process of the run", LAST),
     "PyTorch": (RuntimeError("mat1 and mat2\nException raised"), "RuntimeError: mat1 and mat2 (", "--traceback"),
+    "path": (ValueError("cannot read image allocate.png"), "cannot read image allocate.png; --skip-broken", ""),
     "ours": (KeyError("size"), "KeyError: 'size' (--traceback shows where)", ""),
     "assertion": (AssertionError(), "AssertionError", "--traceback"),
     "disk": (OSError(errno.ENOSPC, "No space left", "a.pt"), "[Errno 28] No space left: 'a.pt'", ""),

@@ -4,6 +4,7 @@ Errors in what was asked for (:data:`FORESEEN`) are told by their words alone. W
 this package: its line begins with the kind of error and says how to see the traceback.
 """
 
+import errno
 import re
 
 from resnest_edu.training.recipe import BaseRecipe
@@ -37,15 +38,15 @@ def explain_failure(error: BaseException, recipe: BaseRecipe | None, last_good: 
         skips: whether broken images are left out already.
     """
     kind, text = cause(error)
-    if LOST_READER.search(text):
+    of_pytorch = isinstance(error, RuntimeError)  # words of ours may hold the names of people's files
+    if of_pytorch and LOST_READER.search(text):
         return f"a process that reads images was lost, perhaps for memory: lower --workers; {last_good} ({text})"
-    if NO_MEMORY.search(text) or isinstance(error, MemoryError):
-        if recipe is None:
-            return f"out of memory: {text}"
+    no_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    if recipe is not None and (no_memory or (of_pytorch and NO_MEMORY.search(text))):
         place = f"at a batch of {recipe.batch_size}, {recipe.image_size} pixels"
         return f"out of memory {place}: lower --batch-size or --image-size, or --workers; {ANEW}; {last_good}"
     if not isinstance(error, FORESEEN):
-        if isinstance(error, RuntimeError) and LOST_PROCESS.search(text):
+        if of_pytorch and LOST_PROCESS.search(text):
             return f"another process of the run has ended, and what it printed says why; {last_good} ({text})"
         return f"{kind}: {text} (--traceback shows where)" if text else f"{kind} (--traceback shows where)"
     if isinstance(error, FloatingPointError):
