@@ -19,8 +19,18 @@ from tqdm import tqdm
 Transform = Callable[[Image.Image], Tensor]
 """From an upright RGB image to uint8 (3, size, size)."""
 
-Turn = Callable[[Image.Image], Image.Image]
-"""From an image as it is stored to one turned as it is wanted."""
+Turn = Callable[[Image.Image, int], Image.Image]
+"""From an RGB image as it is stored, and its EXIF orientation (1, as it is, to 8), to one turned as it is wanted."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 _BLOCK = 256  # images for each task of a thread
 _HELD_OUT = (
@@ -50,9 +60,8 @@ class ImageSplits:
     skipped: tuple[str, ...] = ()  # the files left out because they are broken
 
 
-def _rgb(image: Image.Image, turn: Turn) -> Image.Image:
-    """Eight-bit RGB, turned; what is transparent becomes white."""
-    image = turn(image)
+def _rgb(image: Image.Image) -> Image.Image:
+    """Eight-bit RGB; what is transparent becomes white."""
     if image.mode.startswith("I"):
         # Sixteen bits a pixel: PIL's own conversion would cut every value off at 255.
         return Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8)).convert("RGB")
@@ -69,12 +78,25 @@ def _square(image: Image.Image, size: int) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
-def load_image(path: str | Path, turn: Turn = ImageOps.exif_transpose) -> Image.Image:
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def orientation_of(image: Image.Image) -> int:
+    """What its EXIF metadata say; damaged ones say nothing."""
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:  # decoders raise what they like
+        return 1
+
+
+def load_image(path: str | Path, turn: Turn = upright) -> Image.Image:
     """The image of a file as RGB, upright unless ``turn`` does something else to it, or a ValueError that names the
     file."""
     try:
         with Image.open(path) as image:
-            return _rgb(image, turn)
+            rgb = _rgb(image)
+            return turn(rgb, orientation_of(image))
     # Decoders raise what they like, down to IndexError and struct.error, on damaged files.
     except Exception as error:
         raise ValueError(f"cannot read image {path}: {error}") from error
