@@ -6,9 +6,9 @@ labelme those that one sees.
 
 from pathlib import Path
 
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
-from resnest_edu.data.images import load_image
+from resnest_edu.data.images import load_image, upright
 
 
 def load_annotated(path: Path, stated: tuple[int, int] | None, where: object) -> Image.Image:
@@ -26,16 +26,14 @@ def load_annotated(path: Path, stated: tuple[int, int] | None, where: object) ->
     Raises:
         ValueError: the image is broken, of another size, or its orientation leaves open what is meant.
     """
-    orientation = 1
+    found: list[int] = []
 
-    def turn(image: Image.Image) -> Image.Image:
-        nonlocal orientation
-        orientation = orientation_of(image)
-        if orientation == 1 or image.size == stated:
-            return image
-        return ImageOps.exif_transpose(image)
+    def turn(image: Image.Image, orientation: int) -> Image.Image:
+        found.append(orientation if orientation in range(2, 9) else 1)
+        return image if image.size == stated else upright(image, orientation)
 
     image = load_image(path, turn)
+    orientation = found[-1]
     if stated is not None and image.size != stated:
         turned = "" if orientation == 1 else f", turned from EXIF orientation {orientation},"
         raise ValueError(f"size of {path} (={image.size}){turned} must be that stated in {where} (={stated})")
@@ -45,12 +43,3 @@ def load_annotated(path: Path, stated: tuple[int, int] | None, where: object) ->
             "states: otherwise nobody knows which pixels are meant, as stored or upright; save the image without it"
         )
     return image
-
-
-def orientation_of(image: Image.Image) -> int:
-    """1, as it is, to 8; damaged metadata say nothing."""
-    try:
-        found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # as with pixels, decoders raise what they like
-        return 1
-    return found if found in range(2, 9) else 1

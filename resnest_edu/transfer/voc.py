@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from resnest_edu.data.images import orientation_of
 from resnest_edu.transfer.annotations import Target, check_map, check_target, require_classes
-from resnest_edu.transfer.orientation import load_annotated, orientation_of
+from resnest_edu.transfer.orientation import load_annotated
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -231,6 +232,6 @@ def _read_map(path: Path) -> Tensor:
         raise ValueError(f"cannot read map {path}: {error}") from error
     if mode not in ("P", "L"):
         raise ValueError(f"mode of {path} (={mode}) must be P or L: one number a pixel")
-    if orientation != 1:
+    if orientation not in (0, 1):
         raise ValueError(f"EXIF orientation of {path} (={orientation}) must be 1: a map has no other")
     return torch.from_numpy(values).to(torch.int64)
