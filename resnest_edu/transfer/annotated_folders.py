@@ -54,7 +54,7 @@ def open_detection_folder(
 ) -> AnnotatedSplits:
     """Open a folder of images with boxes; which format it has is seen by its contents.
 
-    Images become RGB, turned as the size that is stated means them (see :mod:`~resnest_edu.transfer.orientation`), and
+    Images become RGB, turned as the size that is stated means them (see ``resnest_edu.transfer.orientation``), and
     are read when an item is asked for. Boxes are clipped to the image; an object of whose box nothing is left, or whose
     mask is empty, is left out. COCO's crowds and VOC's difficult objects are marked ``"crowd"``. An image without
     objects is one.
