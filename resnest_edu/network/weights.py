@@ -351,9 +351,8 @@ def unpack(data: bytes) -> Any:
             if damaged is not None:
                 raise ValueError(f"its part {damaged} is damaged")
         file.seek(0)
-        with torch.serialization.safe_globals(
-            [Namespace]
-        ):  # the options of a program, which many keep with the weights
+        # A program's options, which many keep with the weights, are plain values too.
+        with torch.serialization.safe_globals([Namespace]):
             found = torch.load(file, map_location="cpu", weights_only=True)
     except ValueError:
         raise
