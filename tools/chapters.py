@@ -97,10 +97,22 @@ def _with_seed(source: str) -> str:
 
 
 class Progress:
-    """A line for every chapter that is through, instead of a dot for every cell."""
+    """A line for every chapter that is through: how long it took, how many are left, and which run."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
+        self.left: set[str] = set()
+        self.running: dict[str, None] = {}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        self.left = set(map(_file, ids))
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.left = {_file(item.nodeid) for item in session.items}
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.running[_file(nodeid)] = None
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         return ("passed", "", "") if report.when == "call" and report.passed else None
@@ -108,9 +120,17 @@ class Progress:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         took = dict(report.user_properties).get("chapter")
         if took and report.when == "teardown":
+            chapter = _file(report.nodeid)
+            self.left.discard(chapter)
+            self.running.pop(chapter, None)
+            now = f", now {', '.join(Path(name).stem for name in self.running)}" if self.running else ""
             terminal = self.config.pluginmanager.getplugin("terminalreporter")
             terminal.ensure_newline()
-            terminal.write_line(f"  {report.nodeid.partition('::')[0]}: {took}")
+            terminal.write_line(f"  {chapter}: {took}   ({len(self.left)} left{now})")
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(wrapper=True)
