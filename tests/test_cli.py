@@ -263,7 +263,9 @@ def test_what_a_folder_says_is_what_the_run_did(colour_folder, tmp_path, error_o
     assert main(wanted[: wanted.index("--warmup-epochs")]) == 0  # the rest is known from the run
     for name in ("recipe.json", "run.json"):
         (tmp_path / name).unlink()
-    assert "base_rate (=7.0) must be 0.5" in error_of(*wanted, "--base-rate", "7", "--threads", "3")
+    assert "recipe.json must be as the run left it, and is missing" in error_of(*wanted)
+    other = ["--recipe", "shapes", "--base-rate", "7", "--threads", "3"]
+    assert "base_rate (=7.0) must be 0.5" in error_of(*wanted, *other)
     assert not (tmp_path / "recipe.json").exists() and not (tmp_path / "run.json").exists()
 
 
