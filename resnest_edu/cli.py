@@ -224,6 +224,11 @@ def settings_of_a_run(path: Path) -> Iterator[dict[str, Any]]:
         ) from error
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run has left something there to go on from."""
+    return any((folder / name).exists() for name in (LAST, PREVIOUS))
+
+
 def choose_recipe(arguments: argparse.Namespace) -> BaseRecipe:
     """The recipe asked for, or that of the run which is resumed, with the numbers that are to be replaced."""
     earlier = arguments.out / "recipe.json" if arguments.out and arguments.resume else None
@@ -232,7 +237,7 @@ def choose_recipe(arguments: argparse.Namespace) -> BaseRecipe:
             require_one_of("task", content["task"], TASKS)
             recipe = TASKS[content["task"]][0](**content)
     else:
-        if arguments.recipe is None and earlier and (earlier.parent / LAST).exists():
+        if arguments.recipe is None and earlier and has_checkpoint(earlier.parent):
             raise ValueError(f"{earlier} must be as the run left it, and is missing; name the run's recipe by --recipe")
         name = arguments.recipe or "shapes"
         require_one_of("recipe", name, ALL_RECIPES)
@@ -381,7 +386,7 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
             for name in RESULTS:
                 (arguments.out / name).unlink(missing_ok=True)
         # A run that ended before its first checkpoint did nothing: what it noted is not held against this one.
-        begins = not any((arguments.out / name).exists() for name in (LAST, PREVIOUS))
+        begins = not has_checkpoint(arguments.out)
         if begins or not (arguments.out / "data.json").exists():
             write_json(arguments.out / "data.json", which)
         if begins and arguments.resume:

@@ -7,6 +7,7 @@ which trained the published weights.
 from typing import Any
 
 from resnest_edu.arguments import require_one_of
+from resnest_edu.network.weights import PUBLISHED
 from resnest_edu.training.recipe import Recipe
 
 IMAGENET: dict[str, Any] = {
@@ -85,15 +86,11 @@ Cost and result: book/results/best.json, once it is recorded.""",
     "imagenet-resnest50": "ResNeSt-50 "
     + _IMAGENET.format(50, "81.13")
     + " (the paper, at 224 pixels); the released file has 81.03 %.",
-    "imagenet-resnest101": "ResNeSt-101 "
-    + _IMAGENET.format(101, "82.83")
-    + " (the released file, tested at 256 pixels).",
-    "imagenet-resnest200": "ResNeSt-200 "
-    + _IMAGENET.format(200, "83.84")
-    + " (the released file, tested at 320 pixels).",
-    "imagenet-resnest269": "ResNeSt-269 "
-    + _IMAGENET.format(269, "84.54")
-    + " (the released file, tested at 416 pixels).",
+    **{
+        f"imagenet-resnest{depth}": f"ResNeSt-{depth} {_IMAGENET.format(depth, top1)} (the released file, tested at "
+        f"{PUBLISHED[f'resnest{depth}'].image_size} pixels)."
+        for depth, top1 in ((101, "82.83"), (200, "83.84"), (269, "84.54"))
+    },
 }
 """What a recipe is for, its command, its cost, and what to expect of it as it stands."""
 

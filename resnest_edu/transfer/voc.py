@@ -232,6 +232,6 @@ def _read_map(path: Path) -> Tensor:
         raise ValueError(f"cannot read map {path}: {error}") from error
     if mode not in ("P", "L"):
         raise ValueError(f"mode of {path} (={mode}) must be P or L: one number a pixel")
-    if orientation not in (0, 1):
+    if orientation != 1:
         raise ValueError(f"EXIF orientation of {path} (={orientation}) must be 1: a map has no other")
     return torch.from_numpy(values).to(torch.int64)

@@ -14,13 +14,14 @@ from resnest_edu.transfer import open_detection_folder, open_segmentation_folder
 from tests.odd_inputs.odd import Odd, Oddity, Trial, choose, damage, trial
 
 INK = {"chat été": (255, 0, 0), "dog": (0, 255, 0)}
+GROUND = (0, 0, 255)
 """An object is a rectangle of its class's colour, on blue: what the image shows is what there is to be found."""
 
 
 def draw(rng: Random, names: list[str]) -> tuple[Image.Image, list[tuple[str, tuple[int, int, int, int]]]]:
     """An image, and its objects' classes and boxes x1, y1, x2, y2."""
     width, height = rng.randint(30, 50), rng.randint(30, 50)
-    image, objects = Image.new("RGB", (width, height), (0, 0, 255)), []
+    image, objects = Image.new("RGB", (width, height), GROUND), []
     for place, name in enumerate(rng.sample(names, rng.randint(1, len(names)))):
         x1, y1 = rng.randint(0, 8), 15 * place + rng.randint(0, 4)
         box = (x1, y1, x1 + rng.randint(3, 18), y1 + rng.randint(3, 10))
@@ -42,6 +43,14 @@ def require_what_is_seen(image: Any, boxes: Any, names: list[str], masks: Any = 
                     raise Odd("a mask covers more than its object")
         if (found != seen).any():
             raise Odd(f"{found.sum()} pixels are said to be {name}, and {seen.sum()} are")
+
+
+def require_map_of_what_is_seen(image: Any, classes: Any, names: tuple[str, ...]) -> None:
+    """Every pixel of the image, uint8 (3, H, W), has its class in the map, int64 (H, W)."""
+    for label, name in enumerate(names):
+        seen = (image.permute(1, 2, 0).numpy() == np.array(INK.get(name, GROUND))).all(2)
+        if (seen != (classes == label).numpy()).any():
+            raise Odd(f"the map of {name} is not what the image shows")
 
 
 @dataclass
@@ -134,7 +143,7 @@ def far_ids(rng: Random, coco: Coco) -> None:
 
 def unannotated(rng: Random, coco: Coco) -> None:
     """An image without objects is one."""
-    Image.new("RGB", (31, 33), (0, 0, 255)).save(coco.root / "train2017" / "empty.png")
+    Image.new("RGB", (31, 33), GROUND).save(coco.root / "train2017" / "empty.png")
     coco.file["images"].insert(0, {"id": 77, "file_name": "empty.png", "width": 31, "height": 33})
 
 
@@ -215,10 +224,6 @@ def coco(number: int, root: Path) -> Trial:
         for index, (image, target) in enumerate(splits.train):  # type: ignore[arg-type]
             names = [splits.classes[label - 1] for label in target["labels"].tolist()]
             require_what_is_seen(image, target["boxes"], names, target["masks"])
-            again, classes = maps.train[index]
-            for label, name in enumerate(maps.classes):
-                colour = np.array(INK.get(name, (0, 0, 255)))
-                if ((again.permute(1, 2, 0).numpy() == colour).all(2) != (classes == label).numpy()).any():
-                    raise Odd(f"the map of {name} is not what the image shows")
+            require_map_of_what_is_seen(*maps.train[index], maps.classes)
 
     return trial(odd, attempt)

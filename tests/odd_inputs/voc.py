@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from resnest_edu.transfer import open_detection_folder, open_segmentation_folder
-from tests.odd_inputs.coco import INK, draw, require_what_is_seen
-from tests.odd_inputs.odd import Odd, Oddity, Trial, choose, damage, trial
+from tests.odd_inputs.coco import INK, draw, require_map_of_what_is_seen, require_what_is_seen
+from tests.odd_inputs.odd import Oddity, Trial, choose, damage, trial
 
 
 @dataclass
@@ -167,8 +167,6 @@ def voc(number: int, root: Path) -> Trial:
             require_what_is_seen(image, target["boxes"], names)
         maps = open_segmentation_folder(root, classes=("background", *INK))
         for image, classes in maps.train:  # type: ignore[attr-defined]
-            for label, colour in enumerate(INK.values(), 1):
-                if ((image.permute(1, 2, 0).numpy() == np.array(colour)).all(2) != (classes == label).numpy()).any():
-                    raise Odd(f"the map of class {label} is not what the image shows")
+            require_map_of_what_is_seen(image, classes, maps.classes)
 
     return trial(odd, attempt)
