@@ -207,7 +207,7 @@ def to_grouped(block: ResNeXtBottleneck) -> GroupedBottleneck:
 
 def equal_cost_width(channels: int, cardinality: int, weights: int) -> int:
     """The width d, rounded, at least 1, of K paths on ``channels`` channels with ``weights`` weights in all:
-    K · (channels · d + 9 · d² + d · channels) = weights (arXiv:1611.05431, section 3.2 and table 2).
+    K · (channels · d + 9 · d² + d · channels) = weights (arXiv:1611.05431, equation 4 and table 2).
 
     Raises:
         ValueError: an argument is not a positive integer.

@@ -55,7 +55,7 @@ VARIANTS: dict[str, Variant] = {
     # For the 32 pixels of CIFAR, of which the stem keeps 16: one to compare blocks on, a larger one to be accurate.
     "resnest20_cifar": Variant((2, 2, 2), planes=(32, 64, 128), stem_stride=2, pool_first=True),
     "resnest29_cifar": Variant((3, 3, 3), planes=(64, 128, 256), stem_stride=2),
-    # The published networks, and timm's two smaller ones (14 and 26).
+    # The published networks; the two smaller ones, 14 and 26, are GluonCV's, and timm carries them.
     "resnest14": Variant((1, 1, 1, 1)),
     "resnest26": Variant((2, 2, 2, 2)),
     "resnest50": Variant((3, 4, 6, 3)),

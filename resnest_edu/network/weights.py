@@ -47,12 +47,15 @@ class PublishedFile:
     Attributes:
         file: its name, which ends in the first eight digits of its SHA-256.
         image_size: side in pixels of the images that its published accuracy was measured on.
+        top1: that accuracy on ImageNet's validation set in %, as the authors' repository states it (README.md,
+            ablation.md); None where it states none.
         release: the address of the folder that holds it.
         licence: of the repository that released it, as an SPDX identifier.
     """
 
     file: str
     image_size: int = 224
+    top1: float | None = None
     release: str = AUTHORS
     licence: str = "Apache-2.0"
 
@@ -70,17 +73,17 @@ PUBLISHED: dict[str, PublishedFile] = {
     # The two small ones were trained by the authors in Gluon and converted for timm.
     "resnest14": PublishedFile("gluon_resnest14-9c8fe254.pth", release=TIMM),
     "resnest26": PublishedFile("gluon_resnest26-50eb607c.pth", release=TIMM),
-    "resnest50": PublishedFile("resnest50-528c19ca.pth"),
-    "resnest101": PublishedFile("resnest101-22405ba7.pth", 256),
-    "resnest200": PublishedFile("resnest200-75117900.pth", 320),
-    "resnest269": PublishedFile("resnest269-0cc87c48.pth", 416),
-    "resnest50_fast_1s1x64d": PublishedFile("resnest50_fast_1s1x64d-d8fbf808.pth"),
-    "resnest50_fast_2s1x64d": PublishedFile("resnest50_fast_2s1x64d-44938639.pth"),
-    "resnest50_fast_4s1x64d": PublishedFile("resnest50_fast_4s1x64d-f74f3fc3.pth"),
-    "resnest50_fast_1s2x40d": PublishedFile("resnest50_fast_1s2x40d-32830b84.pth"),
-    "resnest50_fast_2s2x40d": PublishedFile("resnest50_fast_2s2x40d-9d126481.pth"),
-    "resnest50_fast_4s2x40d": PublishedFile("resnest50_fast_4s2x40d-41d14ed0.pth"),
-    "resnest50_fast_1s4x24d": PublishedFile("resnest50_fast_1s4x24d-d4a4f76f.pth"),
+    "resnest50": PublishedFile("resnest50-528c19ca.pth", 224, 81.03),
+    "resnest101": PublishedFile("resnest101-22405ba7.pth", 256, 82.83),
+    "resnest200": PublishedFile("resnest200-75117900.pth", 320, 83.84),
+    "resnest269": PublishedFile("resnest269-0cc87c48.pth", 416, 84.54),
+    "resnest50_fast_1s1x64d": PublishedFile("resnest50_fast_1s1x64d-d8fbf808.pth", 224, 80.33),
+    "resnest50_fast_2s1x64d": PublishedFile("resnest50_fast_2s1x64d-44938639.pth", 224, 80.53),
+    "resnest50_fast_4s1x64d": PublishedFile("resnest50_fast_4s1x64d-f74f3fc3.pth", 224, 80.76),
+    "resnest50_fast_1s2x40d": PublishedFile("resnest50_fast_1s2x40d-32830b84.pth", 224, 80.59),
+    "resnest50_fast_2s2x40d": PublishedFile("resnest50_fast_2s2x40d-9d126481.pth", 224, 80.61),
+    "resnest50_fast_4s2x40d": PublishedFile("resnest50_fast_4s2x40d-41d14ed0.pth", 224, 81.14),
+    "resnest50_fast_1s4x24d": PublishedFile("resnest50_fast_1s4x24d-d4a4f76f.pth", 224, 80.99),
 }
 """The published file for each model's name; names and hashes as in the authors' code and timm's."""
 

@@ -25,7 +25,8 @@ IMAGENET: dict[str, Any] = {
     "lighting": 0.1,
     "dropblock": 0.1,
 }
-"""What the paper's recipes have in common, from its section 5.1. Both released codes have ``smoothing="all"`` and
+"""What the paper's recipes have in common, from its sections 4.2 and 5.1; how much is smoothed and dropped, from the
+MXNet code. Both released codes have ``smoothing="all"`` and
 ``mix_per="batch"`` instead, and the PyTorch code ``policy="randaugment"`` and no DropBlock."""
 
 _CIFAR: dict[str, Any] = {
@@ -52,10 +53,10 @@ RECIPES: dict[str, Recipe] = {
     ),
     "cifar10-quick": Recipe(epochs=15, warmup_epochs=3.0, ema=0.99, **_CIFAR),
     "cifar10": Recipe(epochs=60, warmup_epochs=5.0, mixup=0.2, ema=0.999, **_CIFAR),
-    # Sizes in training. The published networks are tested at larger ones: PUBLISHED has them. That of ResNeSt-200 is in
-    # the command which its authors published with GluonCV; those of 101 and 269 are not certain.
+    # Sizes in training, by the commands that the authors published with GluonCV (dmlc/web-data, gluoncv/logs/
+    # classification/imagenet/resnest*.sh). Three of the networks are tested at larger ones: PUBLISHED has them.
     "imagenet-resnest50": Recipe(model="resnest50", image_size=224, batch_size=8192, **IMAGENET),
-    "imagenet-resnest101": Recipe(model="resnest101", image_size=256, batch_size=4096, **IMAGENET),
+    "imagenet-resnest101": Recipe(model="resnest101", image_size=224, batch_size=4096, **IMAGENET),
     "imagenet-resnest200": Recipe(model="resnest200", image_size=256, **IMAGENET, **_LARGE),
     "imagenet-resnest269": Recipe(model="resnest269", image_size=320, **IMAGENET, **_LARGE),
 }
@@ -79,17 +80,17 @@ Expected: about 99 % test accuracy; ten seeds stand in book/results/shapes_seeds
 
 Command: {_RUN} cifar10-quick --data FOLDER --compile --out runs/cifar10-quick
 Cost and result: book/results/time_to_907.json, once it is recorded.""",
-    "cifar10": f"""CIFAR-10 as well as a small ResNeSt can in about two minutes of an H200.
+    "cifar10": f"""CIFAR-10, made for about two minutes of an H200.
 
 Command: {_RUN} cifar10 --data FOLDER --compile --out runs/cifar10
 Cost and result: book/results/best.json, once it is recorded.""",
     "imagenet-resnest50": "ResNeSt-50 "
     + _IMAGENET.format(50, "81.13")
-    + " (the paper, at 224 pixels); the released file has 81.03 %.",
+    + f" (the paper, at 224 pixels); the released file has {PUBLISHED['resnest50'].top1} %.",
     **{
-        f"imagenet-resnest{depth}": f"ResNeSt-{depth} {_IMAGENET.format(depth, top1)} (the released file, tested at "
-        f"{PUBLISHED[f'resnest{depth}'].image_size} pixels)."
-        for depth, top1 in ((101, "82.83"), (200, "83.84"), (269, "84.54"))
+        f"imagenet-resnest{depth}": f"ResNeSt-{depth} {_IMAGENET.format(depth, released.top1)} (the released file, "
+        f"tested at {released.image_size} pixels)."
+        for depth, released in ((depth, PUBLISHED[f"resnest{depth}"]) for depth in (101, 200, 269))
     },
 }
 """What a recipe is for, its command, its cost, and what to expect of it as it stands."""

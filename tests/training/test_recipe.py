@@ -73,7 +73,7 @@ def test_only_convolution_and_dense_weights_decay():
     ("name", "expected"),
     [
         ("50", {"batch_size": 8192, "image_size": 224, "peak_rate": 3.2, "dropout": 0}),
-        ("101", {"batch_size": 4096, "image_size": 256, "peak_rate": 1.6, "dropout": 0}),
+        ("101", {"batch_size": 4096, "image_size": 224, "peak_rate": 1.6, "dropout": 0}),
         ("200", {"batch_size": 2048, "image_size": 256, "peak_rate": 0.8, "dropout": 0.2}),
         ("269", {"batch_size": 2048, "image_size": 320, "peak_rate": 0.8, "dropout": 0.2}),
     ],
