@@ -72,7 +72,7 @@ PARTS = [
     "arguments",
     "atomic_write",
     "provenance",
-    "conversion",
+    "take_over",
     "blocks",
     "split_attention",
     "network",

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_positive_int
-from resnest_edu.conversion import take_over
+from resnest_edu.take_over import take_over
 
 
 class ResNeXtBottleneck(nn.Module):

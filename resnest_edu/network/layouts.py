@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_divisible, require_positive_int
-from resnest_edu.conversion import take_over
 from resnest_edu.network.bottleneck import Bottleneck
 from resnest_edu.network.regularization import RectifiedConv2d, rectify
 from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention, SplitAttention
+from resnest_edu.take_over import take_over
 
 
 def radix_major_order(x: Tensor, radix: int, cardinality: int, *, dim: int = 1) -> Tensor:

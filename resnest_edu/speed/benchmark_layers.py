@@ -127,7 +127,7 @@ def tail(
         size: H.
         batch: B.
         device: where.
-        bandwidth: bytes a second of a copy, :func:`copy_bandwidth`.
+        bandwidth: bytes a second of a copy, :func:`~resnest_edu.speed.timing.copy_bandwidth`.
         compiled: time what ``torch.compile`` makes of all forms, too.
         options: as in :func:`convolutions`.
 
@@ -175,15 +175,6 @@ def tail(
             row[f"{name}_share"] = floor / bandwidth / (row[f"{name}_ms"] / 1000)
     torch.compiler.reset()
     return rows
-
-
-def copy_bandwidth(device: torch.device, *, megabytes: int = 2048, **options: Any) -> float:
-    """Bytes a second that a copy of one large tensor into another moves: each is read once and written once."""
-    require_positive_int(megabytes=megabytes)
-    source = torch.randint(256, (megabytes * 10**6,), dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    timing = interleave({"copy": lambda: target.copy_(source)}, device, **options)["copy"]
-    return 2 * source.numel() / timing.median
 
 
 def _random(shape: tuple[int, ...], device: torch.device) -> Tensor:

@@ -1,6 +1,6 @@
 """How to time: in turns, warm, and with the spread beside the median.
 
-Every quantity is seconds of one call. Nothing here knows what is timed.
+Every quantity is seconds of one call. Nothing here knows what is timed, but for the copy that bytes are compared with.
 """
 
 import statistics
@@ -149,3 +149,12 @@ def kind_of(kernel: str) -> str:
 def fast_convolutions(device: torch.device) -> AbstractContextManager[None]:
     """While it is open, cuDNN tries its algorithms on every new shape and keeps the fastest."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=device.type == "cuda")
+
+
+def copy_bandwidth(device: torch.device, *, megabytes: int = 2048, **options: Any) -> float:
+    """Bytes a second that a copy of one large tensor into another moves: each is read once and written once."""
+    require_positive_int(megabytes=megabytes)
+    source = torch.randint(256, (megabytes * 10**6,), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    timing = interleave({"copy": lambda: target.copy_(source)}, device, **options)["copy"]
+    return 2 * source.numel() / timing.median

@@ -5,6 +5,7 @@ crop boxes from, heads as small as one likes.
 """
 
 import inspect
+import sys
 from typing import Any
 
 import torch
@@ -232,3 +233,9 @@ def _in_single_precision(module: nn.Module, args: Any, output: Any) -> Any:
     """Keep autocast from coordinates: near 800, bfloat16 has multiples of 4 only."""
     half = (torch.half, torch.bfloat16)
     return tree_map(lambda x: x.float() if x.dtype in half else x, output)
+
+
+def greatest_label(model: Any) -> int:
+    """What a detector of torchvision's can tell apart, or no bound where the network is another."""
+    predictor: Any = getattr(getattr(model, "roi_heads", None), "box_predictor", None)
+    return predictor.cls_score.out_features - 1 if hasattr(predictor, "cls_score") else sys.maxsize

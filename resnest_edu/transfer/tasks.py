@@ -31,6 +31,7 @@ from resnest_edu.transfer.annotations import (
     without_crowd,
 )
 from resnest_edu.transfer.checked_items import CheckedItems, checked_detection, checked_segmentation
+from resnest_edu.transfer.detection import greatest_label
 from resnest_edu.transfer.metrics import DetectionScore, SegmentationScore
 from resnest_edu.transfer.transfer_recipes import DetectionRecipe, SegmentationRecipe
 
@@ -120,12 +121,6 @@ def evaluate_detector(
     for found, targets in detect(model, checked, workers=workers, group=group):
         score.update(found, targets)
     return score
-
-
-def greatest_label(model: Any) -> int:
-    """What a detector of torchvision's can tell apart, or no bound where the network is another."""
-    predictor: Any = getattr(getattr(model, "roi_heads", None), "box_predictor", None)
-    return predictor.cls_score.out_features - 1 if hasattr(predictor, "cls_score") else sys.maxsize
 
 
 def truths(data: Any) -> Iterator[Any]:

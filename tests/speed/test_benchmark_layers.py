@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from resnest_edu.speed import benchmark_layers as layers
-from resnest_edu.speed.benchmark_layers import convolutions, copy_bandwidth, pools, tail
-from resnest_edu.speed.timing import Timing
+from resnest_edu.speed import timing
+from resnest_edu.speed.benchmark_layers import convolutions, pools, tail
+from resnest_edu.speed.timing import Timing, copy_bandwidth
 from tests.refused import assert_refused
 
 CPU = torch.device("cpu")
@@ -27,6 +28,7 @@ def timed(monkeypatch):
         return {name: Timing(seconds, seconds / 2, seconds * 2, 5) for name in calls}
 
     monkeypatch.setattr(layers, "interleave", interleave)
+    monkeypatch.setattr(timing, "interleave", interleave)
     return results
 
 

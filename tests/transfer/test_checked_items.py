@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 from resnest_edu.training import train
 from resnest_edu.transfer import Detection, DetectionScenes, Segmentation, SegmentationScenes, detect, evaluate_detector
 from resnest_edu.transfer.checked_items import checked_detection
-from resnest_edu.transfer.tasks import evaluate_segmenter, greatest_label
+from resnest_edu.transfer.detection import greatest_label
+from resnest_edu.transfer.tasks import evaluate_segmenter
 from tests.refused import assert_refused
 from tests.transfer.tiny_recipes import DETECTION, SEGMENTATION
 
