@@ -37,7 +37,7 @@ REPLACED = {"2s2x40d": (80.97, 81.00), "4s2x40d": (80.86, 80.92)}
 
 # COCO's validation set, mean average precision in %, by backbone. PAPER, tables of object detection and instance
 # segmentation; None: not in them. The Cascade Mask rows' ResNeSt-200 was trained three times as long, with larger heads
-# and images (d2/README.md in the authors' repository).
+# and images (tricks-3x in d2/README.md of the authors' repository, and the configuration linked there).
 BACKBONES = ("ResNet-50", "ResNet-101", "ResNeSt-50", "ResNeSt-101", "ResNeSt-200")
 COCO = {
     "Faster, boxes": (39.25, 41.37, 42.33, 44.72, None),
@@ -60,7 +60,7 @@ ADE20K = {
 }
 
 # timm's weights resnet50d.ra4_e3600_r224_in1k beside the published ResNeSt-50: top-1 in % at 224 pixels on ImageNet's
-# validation set and on other images. results/ in timm's repository.
+# validation set and on other images. results/ in timm's repository. (An earlier version has 80.964 for ResNeSt-50.)
 TIMM = {
     "ImageNet": {"ResNet-50-D": 80.956, "ResNeSt-50": 80.958},
     "ImageNet-R": {"ResNet-50-D": 42.9, "ResNeSt-50": 45.9},

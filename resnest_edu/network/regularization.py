@@ -99,8 +99,8 @@ class RectifiedConv2d(nn.Conv2d):
 
     Where the kernel hangs over the border it sums fewer products than elsewhere, because padding adds zeros; the sum is
     scaled up by (taps of the kernel) / (taps inside the input): by 9/4 in the corner for a 3×3 kernel, by 9/6 along the
-    edge. Known as rectified convolution in the released ResNeSt code (package ``rfconv``), which no published
-    ResNeSt uses, and as padding by partial convolution (Liu et al., arXiv:1811.11718).
+    edge. Known as rectified convolution in the released ResNeSt code (package ``rfconv``), which no ResNeSt with
+    published weights uses, and as padding by partial convolution (Liu et al., arXiv:1811.11718).
 
     Arguments and parameters are those of :class:`torch.nn.Conv2d`.
 
