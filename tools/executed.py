@@ -69,8 +69,8 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def _inputs(notebook: NotebookNode) -> tuple[str, str, list[Path]]:
-    """The program of a notebook, the text of what it reaches of the package, and the recordings and scripts whose names
-    stand in either."""
+    """The program of a notebook, the text of what it reaches of the package, with where that stands, and the recordings
+    and scripts whose names stand in either."""
     program = "\n".join(cell.source for cell in code_cells(notebook))
     text = _reached_text(program)
     words = set(re.findall(r"[\w.-]+", f"{program}\n{text}"))
@@ -86,7 +86,7 @@ def _reached_text(program: str) -> str:
     for module, statement in reached(program):
         if module in sources:
             first = min([statement.lineno, *(one.lineno for one in getattr(statement, "decorator_list", []))])
-            texts.append("\n".join(sources[module][first - 1 : statement.end_lineno]))
+            texts.append("\n".join([module, *sources[module][first - 1 : statement.end_lineno]]))
     return "\n".join(sorted(texts))
 
 

@@ -126,6 +126,10 @@ def test_the_key_follows_what_is_used_and_nothing_else(
     ]:
         project["resnest_edu.alpha"] = ALPHA.replace(old, new)
         assert (key(CELL) != before) == changes, new
+    helper = "def helper():\n    # one\n    return 1\n"
+    project["resnest_edu.alpha"] = "from resnest_edu.beta import helper\n" + ALPHA.replace(helper, "")
+    project["resnest_edu.beta"] = helper
+    assert key(CELL) != before  # the page may import it from where it was
     project.update(SOURCES)
     results = tmp_path / "book" / "results"
     (results / "other.json").write_text("1")
