@@ -1,13 +1,11 @@
 """Figures that others published, as the pages quote them; each table names its source.
 
 Nothing here was measured by us. A page that quotes a table takes it from here, so that two pages cannot differ. What a
-released checkpoint reaches stands beside its file, in :data:`resnest_edu.PUBLISHED`.
+released checkpoint reaches stands beside its file, in :data:`resnest_edu.PUBLISHED`. "The paper" is arXiv:2004.08955.
 """
 
-PAPER = "arXiv:2004.08955"
-
-# Top-1 on ImageNet in %, from ResNet-50-D to ResNeSt-50, each row with one thing more than the one before.
-# PAPER, ablation study.
+# Top-1 on ImageNet in %, from ResNet-50-D to ResNeSt-50, each row with one thing more than the one before. The paper's
+# ablation study.
 IMPROVEMENTS = {
     "ResNet-50-D": 78.31,
     "+ mixup": 79.15,
@@ -16,7 +14,7 @@ IMPROVEMENTS = {
     "+ pool after the 3×3": 81.13,
 }
 
-# The "fast" ResNeSt-50 by radix, cardinality and width: top-1 on ImageNet in %. PAPER, table of radix and cardinality.
+# The "fast" ResNeSt-50 by radix, cardinality and width: top-1 on ImageNet in %. The paper's table of both.
 IN_PAPER = {"1s1x64d": 80.35, "2s1x64d": 80.64, "4s1x64d": 80.90, "2s2x40d": 81.00}
 
 # The same of the released checkpoints in Gluon, where they were trained. ablation.md in the authors' repository, since
@@ -35,7 +33,7 @@ IN_GLUON = {
 # between, since commit eec8960, the first had "xx.xx" and 80.85.)
 REPLACED = {"2s2x40d": (80.97, 81.00), "4s2x40d": (80.86, 80.92)}
 
-# COCO's validation set, mean average precision in %, by backbone. PAPER, tables of object detection and instance
+# COCO's validation set, mean average precision in %, by backbone. The paper's tables of object detection and instance
 # segmentation; None: not in them. The Cascade Mask rows' ResNeSt-200 was trained three times as long, with larger heads
 # and images (tricks-3x in d2/README.md of the authors' repository, and the configuration linked there).
 BACKBONES = ("ResNet-50", "ResNet-101", "ResNeSt-50", "ResNeSt-101", "ResNeSt-200")
@@ -48,8 +46,8 @@ COCO = {
     "Cascade Mask, masks": (37.19, 38.52, 39.55, 41.56, 44.21),
 }
 
-# DeepLabV3 on ADE20K's validation set: pixel accuracy and mean IoU in %. PAPER, table of semantic segmentation; the
-# rows of ResNet as in README.md of the authors' repository.
+# DeepLabV3 on ADE20K's validation set: pixel accuracy and mean IoU in %. The paper's table of semantic segmentation;
+# the rows of ResNet as in README.md of the authors' repository.
 ADE20K = {
     "ResNet-50": (80.39, 42.1),
     "ResNet-101": (81.11, 44.14),

@@ -26,8 +26,9 @@ THOUSANDS = re.compile(r"(?<=\d)(?:,|_|\\,|[\u2009\u202f ])(?=\d{3}(?!\d))")
 FIGURE = re.compile(rf"(?<![\w\\^{{.,×-])({NUMBER})(?![\w×]|\.\d|-\w)")
 CITED = re.compile(r"\{cite|\]\(|\*source\*|the paper")
 MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+APART = r"```.*?```|\$\$.*?\$\$|`[^`]*`"  # code, and formulas on lines of their own
 NO_FIGURES = re.compile(
-    r"```.*?```|\$\$.*?\$\$|`[^`]*`|https?://\S+|<[^>]*>|95 % interval"
+    rf"{APART}|https?://\S+|<[^>]*>|95 % interval"
     rf"|(?:\d+ )?(?:{MONTHS}) 20\d\d|since 20\d\d|(?:Python|PyTorch) {NUMBER}",
     re.DOTALL,
 )
@@ -74,6 +75,11 @@ class Figure(NamedTuple):
     unit: str
     sentence: str
 
+    @property
+    def digits(self) -> int:
+        """Behind the point."""
+        return len(self.text.partition(".")[2])
+
 
 def value(side: str) -> float | None:
     """Of one side of an equation, if there is nothing but numbers in it."""
@@ -117,7 +123,7 @@ def stated(cells: list[NotebookNode]) -> set[float]:
         found.append((EXPERIMENTS / f"{experiment}.py").read_text(encoding="utf-8"))
     for cell in cells:
         if cell.cell_type == "markdown":
-            found += re.findall(r"```.*?```|\$\$.*?\$\$|`[^`]*`", cell.source, re.DOTALL)
+            found += re.findall(APART, cell.source, re.DOTALL)
             found += [formula for formula, values in sums(prose(cell)) if len(values) > 1]
             continue
         found.append(cell.source)
@@ -144,9 +150,9 @@ def figures(page: str, cells: list[NotebookNode]) -> Iterator[Figure]:
 
 
 def is_borne_out(figure: Figure, numbers: set[float]) -> bool:
-    wanted, digits = float(figure.text), len(figure.text.partition(".")[2])
+    wanted = float(figure.text)
     scales = next((scales for words, scales in UNITS.items() if re.match(words, figure.unit)), (1,))
-    return any(math.isclose(round(number * scale, digits), wanted) for number in numbers for scale in scales)
+    return any(math.isclose(round(number * scale, figure.digits), wanted) for number in numbers for scale in scales)
 
 
 def test_sums_in_prose_hold() -> None:
@@ -172,8 +178,7 @@ def test_figures_in_prose_are_borne_out() -> None:
                 if figure.text not in EXCEPTIONS.get(page, {}):
                     missing.append(f"{page}: {figure.text}: {figure.sentence}")
             if len(figure.text.replace(".", "").lstrip("0")) > 2:
-                digits = len(figure.text.partition(".")[2])
-                other = f"{float(figure.text) + chance.randint(1, 9) * 10.0**-digits:.{digits}f}"
+                other = f"{float(figure.text) + chance.randint(1, 9) * 10.0**-figure.digits:.{figure.digits}f}"
                 noticed.append(not is_borne_out(figure._replace(text=other), numbers))
         missing += [
             f"{page}: {text} is no exception any more" for text in EXCEPTIONS.get(page, {}) if text not in unborne
