@@ -97,9 +97,9 @@ class Classification(Task):
     def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
         self.classes, self._model, self._device = self._given, model, device
 
-    def check_test_data(self, data: Dataset) -> None:
+    def check_test_data(self, data: Dataset, name: str = "test_data") -> None:
         if not len(data):  # type: ignore[arg-type]
-            raise ValueError("test_data (=0 images) must contain at least one image")
+            raise ValueError(f"{name} (=0 images) must contain at least one image")
         if isinstance(data, TensorImages):
             self._ask(data.images)
             require_labels(data.labels, self.classes)
@@ -143,7 +143,7 @@ class Classification(Task):
         images, labels = (one.to(device, non_blocking=True) for one in batch)
         classes = self.classes if self.mixes else None
         inputs, targets = prepare(images, labels, self.recipe, classes, generator)
-        with half_precision(device):
+        with half_precision(device, self.recipe.precision):
             logits = network(inputs)
         right = targets.argmax(1) if targets.ndim == 2 else targets
         correct = (logits.argmax(1) == right).sum()
