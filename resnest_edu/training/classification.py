@@ -63,15 +63,8 @@ def smoothed_loss(logits: Tensor, targets: Tensor, recipe: Recipe, count: int) -
     if recipe.smoothing == "others":
         epsilon = equivalent_epsilon(epsilon, logits.shape[1])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # from half precision
-    return (
-        F.cross_entropy(
-            logits,
-            targets.to(logits) if targets.is_floating_point() else targets,
-            label_smoothing=epsilon,
-            reduction="sum",
-        )
-        / count
-    )
+    targets = targets.to(logits) if targets.is_floating_point() else targets
+    return F.cross_entropy(logits, targets, label_smoothing=epsilon, reduction="sum") / count
 
 
 class Classification(Task):

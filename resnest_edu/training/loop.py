@@ -27,7 +27,7 @@ from resnest_edu.training.batches import Plan, TensorImages, seed_of
 from resnest_edu.training.classification import Classification
 from resnest_edu.training.distributed import ALONE, Group
 from resnest_edu.training.interruption import Interruption
-from resnest_edu.training.recipe import BaseRecipe, Precision, Recipe, parameter_groups
+from resnest_edu.training.recipe import BaseRecipe, Recipe, parameter_groups
 from resnest_edu.training.run_state import Checkpoints
 from resnest_edu.training.schedule import learning_rate, ramp
 from resnest_edu.training.task import EpochMetrics, Task, best_of, half_precision, precision_on
@@ -130,24 +130,15 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.step)
         for block in self.dropblocks:
-            block.probability = ramp(
-                self.step,
-                end=self.recipe.dropblock,
-                total_steps=self.plan.steps,
-            )
+            block.probability = ramp(self.step, end=self.recipe.dropblock, total_steps=self.plan.steps)
 
         images, losses = self.batch_size, []
+        options: dict[str, Any] = {"count": images, "device": self.device, "generator": self.generator}
         for micro_batch, count, is_last in self.micro_batches(batch):
             # Processes exchange their gradients once a step.
             waits = not is_last and isinstance(network, DistributedDataParallel)
             with network.no_sync() if waits else nullcontext():  # type: ignore[attr-defined]
-                loss, tallies = self.task.step(
-                    network,
-                    micro_batch,
-                    count=images,
-                    device=self.device,
-                    generator=self.generator,
-                )
+                loss, tallies = self.task.step(network, micro_batch, **options)
                 # Gradients are averaged over the processes, and have to be summed.
                 self.scaler.scale(loss * self.plan.group.size).backward()
             with torch.no_grad():
@@ -229,22 +220,20 @@ class Run:
         return metrics
 
 
-def compile_ahead(
-    model: nn.Module, images: Tensor, *, precision: Precision = "auto", accumulate: bool = False
-) -> Callable[[Tensor], Tensor]:
+def compile_ahead(model: nn.Module, images: Tensor, recipe: BaseRecipe) -> Callable[[Tensor], Tensor]:
     """The model compiled for batches like ``images``, on CUDA into graphs; its weights and statistics stay as they are.
 
     Gradients that are averaged over processes, or accumulated, stay out of the graphs.
     """
-    alone = images.is_cuda and not (accumulate or isinstance(model, DistributedDataParallel))
-    graphs = "reduce-overhead" if alone else None
+    stays = recipe.accumulate == 1 and not isinstance(model, DistributedDataParallel)
+    graphs = "reduce-overhead" if images.is_cuda and stays else None
     compiled = torch.compile(model, mode=graphs, dynamic=False)
     buffers = [buffer.clone() for buffer in model.buffers()]
     inputs = normalize(torch.zeros_like(images)).contiguous(memory_format=torch.channels_last)
     for _ in range(3):  # to compile, to warm up, to record the graph
         if graphs:
             torch.compiler.cudagraph_mark_step_begin()
-        with half_precision(images.device, precision):
+        with half_precision(images.device, recipe.precision):
             compiled(inputs).float().sum().backward()
         model.zero_grad()
     with torch.no_grad():
@@ -365,8 +354,7 @@ def train(
     if compile and run.step < plan.steps:
         image = train_data[0][0].to(device)
         count = max(2, group.share_of(recipe.batch_size) // recipe.accumulate)
-        several: dict[str, Any] = {"precision": recipe.precision, "accumulate": recipe.accumulate > 1}
-        full = compile_ahead(network, image.expand(count, -1, -1, -1), **several)
+        full = compile_ahead(network, image.expand(count, -1, -1, -1), recipe)
 
     def save() -> None:
         run.require_finite(describe())

@@ -68,15 +68,12 @@ class BaseRecipe:
         for field in fields(self):  # NumPy's numbers as Python's, which every file takes
             object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         require_one_of("model", self.model, VARIANTS)
-        for name in ("image_size", "epochs", "batch_size", "accumulate"):
-            require_positive_int(**{name: getattr(self, name)})
+        require_positive_int(image_size=self.image_size, epochs=self.epochs, batch_size=self.batch_size)
+        require_positive_int(accumulate=self.accumulate)
         if self.batch_size < 2:
             raise ValueError(f"batch_size (={self.batch_size}) must be at least 2 for batch norm to train")
         if self.accumulate > self.batch_size // 2:
-            raise ValueError(
-                f"accumulate (={self.accumulate}) must be at most {self.batch_size // 2}, half of batch_size "
-                f"(={self.batch_size}): batch norm needs two images"
-            )
+            raise ValueError(f"accumulate (={self.accumulate}) must be at most half of batch_size (={self.batch_size})")
         require_in_range("base_rate", self.base_rate, 0, open_low=True)
         require_in_range("warmup_epochs", self.warmup_epochs, 0)
         if self.warmup_epochs >= self.epochs:

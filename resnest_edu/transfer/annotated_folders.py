@@ -23,13 +23,7 @@ from resnest_edu.data import ImageSplits
 from resnest_edu.data.images import NO_TEST
 from resnest_edu.transfer.annotations import Target
 from resnest_edu.transfer.coco import CocoDetection, CocoSegmentation, coco_splits
-from resnest_edu.transfer.voc import (
-    VOC_CLASSES,
-    VocDetection,
-    VocSegmentation,
-    held_out_lists,
-    voc_folder,
-)
+from resnest_edu.transfer.voc import VOC_CLASSES, VocDetection, VocSegmentation, held_out_lists, voc_folder
 
 DetectionTransforms = tuple[Callable[[Tensor, Target], tuple[Tensor, Target]], ...]
 SegmentationTransforms = tuple[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], ...]

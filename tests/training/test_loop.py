@@ -312,7 +312,7 @@ def test_ctrl_c_saves_between_two_steps_and_the_run_goes_on(tmp_path):
 def test_compiling_ahead_leaves_weights_and_statistics_alone():
     model = tiny_model().train()
     before = weights(model)
-    compiled = compile_ahead(model, two_colours(8).images)
+    compiled = compile_ahead(model, two_colours(8).images, TINY)
     assert weights(model).equal(before)
     assert all(parameter.grad is None for parameter in model.parameters())
     inputs = torch.randn(8, 3, 8, 8)
