@@ -16,7 +16,7 @@ from resnest_edu.network.weights import read_header
 from resnest_edu.training import RECIPES, Checkpoints, TensorImages, evaluate, train
 from resnest_edu.training.batches import Plan
 from resnest_edu.training.classification import Classification, prepare, smoothed_loss
-from resnest_edu.training.loop import Run, build_optimizer, compile_ahead
+from resnest_edu.training.loop import Run, build_optimizer, compile_ahead, default_device
 from resnest_edu.training.mixing import smooth
 
 TINY = replace(RECIPES["shapes"], epochs=2, batch_size=8, image_size=8)
@@ -274,6 +274,84 @@ def test_a_score_that_is_not_a_number_is_null_in_json_and_the_network_is_kept(tm
         "test accuracy undefined on these images",
         "test accuracy 50.00 %",
     ]
+
+
+class ChosenBy(Classification):
+    """On the eight validation images, scores that are given."""
+
+    def __init__(self, recipe, *scores):
+        super().__init__(recipe)
+        self.scores, self.measured, self.states = iter(scores), [], []
+
+    def measure(self, model, data, **options):
+        self.measured.append(len(data))
+        self.states.append(weights(model))
+        chosen = {"test_accuracy": next(self.scores)} if len(data) == 8 else {}
+        return super().measure(model, data, **options) | chosen
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_validation_images_choose_and_the_test_is_measured_once_at_the_end(precision, tmp_path):
+    recipe, scores = replace(TINY, epochs=4, ema=0.5, precision=precision), (0.1, 0.7, 0.7, 0.2)
+    options = {"test_data": two_colours(40, seed=1), "val_data": two_colours(8), "images": 16}
+    task = ChosenBy(recipe, *scores)
+    model, history = trained(recipe, task=task, **options)
+    assert task.measured == [8, 8, 8, 8, 40]
+    assert weights(model).equal(task.states[1]) and not weights(model).equal(task.states[3])
+    assert [(one.score, one.val["accuracy"]) for one in history] == [(score, score) for score in scores]
+    assert [math.isnan(one.test_accuracy) for one in history] == [True, False, True, True]
+    assert history[1].describe() == f"val accuracy 70.00 %, test accuracy {100 * history[1].test_accuracy:.2f} %"
+    assert history[0].describe() == "val accuracy 10.00 %"
+
+    def stop(metrics):
+        if metrics.epoch == 3:
+            raise InterruptedError
+
+    checkpoints = Checkpoints(tmp_path, recipe, ("a", "b"), minutes=60)
+    with pytest.raises(InterruptedError):
+        trained(recipe, task=ChosenBy(recipe, *scores), after_epoch=stop, checkpoints=checkpoints, **options)
+    for left in (scores[2:], ()):  # it goes on; it is asked again
+        again = trained(recipe, tiny_model(seed=9), task=ChosenBy(recipe, *left), checkpoints=checkpoints, **options)
+        assert weights(again[0]).equal(weights(model)) and again[1][1].test_loss == history[1].test_loss
+        rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        assert [row["val_accuracy"] for row in rows] == list(scores)
+        assert [row["test_accuracy"] for row in rows] == [None, history[1].test_accuracy, None, None]
+        header = read_header(tmp_path / "best.safetensors")["score"]
+        assert header == {"val_accuracy": 0.7, "epoch": 2, "test_accuracy": history[1].test_accuracy}
+    with pytest.raises(ValueError, match="val_data must be given, as in the run"):
+        trained(recipe, checkpoints=checkpoints)
+    assert math.isnan(trained(recipe, **options | {"test_data": None})[1][0].test_accuracy)
+    with pytest.raises(ValueError, match=r"test_data \(=None\) must be given, or val_data"):
+        trained(recipe, test_data=None, after_epoch=pytest.fail)
+
+
+def test_the_precision_is_the_recipes_in_training_and_in_measuring(tmp_path):
+    """Of a CPU: by default single."""
+    found = {}
+    for precision in ("auto", "float32", "bfloat16", "float16"):
+        recipe, model, seen = replace(TINY, precision=precision), tiny_model(), set()
+        model.fc.register_forward_hook(
+            lambda module, _, out, seen=seen: seen.add((module.training, str(out.dtype)[6:]))
+        )
+        checkpoints = Checkpoints(tmp_path / precision, recipe, ("a", "b"))
+        task = Classification(recipe, classes=2)
+        found[precision] = weights(trained(recipe, model, task=task, checkpoints=checkpoints)[0])
+        used = "float32" if precision == "auto" else precision
+        assert seen == {(True, used), (False, used)}
+        assert bool(checkpoints.restore()["scaler"]) == (used == "float16")
+    assert found["auto"].equal(found["float32"]) and not found["float16"].equal(found["float32"])
+    for half, off in (("bfloat16", 0.3), ("float16", 0.1)):
+        assert 0 < (found[half] - found["float32"]).abs().max() < off
+
+
+def test_the_device_is_the_fastest_that_there_is(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: found == "cuda")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: found != "cpu")
+    for found in ("cuda", "mps", "cpu"):
+        assert default_device().type == found
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    found = "mps"
+    assert default_device().type == "cpu"
 
 
 def test_no_more_images_are_measured_together_than_a_step_has():
