@@ -481,7 +481,7 @@ def test_a_classifier_begins_with_the_weights_of_another(classifier, tmp_path, c
 )
 def test_a_run_on_an_annotated_folder(recipe, name, tiny, annotated, tmp_path, capsys):
     arguments = ["--recipe", recipe, "--data", str(annotated[name]), "--out", str(tmp_path), "--device", "cpu"]
-    assert main([*arguments, "--epochs", "1", "--batch-size", "4", "--workers", "1"]) == 0
+    assert main([*arguments, "--epochs", "1", "--batch-size", "4", "--accumulate", "2", "--workers", "1"]) == 0
     printed = capsys.readouterr().out
     assert "4 training and 3 test images" in printed and "64 pixels" in printed
     assert len(epochs(tmp_path)) == 1
