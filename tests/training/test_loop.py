@@ -125,22 +125,6 @@ def test_the_optimizer_is_the_recipes(optimizer):
     build_optimizer(model, replace(recipe, momentum=0.0), torch.device("cpu"))  # Nesterov's needs some
 
 
-def test_adamw_trains_and_goes_on_with_the_same_bits(tmp_path):
-    recipe = replace(TINY, optimizer="adamw", base_rate=0.05, weight_decay=0.1)
-    undisturbed, history = trained(recipe)
-    assert history[1].train_loss < history[0].train_loss
-
-    def stop(metrics):
-        if metrics.epoch == 2:
-            raise InterruptedError
-
-    checkpoints = Checkpoints(tmp_path, recipe, ("a", "b"), minutes=60)
-    with pytest.raises(InterruptedError):
-        trained(recipe, after_epoch=stop, checkpoints=checkpoints)
-    assert checkpoints.restore()["step"] == 4
-    assert weights(trained(recipe, tiny_model(seed=9), checkpoints=checkpoints)[0]).equal(weights(undisturbed))
-
-
 @pytest.mark.parametrize("smoothing", ["all", "others"])
 @pytest.mark.parametrize("soft", [False, True])
 def test_both_smoothings(smoothing, soft):
@@ -290,9 +274,11 @@ class ChosenBy(Classification):
         return super().measure(model, data, **options) | chosen
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_validation_images_choose_and_the_test_is_measured_once_at_the_end(precision, tmp_path):
-    recipe, scores = replace(TINY, epochs=4, ema=0.5, precision=precision), (0.1, 0.7, 0.7, 0.2)
+@pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "float32"), ("sgd", "float16")])
+def test_validation_images_choose_and_the_test_is_measured_once_at_the_end(optimizer, precision, tmp_path):
+    """In a run that is interrupted, too."""
+    recipe = replace(TINY, epochs=4, ema=0.5, base_rate=0.1, optimizer=optimizer, precision=precision)
+    scores = 0.1, 0.7, 0.7, 0.2
     options = {"test_data": two_colours(40, seed=1), "val_data": two_colours(8), "images": 16}
     task = ChosenBy(recipe, *scores)
     model, history = trained(recipe, task=task, **options)
@@ -313,6 +299,7 @@ def test_validation_images_choose_and_the_test_is_measured_once_at_the_end(preci
     for left in (scores[2:], ()):  # it goes on; it is asked again
         again = trained(recipe, tiny_model(seed=9), task=ChosenBy(recipe, *left), checkpoints=checkpoints, **options)
         assert weights(again[0]).equal(weights(model)) and again[1][1].test_loss == history[1].test_loss
+        assert [one.train_loss for one in again[1]] == [one.train_loss for one in history]
         rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
         assert [row["val_accuracy"] for row in rows] == list(scores)
         assert [row["test_accuracy"] for row in rows] == [None, history[1].test_accuracy, None, None]
