@@ -19,13 +19,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from resnest_edu.arguments import first_line, require_in_range, require_one_of, require_positive_int
 from resnest_edu.atomic_write import write_atomically
-from resnest_edu.data import SHAPE_CLASSES
+from resnest_edu.data import SHAPE_CLASSES, ImageSplits
 from resnest_edu.training import recipes
-from resnest_edu.training.batches import folder_data, shapes_data
+from resnest_edu.training.batches import image_splits, shapes_data
 from resnest_edu.training.classification import Classification
 from resnest_edu.training.data_fingerprint import digest
 from resnest_edu.training.distributed import Group, process_group
@@ -34,7 +34,7 @@ from resnest_edu.training.loop import default_device, train
 from resnest_edu.training.recipe import BaseRecipe, Recipe
 from resnest_edu.training.recipes import RECIPES
 from resnest_edu.training.run_state import LAST, NAMES, PREVIOUS, Checkpoints, require_writable
-from resnest_edu.training.task import EpochMetrics, Task
+from resnest_edu.training.task import EpochMetrics, Task, best_of
 from resnest_edu.transfer import transfer_recipes
 from resnest_edu.transfer.backbone import load_backbone
 from resnest_edu.transfer.partitions import folder_splits, scene_splits
@@ -281,8 +281,8 @@ def choose_threads(arguments: argparse.Namespace, recipe: BaseRecipe, device: to
     return 1 if device.type == "cpu" and recipe.image_size <= SMALL_IMAGES else torch.get_num_threads()
 
 
-def open_data(arguments: argparse.Namespace, recipe: BaseRecipe) -> tuple[Dataset, Dataset, tuple[str, ...]]:
-    """Training data, test data, class names.
+def open_data(arguments: argparse.Namespace, recipe: BaseRecipe) -> ImageSplits:
+    """The partitions and the class names.
 
     Raises:
         ValueError: the recipe needs a folder, or the folder is not as it must be.
@@ -290,18 +290,16 @@ def open_data(arguments: argparse.Namespace, recipe: BaseRecipe) -> tuple[Datase
     folder = arguments.data
     if isinstance(recipe, TransferRecipe):
         if folder is None:
-            splits = scene_splits(recipe, arguments.seed)
-        else:
-            with about_data():
-                splits = folder_splits(recipe, folder)
-        return splits.train, splits.test, splits.classes
+            return scene_splits(recipe, arguments.seed)
+        with about_data():
+            return folder_splits(recipe, folder)
     assert isinstance(recipe, Recipe)
     if folder is not None:
         with about_data():
-            return folder_data(folder, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers)
+            return image_splits(folder, recipe, skip_broken=arguments.skip_broken, workers=arguments.workers)
     if recipe.crop:
         raise ValueError(f"--data (=None) must be a folder of images for a recipe that crops them ({recipe.crop})")
-    return *shapes_data(recipe, arguments.seed), SHAPE_CLASSES
+    return ImageSplits(*shapes_data(recipe, arguments.seed), SHAPE_CLASSES)
 
 
 @contextmanager
@@ -321,7 +319,7 @@ def require_same_data(out: Path, found: dict[str, Any]) -> None:
     """Raise ValueError if the run began with other images: some of those that are held out might have been trained
     on."""
     with settings_of_a_run(out / "data.json") as earlier:
-        same = {name: earlier[name] for name in found} == found
+        same = all(earlier[name] == found[name] for name in ("training", "test", "digest"))  # which tell of val too
         began = f"{earlier['training']:,} for training and {earlier['test']:,} for the test"
     if not same:
         raise ValueError(
@@ -367,10 +365,13 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
     for option, fits in (("skip_broken", not transfers), ("compile", task.compiles)):
         if getattr(arguments, option) and not fits:
             raise ValueError(f"--{option.replace('_', '-')} must not be given for {recipe.task}")
-    train_data, test_data, classes = open_data(arguments, recipe)
+    splits = open_data(arguments, recipe)
+    parts: dict[str, Any] = {"training": splits.train, "val": splits.val, "test": splits.test}
+    parts, classes = {name: part for name, part in parts.items() if part is not None}, splits.classes
     if isinstance(task, Classification):
         task.classes = len(classes)  # or it would have to ask the network
-    which = {"training": len(train_data), "test": len(test_data), "digest": [digest(train_data), digest(test_data)]}  # type: ignore[arg-type]
+    which = {name: len(part) for name, part in parts.items()}
+    found = which | {"digest": [digest(part) for part in parts.values()]}
     if arguments.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -388,25 +389,27 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
         # A run that ended before its first checkpoint did nothing: what it noted is not held against this one.
         begins = not has_checkpoint(arguments.out)
         if begins or not (arguments.out / "data.json").exists():
-            write_json(arguments.out / "data.json", which)
+            write_json(arguments.out / "data.json", found)
         if begins and arguments.resume:
             print(f"nothing to go on from in {arguments.out}: beginning")
     group.sum(torch.zeros(1, device=device))  # the others wait here until process 0 has prepared the folder
-    require_same_data(arguments.out, which)
+    require_same_data(arguments.out, found)
     kind = AnnouncedCheckpoints if group.writes else Checkpoints
     checkpoints = kind(arguments.out, recipe, classes, arguments.seed, minutes=arguments.save_minutes)
     known.checkpoints = checkpoints
     if group.writes:
         parameters = sum(parameter.numel() for parameter in model.parameters())
+        counts = [f"{count:,} {name}" for name, count in which.items()]
         others = f" and in {group.size - 1} more process(es)" if group.size > 1 else ""
         print(
             f"{recipe.model}, {parameters:,} parameters, on {device} in {torch.get_num_threads()} thread(s){others}: "
-            f"{which['training']:,} training and {which['test']:,} test images of {len(classes)} classes, "
+            f"{', '.join(counts[:-1])} and {counts[-1]} images of {len(classes)} classes, "
             f"{recipe.image_size} pixels, {recipe.epochs} epoch(s)"
         )
+        print(splits.chooses)
 
     def report(metrics: EpochMetrics) -> None:
-        if not sys.stderr.isatty():  # on a terminal the progress bar says the same
+        with tqdm.external_write_mode():  # above the progress bar, on a terminal
             print(
                 f"epoch {metrics.epoch}/{recipe.epochs}: loss {metrics.train_loss:.3f}, {metrics.describe()}, "
                 f"{metrics.images_per_second:,.0f} images/s",
@@ -415,9 +418,10 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
 
     history = train(
         model,
-        train_data,
-        test_data,
+        splits.train,
+        splits.test,
         recipe,
+        val_data=splits.val,
         task=task,
         seed=arguments.seed,
         device=device,
@@ -429,7 +433,9 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
         after_epoch=report,
     )
     if group.writes:
-        print(f"{history[-1].describe()} after {sum(m.seconds for m in history):.1f} s; results in {arguments.out}")
+        last = history[-1] if splits.val is None else best_of(history)
+        at = "" if splits.val is None else f" in epoch {last.epoch},"
+        print(f"{last.describe()}{at} after {sum(m.seconds for m in history):.1f} s; results in {arguments.out}")
 
 
 def print_warning(message: Warning | str, *place: object, **rest: object) -> None:

@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
+import sys
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from PIL import Image
 
 from resnest_edu import cli
 from resnest_edu.cli import main
+from resnest_edu.network.weights import read_header
 from resnest_edu.training import RECIPES, load_checkpoint, save_checkpoint
 from resnest_edu.training.loop import Run
 from resnest_edu.transfer import DetectionRecipe, SegmentationRecipe
@@ -61,6 +64,9 @@ def test_a_run_on_an_image_folder(colour_folder, tmp_path, capsys):
     assert main(["--data", str(colour_folder), "--out", str(out), *QUICK]) == 0
     printed = capsys.readouterr()
     assert "22 training and 2 test images of 2 classes, 32 pixels, 1 epoch(s)" in printed.out
+    assert (
+        "\nno val partition: the 10% held out of each class choose the best epoch, so its score is not" in printed.out
+    )
     assert f"results in {out}" in printed.out
     assert printed.err == ""  # no progress bar where there is no terminal
     [metrics] = epochs(out)
@@ -69,6 +75,38 @@ def test_a_run_on_an_image_folder(colour_folder, tmp_path, capsys):
     model, recipe, classes = load_checkpoint(out / "checkpoint.pt")
     assert (classes, recipe.epochs) == (("blue", "red"), 1)
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+
+
+def test_three_partitions(colour_folder, tmp_path, capsys, error_of, monkeypatch):
+    """A terminal shows a line an epoch; the run goes on after Ctrl-C, and is then asked again."""
+    root, out = tmp_path / "parts", tmp_path / "out"
+    for path in colour_folder.glob("*/*.png"):
+        part = root / ("train", "val", "test", "train")[int(path.stem) % 4] / path.parent.name
+        part.mkdir(parents=True, exist_ok=True)
+        path.rename(part / path.name)
+    arguments = ["--data", str(root), "--out", str(out), "--device", "cpu", "--workers", "0", "--resume"]
+    numbers = ["--epochs", "3", "--warmup-epochs", "0", "--batch-size", "6", "--accumulate", "2"]
+    with monkeypatch.context() as patch:
+        fail_in_step(patch, 3, KeyboardInterrupt())
+        assert main([*arguments, *numbers, "--precision", "bfloat16"]) == 130
+    for lines in (2, 0):
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.stderr, "isatty", lambda: True)
+            assert main(arguments) == 0
+        printed, rows = capsys.readouterr().out, epochs(out)
+        [best] = [row for row in rows if row["test_accuracy"] is not None]
+        assert "12 training, 6 val and 6 test images of 2 classes" in printed
+        assert "\nthe val images choose the best epoch, whose network is measured on the test" in printed
+        assert len(re.findall(r"^epoch \d/3: loss \d.\d+, val accuracy \d+.\d+ %, ", printed, re.MULTILINE)) == lines
+        said = f"val accuracy {100 * best['val_accuracy']:.2f} %, test accuracy {100 * best['test_accuracy']:.2f} %"
+        assert f"\n{said} in epoch {best['epoch']}, after" in printed
+        assert best["val_accuracy"] == max(row["val_accuracy"] for row in rows) and len(rows) == 3
+        header = read_header(out / "best.safetensors")["score"]
+        assert header == {name: best[name] for name in ("val_accuracy", "epoch", "test_accuracy")}
+    assert settings(out)["precision"] == "bfloat16" and settings(out)["accumulate"] == 2
+    shutil.rmtree(root / "val")
+    assert error_of(*arguments).startswith("--data must hold the images that the run")
 
 
 def test_an_earlier_run_is_not_overwritten_unasked(colour_folder, tmp_path, error_of):
@@ -85,6 +123,9 @@ def test_bad_input_is_one_clear_line(colour_folder, tmp_path, error_of):
     (tmp_path / "file").write_text("in the way")
     rows = [
         (["--recipe", "cakes"], f"recipe (='cakes') must be one of {', '.join(cli.ALL_RECIPES)}"),
+        (["--precision", "half"], "precision (='half') must be one of auto, float32, bfloat16, float16"),
+        (["--accumulate", "0"], "accumulate (=0) must be an integer of at least 1"),
+        (["--batch-size", "8", "--accumulate", "5"], "accumulate (=5) must be at most half of batch_size (=8)"),
         (["--mixup", "-1"], "mixup (=-1.0) must be a finite number at least 0"),
         (["--policy", "magic"], "policy (='magic') must be one of none, autoaugment, randaugment"),
         (["--detector", "mask"], "--detector must not be given for classification"),
@@ -123,7 +164,7 @@ def test_a_broken_image_is_named_with_what_helps(more, colour_folder, tmp_path, 
     assert re.search(skipped, capsys.readouterr().err, re.MULTILINE)
 
 
-def fail_in_step(monkeypatch, number: int, error: Exception | None = None) -> None:
+def fail_in_step(monkeypatch, number: int, error: BaseException | None = None) -> None:
     step = Run.take_step
 
     def failing(self, *rest):
@@ -440,7 +481,7 @@ def test_a_classifier_begins_with_the_weights_of_another(classifier, tmp_path, c
 )
 def test_a_run_on_an_annotated_folder(recipe, name, tiny, annotated, tmp_path, capsys):
     arguments = ["--recipe", recipe, "--data", str(annotated[name]), "--out", str(tmp_path), "--device", "cpu"]
-    assert main([*arguments, "--epochs", "1", "--batch-size", "4", "--workers", "1"]) == 0
+    assert main([*arguments, "--epochs", "1", "--batch-size", "4", "--accumulate", "2", "--workers", "1"]) == 0
     printed = capsys.readouterr().out
     assert "4 training and 3 test images" in printed and "64 pixels" in printed
     assert len(epochs(tmp_path)) == 1

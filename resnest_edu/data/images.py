@@ -5,7 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,39 @@ from resnest_edu.arguments import require_positive_int
 from resnest_edu.data.class_folder import ClassFolder, Transform, class_folders, listed
 from resnest_edu.data.image_files import load_image  # noqa: F401  # where it was before
 
+NO_TEST = "no test partition: the val images"
 _BLOCK = 256  # images for each task of a thread
 _TRAIN = ("train", "training")
-# The best epoch is chosen on the first of these that is there: not on a test set, if there is another.
-_HELD_OUT = ("val", "valid", "validation", "dev", "eval", "test", "testing")
+_VAL = ("val", "valid", "validation", "dev", "eval")
+_TEST = ("test", "testing")
 
 
 @dataclass(frozen=True)
 class ImageSplits:
-    """Training and test images of the same classes; an item is (image uint8 (3, size, size), label int)."""
+    """The partitions of a data set, all of the same classes.
 
-    train: Dataset[tuple[Tensor, int]]
-    test: Dataset[tuple[Tensor, int]]
+    Attributes:
+        train: to learn from; an item is (image uint8 (3, size, size), label int).
+        test: to measure on; where there are but two partitions, these images choose the best epoch too.
+        classes: their names.
+        skipped: the files left out because they are broken.
+        val: a third partition, which chooses the best epoch; None where there is none.
+        held_out: how ``test`` came about, if there is no ``val``, in words.
+    """
+
+    train: Dataset[Any]
+    test: Dataset[Any]
     classes: tuple[str, ...]
-    skipped: tuple[str, ...] = ()  # the files left out because they are broken
+    skipped: tuple[str, ...] = ()
+    val: Dataset[Any] | None = None
+    held_out: str = "no val partition: the test images"
+
+    @property
+    def chooses(self) -> str:
+        """Which images choose the best epoch, and what its score is worth, in a line."""
+        if self.val is not None:
+            return "the val images choose the best epoch, whose network is measured on the test images at the end"
+        return f"{self.held_out} choose the best epoch, so its score is not a result for unseen images"
 
 
 def _square(image: Image.Image, size: int) -> Tensor:
@@ -59,25 +78,28 @@ def _held_out(labels: Sequence[int], fraction: float, seed: int) -> tuple[list[i
     return train, test
 
 
-def _partitions(root: Path) -> tuple[Path, Path] | None:
-    """The folders of training and test images, each with a folder for every class; None if there is but one of all."""
+def _partitions(root: Path) -> list[Path]:
+    """The folders of training images, of those held out, and of validation images where both are; none if one holds
+    all."""
     folders: dict[str, list[Path]] = {}
     for name, folder in class_folders(root).items():
         folders.setdefault(name.lower(), []).append(folder)
-    named, held_out = ([one for name in names for one in folders.get(name, [])] for names in (_TRAIN, _HELD_OUT))
+    named, *held_out = ([one for name in names for one in folders.get(name, [])] for names in (_TRAIN, _TEST, _VAL))
     # A class may be called "train" (beside "ship"); a partition of that name has classes of its own.
     train = [folder for folder in named if class_folders(folder)]
-    if not train and not (named and held_out):
-        return None
+    if not train and not (named and any(held_out)):
+        return []
     if not train:
-        raise ValueError(f"root (={root}) must contain a folder for each class in {named[0].name}, {held_out[0].name}")
-    if not held_out:
-        raise ValueError(f"root (={root}) must contain one of {', '.join(_HELD_OUT)} beside {train[0].name}")
-    test = sorted(held_out, key=lambda folder: not class_folders(folder))  # a flat folder has no labels
-    for one, *others in (train, [folder for folder in test if folder.name.lower() == test[0].name.lower()]):
+        first = next(one for part in reversed(held_out) for one in part)
+        raise ValueError(f"root (={root}) must contain a folder for each class in {named[0].name}, {first.name}")
+    if not any(held_out):
+        raise ValueError(f"root (={root}) must contain one of {', '.join(_VAL + _TEST)} beside {train[0].name}")
+    labelled = [[folder for folder in part if class_folders(folder)] for part in held_out]  # a flat one has no labels
+    parts = [train, *filter(None, labelled if any(labelled) else held_out)]
+    for one, *others in parts:
         if others:
             raise ValueError(f"root (={root}) must contain {one.name} or {others[0].name}, not both")
-    return train[0], test[0]
+    return [part[0] for part in parts]
 
 
 def open_image_folder(
@@ -89,18 +111,21 @@ def open_image_folder(
     seed: int = 0,
     transforms: tuple[Transform, Transform] | None = None,
 ) -> ImageSplits:
-    """Open `root/train/CLASS/*` and `root/val/CLASS/*` (or valid, validation, dev, eval, else test), or `root/CLASS/*`.
+    """Open `root/train/CLASS/*` with `root/val/CLASS/*` (or valid, validation, dev, eval), `root/test/CLASS/*` or both,
+    or `root/CLASS/*`.
 
-    In the second layout a share `test_fraction` of each class is held out for the test, chosen by `seed`. Every file is
-    read that Pillow can read, hidden ones and those of operating systems aside; a warning counts the others.
+    Of two partitions the one held out is `test`, whatever its name. In the last layout it is a share `test_fraction` of
+    each class, chosen by `seed`. Every file is read that Pillow can read, hidden ones and those of operating systems
+    aside; a warning counts the others.
 
     Every image becomes upright RGB, transparent parts white; then its shorter side is resized to `size` pixels and the
-    centre cut out, unless `transforms`, for the training and for the test images, make something else of it. A broken
+    centre cut out, unless `transforms`, for the training and for the other images, make something else of it. A broken
     file raises ValueError with its name when its item is asked for. With `skip_broken` all files are read once now, the
     broken ones left out, listed in `skipped`, and counted in a warning.
 
     Raises ValueError if the folder is missing or no folder, holds fewer than two classes, a class without images or one
-    with folders, if training and test have different classes, or if size, test_fraction or seed is out of range.
+    with folders, if there are two folders of one partition, if partitions have different classes, or if size,
+    test_fraction or seed is out of range.
 
     Example:
         >>> import tempfile
@@ -131,13 +156,13 @@ def open_image_folder(
     partitions, seen = _partitions(root), dict[str, Path]()
     train_transform, test_transform = transforms or [partial(_square, size=size)] * 2
     folders = [ClassFolder(partitions[0] if partitions else root, train_transform, seen)]
-    if partitions:
-        folders.append(ClassFolder(partitions[1], test_transform, seen))
-        missing, extra = (sorted(set(one.classes) - set(other.classes)) for one, other in (folders, reversed(folders)))
-        if missing or extra:
+    for partition in partitions[1:]:
+        folders.append(ClassFolder(partition, test_transform, seen))
+        ours, theirs = (set(folder.classes) for folder in (folders[0], folders[-1]))
+        if ours != theirs:
             raise ValueError(
-                f"classes of {partitions[1]} must be those of {partitions[0].name}: missing {missing}, "
-                f"not in {partitions[0].name} {extra}"
+                f"classes of {partition} must be those of {partitions[0].name}: missing {sorted(ours - theirs)}, "
+                f"not in {partitions[0].name} {sorted(theirs - ours)}"
             )
     skipped: list[str] = []
     for folder in folders:
@@ -152,11 +177,14 @@ def open_image_folder(
         warnings.warn(f"skipped {len(skipped)} broken image(s), the first {skipped[0]}", stacklevel=2)
     classes = tuple(folders[0].classes)
     if partitions:
-        return ImageSplits(folders[0], folders[1], classes, tuple(skipped))
+        val = folders[2] if len(folders) > 2 else None
+        splits = ImageSplits(folders[0], folders[1], classes, tuple(skipped), val)
+        return splits if partitions[1].name.lower() in _TEST else replace(splits, held_out=NO_TEST)
     train, test = _held_out(folders[0].targets, test_fraction, seed)
-    held_out = copy.copy(folders[0])  # the same files
-    held_out.transform = test_transform
-    return ImageSplits(Subset(folders[0], train), Subset(held_out, test), classes, tuple(skipped))
+    rest = copy.copy(folders[0])  # the same files
+    rest.transform = test_transform
+    said = f"no val partition: the {test_fraction:.0%} held out of each class"
+    return ImageSplits(Subset(folders[0], train), Subset(rest, test), classes, tuple(skipped), held_out=said)
 
 
 def cifar10(root: str | Path, *, size: int = 32) -> ImageSplits:

@@ -1,7 +1,7 @@
 """Training: recipes, the learning-rate schedule, one loop for every network in the book, and its checkpoints."""
 
 from resnest_edu.training.average import MovingAverage
-from resnest_edu.training.batches import TensorImages, folder_data, shapes_data
+from resnest_edu.training.batches import TensorImages, folder_data, image_splits, shapes_data
 from resnest_edu.training.classification import Classification, ClassificationMetrics
 from resnest_edu.training.evaluation import evaluate, predict
 from resnest_edu.training.loop import train
@@ -24,6 +24,7 @@ __all__ = [
     "evaluate",
     "folder_data",
     "get_recipe",
+    "image_splits",
     "load_checkpoint",
     "parameter_groups",
     "predict",

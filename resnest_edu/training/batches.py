@@ -9,7 +9,7 @@ the number of workers, nor on where a run was interrupted.
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from resnest_edu.arguments import plain
-from resnest_edu.data import SceneConfig, ShapesDataset, cifar10, decode, open_image_folder
+from resnest_edu.data import ImageSplits, SceneConfig, ShapesDataset, cifar10, decode, open_image_folder
 from resnest_edu.training.augmentation import test_transform, train_transform
 from resnest_edu.training.distributed import ALONE, Group
 from resnest_edu.training.recipe import Recipe
@@ -228,10 +228,8 @@ def shapes_data(recipe: Recipe, seed: int) -> tuple[TensorImages, TensorImages]:
     return TensorImages(*train_shapes.tensors()), TensorImages(*test_shapes.tensors())
 
 
-def folder_data(
-    folder: Path, recipe: Recipe, *, skip_broken: bool, workers: int
-) -> tuple[Dataset, Dataset, tuple[str, ...]]:
-    """An image folder, or CIFAR-10 as distributed: training images, test images, class names.
+def image_splits(folder: str | Path, recipe: Recipe, *, skip_broken: bool = False, workers: int = 0) -> ImageSplits:
+    """The partitions of an image folder, or of CIFAR-10 as distributed.
 
     What fits in memory is decoded once, unless the recipe crops: a crop is of the file, not of what is left of it.
 
@@ -244,19 +242,26 @@ def folder_data(
     Raises:
         ValueError: the folder is not such a one, a file is broken, or a recipe that crops meets CIFAR-10.
     """
-    if (folder / "cifar-10-batches-py").is_dir():
+    if (Path(folder) / "cifar-10-batches-py").is_dir():
         if recipe.crop:
             raise ValueError(f"crop (={recipe.crop}) must be 0 for CIFAR-10: its images are small already")
         splits = cifar10(folder, size=recipe.image_size)
-    elif recipe.crop:
-        transforms = train_transform(recipe), test_transform(recipe)
-        splits = open_image_folder(folder, size=recipe.image_size, skip_broken=skip_broken, transforms=transforms)
-        return splits.train, splits.test, splits.classes
     else:
-        splits = open_image_folder(folder, size=recipe.image_size, skip_broken=skip_broken)
-    count = len(splits.train) + len(splits.test)  # type: ignore[arg-type]
-    bytes_decoded = count * 3 * recipe.image_size**2
-    if bytes_decoded > IN_MEMORY_BYTES:
-        return splits.train, splits.test, splits.classes
-    decoded = [TensorImages(*decode(split, workers=max(1, workers))) for split in (splits.train, splits.test)]
-    return decoded[0], decoded[1], splits.classes
+        transforms = (train_transform(recipe), test_transform(recipe)) if recipe.crop else None
+        splits = open_image_folder(folder, size=recipe.image_size, skip_broken=skip_broken, transforms=transforms)
+    parts: dict[str, Any] = {name: getattr(splits, name) for name in ("train", "test", "val")}
+    count = sum(len(part) for part in parts.values() if part is not None)
+    if recipe.crop or count * 3 * recipe.image_size**2 > IN_MEMORY_BYTES:
+        return splits
+    decoded: dict[str, Any] = {
+        name: TensorImages(*decode(part, workers=max(1, workers))) for name, part in parts.items() if part is not None
+    }
+    return replace(splits, **decoded)
+
+
+def folder_data(
+    folder: str | Path, recipe: Recipe, *, skip_broken: bool = False, workers: int = 0
+) -> tuple[Dataset, Dataset, tuple[str, ...]]:
+    """Of :func:`image_splits`, the training images, those that choose the best epoch, and the class names."""
+    splits = image_splits(folder, recipe, skip_broken=skip_broken, workers=workers)
+    return splits.train, splits.test if splits.val is None else splits.val, splits.classes

@@ -63,15 +63,8 @@ def smoothed_loss(logits: Tensor, targets: Tensor, recipe: Recipe, count: int) -
     if recipe.smoothing == "others":
         epsilon = equivalent_epsilon(epsilon, logits.shape[1])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # from half precision
-    return (
-        F.cross_entropy(
-            logits,
-            targets.to(logits) if targets.is_floating_point() else targets,
-            label_smoothing=epsilon,
-            reduction="sum",
-        )
-        / count
-    )
+    targets = targets.to(logits) if targets.is_floating_point() else targets
+    return F.cross_entropy(logits, targets, label_smoothing=epsilon, reduction="sum") / count
 
 
 class Classification(Task):
@@ -97,9 +90,9 @@ class Classification(Task):
     def begin(self, model: nn.Module, data: Dataset, device: torch.device) -> None:
         self.classes, self._model, self._device = self._given, model, device
 
-    def check_test_data(self, data: Dataset) -> None:
+    def check_test_data(self, data: Dataset, name: str = "test_data") -> None:
         if not len(data):  # type: ignore[arg-type]
-            raise ValueError("test_data (=0 images) must contain at least one image")
+            raise ValueError(f"{name} (=0 images) must contain at least one image")
         if isinstance(data, TensorImages):
             self._ask(data.images)
             require_labels(data.labels, self.classes)
@@ -143,7 +136,7 @@ class Classification(Task):
         images, labels = (one.to(device, non_blocking=True) for one in batch)
         classes = self.classes if self.mixes else None
         inputs, targets = prepare(images, labels, self.recipe, classes, generator)
-        with half_precision(device):
+        with half_precision(device, self.recipe.precision):
             logits = network(inputs)
         right = targets.argmax(1) if targets.ndim == 2 else targets
         correct = (logits.argmax(1) == right).sum()

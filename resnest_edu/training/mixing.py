@@ -100,11 +100,8 @@ def mixup(
     require_one_of("per", per, get_args(MixPer))
     images = images if images.is_floating_point() else images.float()
     count = 1 if per == "batch" else len(images)
-    own = _beta(alpha, count, generator).to(images.device)
-    return (
-        _blend(images, own.to(images.dtype).view(-1, 1, 1, 1)),
-        _blend(targets, own.to(targets.dtype).view(-1, 1)),
-    )
+    own = _beta(alpha, count, generator)
+    return _blend(images, own.to(images).view(-1, 1, 1, 1)), _blend(targets, own.to(targets).view(-1, 1))
 
 
 def cutmix(

@@ -12,6 +12,7 @@ Smoothing = Literal["all", "others"]
 MixPer = Literal["batch", "example"]
 Policy = Literal["none", "autoaugment", "randaugment"]
 Optimizer = Literal["sgd", "adamw"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,11 @@ class BaseRecipe:
             proportion to the step.
         stochastic_depth: probability that the last block's branch is skipped.
         ema: decay of a moving average of the weights, which is then what is measured and used, say 0.999.
+        precision: of convolutions and dense layers, in training and in measuring. ``"float16"`` scales the loss
+            (arXiv:1710.03740); ``"auto"`` is ``"bfloat16"`` on CUDA, ``"float16"`` on cards that lack it, and
+            ``"float32"`` elsewhere.
+        accumulate: micro-batches a step, one after the other, where memory is short: the gradient is that of the whole
+            batch, but batch norm, mixup and CutMix see a micro-batch.
         task: what the network learns.
 
     Raises:
@@ -54,6 +60,8 @@ class BaseRecipe:
     dropblock: float = 0.0
     stochastic_depth: float = 0.0
     ema: float = 0.0
+    precision: Precision = "auto"
+    accumulate: int = 1
     task: str = ""
 
     def __post_init__(self) -> None:
@@ -61,13 +69,17 @@ class BaseRecipe:
             object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         require_one_of("model", self.model, VARIANTS)
         require_positive_int(image_size=self.image_size, epochs=self.epochs, batch_size=self.batch_size)
+        require_positive_int(accumulate=self.accumulate)
         if self.batch_size < 2:
             raise ValueError(f"batch_size (={self.batch_size}) must be at least 2 for batch norm to train")
+        if self.accumulate > self.batch_size // 2:
+            raise ValueError(f"accumulate (={self.accumulate}) must be at most half of batch_size (={self.batch_size})")
         require_in_range("base_rate", self.base_rate, 0, open_low=True)
         require_in_range("warmup_epochs", self.warmup_epochs, 0)
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs (={self.warmup_epochs}) must be below epochs (={self.epochs})")
         require_one_of("optimizer", self.optimizer, get_args(Optimizer))
+        require_one_of("precision", self.precision, get_args(Precision))
         require_in_range("weight_decay", self.weight_decay, 0)
         require_in_range("momentum", self.momentum, 0, 1)
         require_probability(dropblock=self.dropblock, stochastic_depth=self.stochastic_depth, ema=self.ema)

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -105,8 +105,9 @@ class Checkpoints:
     """The checkpoints of one run in one folder.
 
     ``checkpoint.pt`` is the last, ``previous.pt`` the one before, which is used when the last is damaged.
-    ``best.safetensors`` has the weights of the epoch with the highest score on the test images, for use: the score is
-    no result to report, for it was chosen on these images.
+    ``best.safetensors`` has the weights of the epoch with the highest score, for use, and its score. Where there are
+    validation images, they choose the epoch, and the score on the test images is added at the end; otherwise the test
+    images do, and their score is no result to report.
 
     Args:
         folder: where they lie; made if it does not exist.
@@ -168,7 +169,9 @@ class Checkpoints:
     def save_best(self, model: nn.Module, metrics: EpochMetrics) -> None:
         """Write ``best.safetensors``: the network with its score, and the epoch that it is of."""
         row = metrics.row()  # as metrics.jsonl has it: what is not a number is null
-        score = {name: row[name] for name in (metrics.score_name, "epoch")}
+        title = metrics.score_name.removeprefix("test_")
+        names = (metrics.score_name, "epoch") if metrics.val is None else (f"val_{title}", "epoch", metrics.score_name)
+        score = {name: row[name] for name in names}
         save_checkpoint(self.folder / BEST, model, self.recipe, self.classes, **score)
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
@@ -203,7 +206,8 @@ class Checkpoints:
             self.last_good = f"{name} at step {content['step']}"
             with self.readable_by_this_version():
                 ours = {**asdict(self.recipe), "classes": list(self.classes), "seed": self.seed}
-                theirs = {**content["recipe"], "classes": content["classes"], "seed": content["seed"]}
+                defaults = {field.name: field.default for field in fields(self.recipe)}  # of what is newer than the run
+                theirs = {**defaults, **content["recipe"], "classes": content["classes"], "seed": content["seed"]}
             for field, value in ours.items():
                 if theirs.get(field) != value:
                     raise ValueError(

@@ -3,47 +3,36 @@
 COCO (https://cocodataset.org/#format-data) and a split's folder of images, or the same with a year or none::
 
     root/annotations/instances_train2017.json    root/train2017/*.jpg (or root/images/train2017)
-    root/annotations/instances_val2017.json      root/val2017/*.jpg
+    root/annotations/instances_val2017.json      root/val2017/*.jpg (or test, or both)
 
 PASCAL VOC (http://host.robots.ox.ac.uk/pascal/VOC), beneath ``root/VOCdevkit/VOC2012`` or in ``root`` itself::
 
     JPEGImages/NAME.jpg    Annotations/NAME.xml    SegmentationClass/NAME.png
-    ImageSets/Main/train.txt, val.txt    ImageSets/Segmentation/train.txt, val.txt
+    ImageSets/Main/train.txt, val.txt    ImageSets/Segmentation/train.txt, val.txt (or test.txt, or both)
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from resnest_edu.data import ImageSplits
+from resnest_edu.data.images import NO_TEST
 from resnest_edu.transfer.annotations import Target
 from resnest_edu.transfer.coco import CocoDetection, CocoSegmentation, coco_splits
-from resnest_edu.transfer.voc import (
-    VOC_CLASSES,
-    VocDetection,
-    VocSegmentation,
-    voc_folder,
-)
+from resnest_edu.transfer.voc import VOC_CLASSES, VocDetection, VocSegmentation, held_out_lists, voc_folder
 
 DetectionTransforms = tuple[Callable[[Tensor, Target], tuple[Tensor, Target]], ...]
 SegmentationTransforms = tuple[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], ...]
 
 
-@dataclass(frozen=True)
-class AnnotatedSplits:
-    """Training and test images of the same classes, all for detection or all for segmentation.
-
-    Attributes:
-        train, test: their items are those of the scenes.
-        classes: names; for segmentation the first is the background, for detection the first has label 1.
-    """
-
-    train: Dataset[Any]
-    test: Dataset[Any]
-    classes: tuple[str, ...]
+class AnnotatedSplits(ImageSplits):
+    """The partitions of a data set, all for detection or all for segmentation; see
+    :class:`~resnest_edu.data.ImageSplits`. Their items are those of the scenes; of the classes, for segmentation the
+    first is the background, for detection the first has label 1."""
 
 
 def open_detection_folder(
@@ -53,6 +42,8 @@ def open_detection_folder(
     transforms: DetectionTransforms | None = None,
 ) -> AnnotatedSplits:
     """Open a folder of images with boxes; which format it has is seen by its contents.
+
+    A test's list in VOC's format is passed over if none of its annotations are there.
 
     Images become RGB, turned as the size that is stated means them (see ``resnest_edu.transfer.orientation``), and
     are read when an item is asked for. Boxes are clipped to the image; an object of whose box nothing is left, or whose
@@ -93,19 +84,17 @@ def open_detection_folder(
     for_train, for_test = transforms or (None, None)
     if splits := coco_splits(root):
         train = CocoDetection(*splits[0], masks=masks, transform=for_train)
-        test = CocoDetection(*splits[1], masks=masks, transform=for_test)
-        return AnnotatedSplits(train, test, _same_classes(train.classes, test.classes, root))
+        others = [CocoDetection(*split, masks=masks, transform=for_test) for split in splits[1:]]
+        return _coco(train, others, root)
     if folder := voc_folder(root):
         if masks:
             raise ValueError(
                 f"masks (=True) must be False for the VOC folder {folder}: its annotations are boxes alone"
             )
         voc = VocDetection(folder, "train", transform=for_train)
-        return AnnotatedSplits(
-            voc,
-            VocDetection(folder, "val", classes=voc.classes, transform=for_test),
-            voc.classes,
-        )
+        lists = held_out_lists(folder, "Main", VocDetection.where)
+        tests = [VocDetection(folder, name, classes=voc.classes, transform=for_test) for name in lists]
+        return _splits(voc, tests, voc.classes, lists[0])
     raise _neither(root)
 
 
@@ -136,17 +125,15 @@ def open_segmentation_folder(
         if classes is not None:
             raise ValueError(f"classes (={classes}) must be None for the COCO folder {root}: its files name them")
         train = CocoSegmentation(*splits[0], transform=for_train)
-        test = CocoSegmentation(*splits[1], transform=for_test)
-        return AnnotatedSplits(train, test, _same_classes(train.classes, test.classes, root))
+        return _coco(train, [CocoSegmentation(*split, transform=for_test) for split in splits[1:]], root)
     if folder := voc_folder(root):
         names = ("background", *VOC_CLASSES) if classes is None else tuple(classes)
         if not 2 <= len(names) <= 255:
             raise ValueError(f"classes (={len(names)}) must be from 2 to 255, the background among them")
-        return AnnotatedSplits(
-            VocSegmentation(folder, "train", classes=names, transform=for_train),
-            VocSegmentation(folder, "val", classes=names, transform=for_test),
-            names,
-        )
+        lists = held_out_lists(folder, "Segmentation", VocSegmentation.where)
+        maps = VocSegmentation(folder, "train", classes=names, transform=for_train)
+        others = [VocSegmentation(folder, name, classes=names, transform=for_test) for name in lists]
+        return _splits(maps, others, names, lists[0])
     raise _neither(root)
 
 
@@ -157,10 +144,20 @@ def _require_folder(root: str | Path) -> Path:
     return root
 
 
-def _same_classes(train: tuple[str, ...], test: tuple[str, ...], root: Path) -> tuple[str, ...]:
-    if train != test:
-        raise ValueError(f"categories of the test in {root} (={test}) must be those of the training (={train})")
-    return train
+def _splits(train: Dataset, others: Sequence[Dataset], classes: tuple[str, ...], held_out: str) -> AnnotatedSplits:
+    splits = AnnotatedSplits(train, others[0], classes, val=others[1] if len(others) > 1 else None)
+    return splits if held_out == "test" else replace(splits, held_out=NO_TEST)
+
+
+def _coco(train: Any, others: Sequence[Any], root: Path) -> AnnotatedSplits:
+    for other in others:
+        if other.classes != train.classes:
+            name = "test" if other is others[0] else "validation"
+            raise ValueError(
+                f"categories of the {name} in {root} (={other.classes}) must be those of the training "
+                f"(={train.classes})"
+            )
+    return _splits(train, others, train.classes, others[0].index.file.stem.removeprefix("instances_")[:4])
 
 
 def _neither(root: Path) -> ValueError:

@@ -15,7 +15,8 @@ from resnest_edu.transfer.coco_index import CocoIndex
 
 
 def coco_splits(root: Path) -> list[tuple[Path, Path]] | None:
-    """The (file of annotations, folder of images) for training and for the test; ``None`` if ``root`` has none.
+    """The (file of annotations, folder of images) for training, for what is held out and, where there are both a test
+    and validation, for the latter; ``None`` if ``root`` has none.
 
     Raises:
         ValueError: a file or folder is missing, or there are several of a kind.
@@ -23,7 +24,9 @@ def coco_splits(root: Path) -> list[tuple[Path, Path]] | None:
     if not list((root / "annotations").glob("instances_train*.json")):
         return None
     splits = []
-    for name in ("train", "val"):
+    has_test = any((root / "annotations").glob("instances_test*.json"))
+    has_val = any((root / "annotations").glob("instances_val*.json"))
+    for name in ("train", *["test"] * has_test, *["val"] * (has_val or not has_test)):
         files = sorted((root / "annotations").glob(f"instances_{name}*.json"))
         if len(files) != 1:
             found = ", ".join(file.name for file in files) or "none"

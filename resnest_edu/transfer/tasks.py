@@ -149,8 +149,8 @@ class Detection(Task):
         self.greatest_label = greatest_label(model)
         require_objects(truths(self._checked(data)), "training data")
 
-    def check_test_data(self, data: Dataset) -> None:
-        require_objects(truths(self._checked(data)), "test data")
+    def check_test_data(self, data: Dataset, name: str = "test_data") -> None:
+        require_objects(truths(self._checked(data)), name.replace("_", " "))
 
     def _checked(self, data: Dataset) -> Dataset:
         return checked_detection(data, self.greatest_label, masks=self.recipe.masks)
@@ -170,7 +170,7 @@ class Detection(Task):
     ) -> tuple[Tensor, tuple[()]]:
         images = [normalize(image.to(device, non_blocking=True)) for image in batch[0]]
         targets = to_device([without_crowd(target) for target in batch[1]], device)
-        with half_precision(device):
+        with half_precision(device, self.recipe.precision):
             losses = network(images, targets)
         # Each is a mean over boxes; images weigh the same whichever process has them.
         return sum(losses.values()) * len(images) / count, ()
@@ -235,8 +235,8 @@ class Segmentation(Task):
         self.classes = head[-1].out_channels
         require_classes(truths(checked_segmentation(data, self.classes)), "training data")
 
-    def check_test_data(self, data: Dataset) -> None:
-        require_classes(truths(checked_segmentation(data, self.classes)), "test data")
+    def check_test_data(self, data: Dataset, name: str = "test_data") -> None:
+        require_classes(truths(checked_segmentation(data, self.classes)), name.replace("_", " "))
 
     def batches(self, data: Dataset, plan: Plan, *, first: int, workers: int, pin_memory: bool) -> Iterator[Any]:
         options: dict[str, Any] = {"first": first, "workers": workers, "pin_memory": pin_memory}
@@ -253,7 +253,7 @@ class Segmentation(Task):
         generator: torch.Generator,
     ) -> tuple[Tensor, tuple[()]]:
         images, classes = (one.to(device, non_blocking=True) for one in batch)
-        with half_precision(device):
+        with half_precision(device, self.recipe.precision):
             logits = network(normalize(images).contiguous(memory_format=torch.channels_last))
         loss = pixel_loss(logits["out"], classes)
         if "aux" in logits:

@@ -84,6 +84,15 @@ class _Listed:
         self.annotations = [found.get(name, folder / place / f"{name}{ending}") for name in self.names]
 
 
+def held_out_lists(folder: Path, task: str, annotations: tuple[str, str]) -> list[str]:
+    """Which lists there are besides training: test, unless nobody may see its annotations, and val."""
+    lists = folder / "ImageSets" / task
+    has_test = (lists / "test.txt").is_file() and any(
+        path.is_file() for path in _Listed(folder, task, "test", annotations=annotations).annotations
+    )
+    return [*["test"] * has_test, *["val"] * ((lists / "val.txt").is_file() or not has_test)]
+
+
 def _name(line: str, images: Container[str]) -> str:
     """A line's image, which may be followed by a flag as in VOC's lists of one class: 1, 0 or -1."""
     line = unicodedata.normalize("NFC", line)
@@ -145,6 +154,8 @@ class VocDetection(Dataset[tuple[Tensor, Target]]):
     The classes are the names in the training images' annotations, sorted, as PASCAL VOC's own 20 are.
     """
 
+    where = "Annotations", ".xml"
+
     def __init__(
         self,
         folder: Path,
@@ -153,7 +164,7 @@ class VocDetection(Dataset[tuple[Tensor, Target]]):
         classes: tuple[str, ...] | None = None,
         transform: Callable[[Tensor, Target], tuple[Tensor, Target]] | None,
     ) -> None:
-        listed = _Listed(folder, "Main", split, annotations=("Annotations", ".xml"))
+        listed = _Listed(folder, "Main", split, annotations=self.where)
         self.names, self.images, self.transform = listed.names, listed.images, transform
         self.objects = [_read_objects(path) for path in listed.annotations]
         if all(one.difficult.all() for one in self.objects):
@@ -191,6 +202,8 @@ class VocDetection(Dataset[tuple[Tensor, Target]]):
 class VocSegmentation(Dataset[tuple[Tensor, Tensor]]):
     """Segmentation items; see :func:`~resnest_edu.transfer.open_segmentation_folder`."""
 
+    where = "SegmentationClass", ".png"
+
     def __init__(
         self,
         folder: Path,
@@ -199,7 +212,7 @@ class VocSegmentation(Dataset[tuple[Tensor, Tensor]]):
         classes: tuple[str, ...],
         transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None,
     ) -> None:
-        listed = _Listed(folder, "Segmentation", split, annotations=("SegmentationClass", ".png"))
+        listed = _Listed(folder, "Segmentation", split, annotations=self.where)
         self.names, self.images, self.maps = listed.names, listed.images, listed.annotations
         self.classes, self.transform = classes, transform
         require_classes(map(_read_map, self.maps), f"{split} maps of {folder}")

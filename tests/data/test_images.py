@@ -46,25 +46,25 @@ def test_shorter_side_is_resized_and_the_centre_cut_out(tmp_path: Path, shape: t
     assert (item.permute(1, 2, 0)[1:-1, 1:-1].numpy() == RED).all()
 
 
-def test_split_folders_of_which_a_test_set_is_the_last(tmp_path: Path) -> None:
-    fill(tmp_path / "train", "cat", "dog", count=3)
-    (tmp_path / "val").mkdir()
-    (tmp_path / "val" / "1.txt").touch()  # flat, so without labels: passed over while others have them
-    names = ("testing", "test", "eval", "dev", "validation", "valid", "val")
-    for count, name in enumerate(names, 1):  # each goes before those that are there
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        *((names, "no val partition: the test") for names in ("Train Test", "training testing")),
+        *((f"train {val}", "no test partition: the val") for val in ("VAL", "valid", "validation", "dev", "eval")),
+        *((names, "the val images choose the best epoch") for names in ("train test val", "Training TEST Validation")),
+    ],
+)
+def test_partitions_in_any_spelling(names: str, said: str, tmp_path: Path) -> None:
+    """Of two the one held out is the test, whatever its name; a third chooses the best epoch."""
+    for count, name in enumerate(names.split(), 2):
         fill(tmp_path / name, "cat", "dog", count=count)
-        splits = open_image_folder(tmp_path, size=4)
-        assert splits.classes == ("cat", "dog") and splits.skipped == ()
-        assert [label for _, label in splits.train] == [0, 0, 0, 1, 1, 1]
-        assert [label for _, label in splits.test] == [0] * count + [1] * count
-
-
-def test_split_folders_in_other_spellings(tmp_path: Path) -> None:
-    for train, test in (("Train", "Test"), ("training", "testing"), ("TRAIN", "VAL"), ("Training", "Validation")):
-        root = tmp_path / train
-        fill(root / train, "cat", "dog", count=3)
-        splits = open_image_folder(fill(root / test, "cat", "dog").parent, size=4)
-        assert (splits.classes, len(splits.train), len(splits.test)) == (("cat", "dog"), 6, 4)
+    if len(names.split()) == 2:  # flat ones have no labels: they are passed over
+        save(tmp_path / ("test" if "no test" in said else "val") / "1.png")
+    splits = open_image_folder(tmp_path, size=4)
+    assert splits.classes == ("cat", "dog") and splits.skipped == () and splits.chooses.startswith(said)
+    parts = [part for part in (splits.train, splits.test, splits.val) if part]
+    found = [[label for _, label in part] for part in parts]
+    assert found == [[0] * count + [1] * count for count in range(2, 2 + len(names.split()))]
 
 
 def test_hidden_and_system_files_are_no_images_at_any_depth(tmp_path: Path) -> None:
@@ -131,6 +131,9 @@ def test_share_held_out_of_each_class(tmp_path: Path) -> None:
         test, train = ([tuple(image[:, 0, 0].tolist()) for image, _ in part] for part in parts)
         assert not set(test) & set(train) and len(test + train) == 32
         assert [label for _, label in splits.test] == [image[0] for image in test] == [0] * 4 + [1] * 2 + [2]
+        assert splits.val is None and splits.chooses.startswith(
+            "no val partition: the 20% held out of each class choose"
+        )
         return test
 
     assert held_out(0) == held_out(0) != held_out(1)
@@ -152,7 +155,17 @@ def test_what_is_refused(tmp_path: Path) -> None:
             "self/cat",
             "self/dog",
         ),
-        *("shared/cat", "shared/dog", "same/train/cat", "same/train/dog", "left/cat", "test only/test/cat"),
+        *(f"vals/{part}/{name}" for part in ("train", "val", "dev") for name in ("cat", "dog")),
+        *(f"third/{part}/{name}" for part in ("train", "test", "val") for name in ("cat", "dog")),
+        *(
+            "third/val/cow",
+            "shared/cat",
+            "shared/dog",
+            "same/train/cat",
+            "same/train/dog",
+            "left/cat",
+            "test only/test/cat",
+        ),
     ):
         fill(tmp_path, layout, count=1)
     save(tmp_path / "file.png")
@@ -181,6 +194,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
         "parts of the data train and test",
         "twice": "root (={}) must contain train or Training, not both",
         "both": "root (={}) must contain VAL or val, not both",
+        "vals": "root (={}) must contain val or dev, not both",
+        "third": "classes of {}/val must be those of train: missing [], not in train ['cow']",
         "forms": "root (={}) must not hold two folders of one name, \u00e9, in two forms of Unicode",
         "linked": "class folder (={0}/kitten) must not be {0}/cat by a link",
         "same": "class folder (={0}/test/cat) must not be {0}/train/cat by a link",

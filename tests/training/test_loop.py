@@ -16,7 +16,7 @@ from resnest_edu.network.weights import read_header
 from resnest_edu.training import RECIPES, Checkpoints, TensorImages, evaluate, train
 from resnest_edu.training.batches import Plan
 from resnest_edu.training.classification import Classification, prepare, smoothed_loss
-from resnest_edu.training.loop import Run, build_optimizer, compile_ahead
+from resnest_edu.training.loop import Run, build_optimizer, compile_ahead, default_device
 from resnest_edu.training.mixing import smooth
 
 TINY = replace(RECIPES["shapes"], epochs=2, batch_size=8, image_size=8)
@@ -123,22 +123,6 @@ def test_the_optimizer_is_the_recipes(optimizer):
             assert group["betas"] == (0.8, 0.999)
     assert {id(p) for group in built.param_groups for p in group["params"]} == {id(p) for p in model.parameters()}
     build_optimizer(model, replace(recipe, momentum=0.0), torch.device("cpu"))  # Nesterov's needs some
-
-
-def test_adamw_trains_and_goes_on_with_the_same_bits(tmp_path):
-    recipe = replace(TINY, optimizer="adamw", base_rate=0.05, weight_decay=0.1)
-    undisturbed, history = trained(recipe)
-    assert history[1].train_loss < history[0].train_loss
-
-    def stop(metrics):
-        if metrics.epoch == 2:
-            raise InterruptedError
-
-    checkpoints = Checkpoints(tmp_path, recipe, ("a", "b"), minutes=60)
-    with pytest.raises(InterruptedError):
-        trained(recipe, after_epoch=stop, checkpoints=checkpoints)
-    assert checkpoints.restore()["step"] == 4
-    assert weights(trained(recipe, tiny_model(seed=9), checkpoints=checkpoints)[0]).equal(weights(undisturbed))
 
 
 @pytest.mark.parametrize("smoothing", ["all", "others"])
@@ -276,6 +260,87 @@ def test_a_score_that_is_not_a_number_is_null_in_json_and_the_network_is_kept(tm
     ]
 
 
+class ChosenBy(Classification):
+    """On the eight validation images, scores that are given."""
+
+    def __init__(self, recipe, *scores):
+        super().__init__(recipe)
+        self.scores, self.measured, self.states = iter(scores), [], []
+
+    def measure(self, model, data, **options):
+        self.measured.append(len(data))
+        self.states.append(weights(model))
+        chosen = {"test_accuracy": next(self.scores)} if len(data) == 8 else {}
+        return super().measure(model, data, **options) | chosen
+
+
+@pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "float32"), ("sgd", "float16")])
+def test_validation_images_choose_and_the_test_is_measured_once_at_the_end(optimizer, precision, tmp_path):
+    """In a run that is interrupted, too."""
+    recipe = replace(TINY, epochs=4, ema=0.5, base_rate=0.1, optimizer=optimizer, precision=precision)
+    scores = 0.1, 0.7, 0.7, 0.2
+    options = {"test_data": two_colours(40, seed=1), "val_data": two_colours(8), "images": 16}
+    task = ChosenBy(recipe, *scores)
+    model, history = trained(recipe, task=task, **options)
+    assert task.measured == [8, 8, 8, 8, 40]
+    assert weights(model).equal(task.states[1]) and not weights(model).equal(task.states[3])
+    assert [(one.score, one.val["accuracy"]) for one in history] == [(score, score) for score in scores]
+    assert [math.isnan(one.test_accuracy) for one in history] == [True, False, True, True]
+    assert history[1].describe() == f"val accuracy 70.00 %, test accuracy {100 * history[1].test_accuracy:.2f} %"
+    assert history[0].describe() == "val accuracy 10.00 %"
+
+    def stop(metrics):
+        if metrics.epoch == 3:
+            raise InterruptedError
+
+    checkpoints = Checkpoints(tmp_path, recipe, ("a", "b"), minutes=60)
+    with pytest.raises(InterruptedError):
+        trained(recipe, task=ChosenBy(recipe, *scores), after_epoch=stop, checkpoints=checkpoints, **options)
+    for left in (scores[2:], ()):  # it goes on; it is asked again
+        again = trained(recipe, tiny_model(seed=9), task=ChosenBy(recipe, *left), checkpoints=checkpoints, **options)
+        assert weights(again[0]).equal(weights(model)) and again[1][1].test_loss == history[1].test_loss
+        assert [one.train_loss for one in again[1]] == [one.train_loss for one in history]
+        rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        assert [row["val_accuracy"] for row in rows] == list(scores)
+        assert [row["test_accuracy"] for row in rows] == [None, history[1].test_accuracy, None, None]
+        header = read_header(tmp_path / "best.safetensors")["score"]
+        assert header == {"val_accuracy": 0.7, "epoch": 2, "test_accuracy": history[1].test_accuracy}
+    with pytest.raises(ValueError, match="val_data must be given, as in the run"):
+        trained(recipe, checkpoints=checkpoints)
+    assert math.isnan(trained(recipe, **options | {"test_data": None})[1][0].test_accuracy)
+    with pytest.raises(ValueError, match=r"test_data \(=None\) must be given, or val_data"):
+        trained(recipe, test_data=None, after_epoch=pytest.fail)
+
+
+def test_the_precision_is_the_recipes_in_training_and_in_measuring(tmp_path):
+    """Of a CPU: by default single."""
+    found = {}
+    for precision in ("auto", "float32", "bfloat16", "float16"):
+        recipe, model, seen = replace(TINY, precision=precision), tiny_model(), set()
+        model.fc.register_forward_hook(
+            lambda module, _, out, seen=seen: seen.add((module.training, str(out.dtype)[6:]))
+        )
+        checkpoints = Checkpoints(tmp_path / precision, recipe, ("a", "b"))
+        task = Classification(recipe, classes=2)
+        found[precision] = weights(trained(recipe, model, task=task, checkpoints=checkpoints)[0])
+        used = "float32" if precision == "auto" else precision
+        assert seen == {(True, used), (False, used)}
+        assert bool(checkpoints.restore()["scaler"]) == (used == "float16")
+    assert found["auto"].equal(found["float32"]) and not found["float16"].equal(found["float32"])
+    for half, off in (("bfloat16", 0.3), ("float16", 0.1)):
+        assert 0 < (found[half] - found["float32"]).abs().max() < off
+
+
+def test_the_device_is_the_fastest_that_there_is(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: found == "cuda")
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: found != "cpu")
+    for found in ("cuda", "mps", "cpu"):
+        assert default_device().type == found
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    found = "mps"
+    assert default_device().type == "cpu"
+
+
 def test_no_more_images_are_measured_together_than_a_step_has():
     seen = []
     model, data = tiny_model(), two_colours(40)
@@ -312,7 +377,7 @@ def test_ctrl_c_saves_between_two_steps_and_the_run_goes_on(tmp_path):
 def test_compiling_ahead_leaves_weights_and_statistics_alone():
     model = tiny_model().train()
     before = weights(model)
-    compiled = compile_ahead(model, two_colours(8).images)
+    compiled = compile_ahead(model, two_colours(8).images, TINY)
     assert weights(model).equal(before)
     assert all(parameter.grad is None for parameter in model.parameters())
     inputs = torch.randn(8, 3, 8, 8)

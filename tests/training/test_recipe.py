@@ -54,6 +54,9 @@ def test_bad_numbers():
         ({"dropblock": -0.1}, r"dropblock \(=-0.1\) must be"),
         ({"stochastic_depth": 2}, r"stochastic_depth \(=2\) must be"),
         ({"ema": 1.0}, r"ema \(=1\) must be below 1"),
+        ({"precision": "half"}, r"precision \(='half'\) must be one of auto, float32, bfloat16, float16"),
+        ({"accumulate": 0}, r"accumulate \(=0\) must be an integer of at least 1"),
+        ({"accumulate": 5, "batch_size": 8}, r"accumulate \(=5\) must be at most half of batch_size \(=8\)"),
     ]
     assert_refused(lambda change: replace(SHAPES, **change), rows)
 

@@ -1,4 +1,4 @@
-"""What the tests run under ``torchrun``, or alone: ``gradients FILE``, ``train MARKER …``, or ``fail - …``."""
+"""What the tests run under ``torchrun``, or alone: ``gradients FILE PARTS``, ``train MARKER …``, or ``fail - …``."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ def freeze_norms(model: nn.Module) -> None:
             module.training = False
 
 
-def gradients(path: str) -> None:
+def gradients(path: str, accumulate: str) -> None:
     """Save every step's gradients and the final weights."""
     torch.set_num_threads(1)
     model, found = small_model(drops=False).double(), []
@@ -47,9 +47,10 @@ def gradients(path: str) -> None:
     with process_group("cpu") as group:
         # Four steps of ten images and a last one of nine, which two processes share five and four.
         model.register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
-        history = train(model, images(49, 0), images(17, 1), PLAIN, progress=False, group=group)
+        recipe, val_data = replace(PLAIN, accumulate=int(accumulate)), images(13, 2)
+        history = train(model, images(49, 0), images(17, 1), recipe, val_data=val_data, progress=False, group=group)
         if group.writes:
-            losses = [(m.train_loss, m.train_accuracy, m.test_loss, m.test_accuracy) for m in history]
+            losses = [(m.train_loss, m.train_accuracy, *m.val.values(), m.test_loss, m.test_accuracy) for m in history]
             torch.save({"gradients": found, "weights": values(model), "losses": losses, "size": group.size}, path)
 
 

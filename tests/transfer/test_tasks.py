@@ -259,7 +259,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(name: str, tmp_path: Path) -
 
 def test_networks_come_back_from_checkpoints_and_are_taken_for_no_others(tmp_path: Path) -> None:
     for name, recipe in RECIPES.items():
-        run(replace(recipe, epochs=1), tmp_path / name)
+        single, half = run(replace(recipe, epochs=1), tmp_path / name), replace(recipe, epochs=1, precision="bfloat16")
+        assert not run(half, None)[0].equal(single[0])
     detection, segmentation = (tmp_path / name / "checkpoint.pt" for name in ("detection", "segmentation"))
     model, recipe, classes = load_checkpoint(detection, DetectionRecipe)
     assert (recipe, len(classes), model.training) == (replace(DETECTION, epochs=1), 8, False)
