@@ -92,7 +92,7 @@ class TensorImages(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.images[index], self.labels[index]
 
-    def to(self, device: torch.device) -> "TensorImages":
+    def to(self, device: torch.device | str) -> "TensorImages":
         """The same images, kept on ``device``."""
         return TensorImages(self.images.to(device), self.labels.to(device))
 
@@ -229,7 +229,7 @@ def shapes_data(recipe: Recipe, seed: int) -> tuple[TensorImages, TensorImages]:
 
 
 def folder_data(
-    folder: Path, recipe: Recipe, *, skip_broken: bool, workers: int
+    folder: str | Path, recipe: Recipe, *, skip_broken: bool = False, workers: int = 0
 ) -> tuple[Dataset, Dataset, tuple[str, ...]]:
     """An image folder, or CIFAR-10 as distributed: training images, test images, class names.
 
@@ -244,7 +244,7 @@ def folder_data(
     Raises:
         ValueError: the folder is not such a one, a file is broken, or a recipe that crops meets CIFAR-10.
     """
-    if (folder / "cifar-10-batches-py").is_dir():
+    if (Path(folder) / "cifar-10-batches-py").is_dir():
         if recipe.crop:
             raise ValueError(f"crop (={recipe.crop}) must be 0 for CIFAR-10: its images are small already")
         splits = cifar10(folder, size=recipe.image_size)

@@ -224,7 +224,7 @@ def train(
     *,
     task: Task | None = None,
     seed: int = 0,
-    device: torch.device | None = None,
+    device: torch.device | str | None = None,
     workers: int = 0,
     checkpoints: Checkpoints | None = None,
     accelerate: bool = False,
@@ -294,7 +294,7 @@ def train(
     if compile and not task.compiles:
         raise ValueError(f"compile (=True) must be False for {recipe.task}")
     plan = Plan(len(train_data), recipe.batch_size, recipe.epochs, seed, group)  # type: ignore[arg-type]
-    device = device or default_device()
+    device = torch.device(device or default_device())
     model.to(device).to(memory_format=torch.channels_last).train()
     if accelerate:
         execute_per_split(model)
