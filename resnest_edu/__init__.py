@@ -12,9 +12,10 @@ from resnest_edu.blocks.squeeze_excitation import SqueezeExcitation
 from resnest_edu.network import resnest as _resnest
 from resnest_edu.network.bottleneck import Bottleneck
 from resnest_edu.network.layouts import to_cardinality_major, to_radix_major
+from resnest_edu.network.published import PUBLISHED, PublishedFile, fetch
 from resnest_edu.network.regularization import DropBlock, RectifiedConv2d, rectify
 from resnest_edu.network.resnest import Backbone, ResNeSt, Variant, create_model, list_models
-from resnest_edu.network.weights import PUBLISHED, PublishedFile, fetch, load, load_checkpoint, read_header, save
+from resnest_edu.network.weights import load, load_checkpoint, read_header, save
 from resnest_edu.split_attention import CardinalityMajorSplitAttention, RadixMajorSplitAttention
 
 __version__ = "0.1.0"

@@ -4,6 +4,7 @@ Every message has one form: the argument's name, its value, the constraint. Wher
 own words are made to fit.
 """
 
+import difflib
 import importlib
 import math
 import numbers
@@ -16,12 +17,17 @@ def plain(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
-def require_positive_int(**arguments: int) -> None:
-    """Raise ValueError unless every keyword argument is an integer of at least 1."""
+def require_int(least: int, /, **arguments: int) -> None:
+    """Raise ValueError unless every keyword argument is an integer of at least ``least``."""
     for name, value in arguments.items():
         number = plain(value)
-        if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < 1:
-            raise ValueError(f"{name} (={value!r}) must be an integer of at least 1")
+        if isinstance(number, bool) or not isinstance(number, numbers.Integral) or number < least:
+            raise ValueError(f"{name} (={value!r}) must be an integer of at least {least}")
+
+
+def require_positive_int(**arguments: int) -> None:
+    """Raise ValueError unless every keyword argument is an integer of at least 1."""
+    require_int(1, **arguments)
 
 
 def require_divisible(name: str, value: int, divisor_name: str, divisor: int) -> None:
@@ -49,10 +55,17 @@ def require_probability(**arguments: float) -> None:
 
 
 def require_one_of(name: str, value: object, choices: Iterable[object]) -> None:
-    """Raise ValueError unless ``value`` is one of ``choices``."""
+    """Raise ValueError unless ``value`` is one of ``choices``; the message guesses which was meant."""
     choices = list(choices)
     if value not in choices:
-        raise ValueError(f"{name} (={value!r}) must be one of {', '.join(map(str, choices))}")
+        listed = [str(choice) for choice in choices]
+        raise ValueError(f"{name} (={value!r}) must be one of {', '.join(listed)}{did_you_mean(value, listed)}")
+
+
+def did_you_mean(value: object, choices: Iterable[str]) -> str:
+    """The end of a message: the nearest of the choices, if one is near; ResNeSt-50 is near resnest50."""
+    near = difflib.get_close_matches(str(value).lower(), list(choices), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def first_line(error: Exception) -> str:

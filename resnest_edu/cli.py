@@ -125,9 +125,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights",
         type=Path,
-        metavar="FILE",
+        metavar="FILE|NAME",
         help="start with the weights of this classifier, all but its last layer: a published file or a checkpoint of "
-        "a run",
+        "a run; or, where there is no file of that name, a published network, whose file is fetched: resnest50",
     )
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
     parser.add_argument("--resume", action="store_true", help="go on from what --out holds; begin if it holds nothing")

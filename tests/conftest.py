@@ -1,9 +1,14 @@
+import hashlib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+from resnest_edu import PUBLISHED, PublishedFile, create_model
+from tests.randomize import randomize
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -24,3 +29,15 @@ def colour_folder(tmp_path: Path) -> Path:
             pixels = generator.integers(-20, 20, (20, 24, 3)) + np.array(colour)
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / label / f"{i}.png")
     return tmp_path / "images"
+
+
+@pytest.fixture
+def released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A release folder on this machine, with one file, and an empty cache."""
+    file = tmp_path / "release" / "weights.pth"
+    file.parent.mkdir()
+    torch.save(randomize(create_model("resnest11_small"), 1).state_dict(), file)
+    file = file.rename(file.with_stem(f"small-{hashlib.sha256(file.read_bytes()).hexdigest()[:8]}"))
+    monkeypatch.setitem(PUBLISHED, "resnest11_small", PublishedFile(file.name, release=file.parent.as_uri()))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return file

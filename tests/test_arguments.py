@@ -58,8 +58,9 @@ def test_ranges():
 
 
 def test_one_of():
-    rows = [(value, rf"norm \(={value!r}\) must be one of a, 8$") for value in ("c", "", None, 1)]
-    assert_refused(lambda value: require_one_of("norm", value, iter(("a", 8))), rows)
+    rows = [(value, rf"norm \(={value!r}\) must be one of a, 8, mask$") for value in ("c", "", None, 1)]
+    rows.append(("Masked", "; did you mean mask\\?$"))
+    assert_refused(lambda value: require_one_of("norm", value, iter(("a", 8, "mask"))), rows)
 
 
 def test_first_line_of_an_error():

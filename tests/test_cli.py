@@ -503,7 +503,7 @@ def test_a_run_is_not_resumed_on_other_annotations(tiny, tmp_path, capsys):
         (["--recipe", "detect-shapes", "--compile"], "--compile must not be given for detection"),
         (["--recipe", "segment-shapes", "--compile"], "--compile must not be given for segmentation"),
         (["--recipe", "detect-shapes", "--skip-broken"], "--skip-broken must not be given for detection"),
-        (["--recipe", "shapes", "--weights", "some.pt"], "weights (='some.pt') must be a file"),
+        (["--recipe", "shapes", "--weights", "some.pt"], "weights (='some.pt') must be a file, or the name"),
         (["--recipe", "detect-shapes", "--weights", "no/such.pt"], "weights (='no/such.pt') must be a file"),
         (
             ["--recipe", "segment-shapes", "--model", "resnest14", "--weights", "CLASSIFIER"],

@@ -166,7 +166,7 @@ def create_contender(name: str, num_classes: int = 1000, reference: Variant = RE
         reference: the variant that fixes everything but the middle, and what all may cost.
 
     Raises:
-        ValueError: ``name`` is unknown, or ``num_classes`` is not a positive integer.
+        ValueError: ``name`` is unknown, or ``num_classes`` is not an integer of at least 0.
     """
     base_width = equal_cost_base_width(name, reference)
     return Contender(CONTENDERS[name], base_width, num_classes, reference)

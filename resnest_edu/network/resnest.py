@@ -4,15 +4,19 @@ Legend: B batch, C channels, H height, W width. Parameter names, order and shape
 checkpoints, which is why the stages are called ``layer1`` … and the head ``fc``.
 """
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, overload
+from fnmatch import filter as matching
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from torch import Tensor, nn
 
-from resnest_edu.arguments import require_one_of, require_positive_int, require_probability
+from resnest_edu.arguments import did_you_mean, plain, require_int, require_one_of, require_probability
 from resnest_edu.network.bottleneck import EXPANSION, Bottleneck
+from resnest_edu.network.published import PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class Trunk(nn.Module):
     Args:
         variant: the row of the table to build.
         block: the class of the blocks, :class:`~resnest_edu.Bottleneck` or one derived from it.
+        in_channels: of the images; 3 for red, green and blue.
         output_stride: 32, or for dense prediction 16 or 8: by how much the stages shrink the image at most.
         dropblock: probability of :class:`~resnest_edu.DropBlock` in the last two stages.
         stochastic_depth: probability that training skips the last block's branch for an image; earlier blocks' is less,
@@ -108,11 +113,11 @@ class Trunk(nn.Module):
     Attributes:
         channels: how many channels each stage emits, by its name: ``layer1``, ``layer2``, ….
         strides: how many pixels of the image one position of a stage's output stands for, by its name.
-        variant, output_stride: as given.
+        variant, in_channels, output_stride: as given.
 
     Raises:
-        ValueError: ``output_stride`` is none of the three, a probability is not in [0, 1), or the variant's numbers do
-            not fit together.
+        ValueError: ``output_stride`` is none of the three, ``in_channels`` not a positive integer, a probability not in
+            [0, 1), or the variant's numbers do not fit together.
     """
 
     def __init__(
@@ -120,6 +125,7 @@ class Trunk(nn.Module):
         variant: Variant,
         *,
         block: type[Bottleneck] = Bottleneck,
+        in_channels: int = 3,
         output_stride: int = 32,
         dropblock: float = 0.0,
         stochastic_depth: float = 0.0,
@@ -127,21 +133,21 @@ class Trunk(nn.Module):
         super().__init__()
         stages = len(variant.blocks)
         if not variant.blocks or stages != len(variant.planes):
-            pair = f"blocks (={variant.blocks}) and planes (={variant.planes})"
-            raise ValueError(f"{pair} must name the same stages, at least one")
+            what = f"blocks (={variant.blocks}) and planes (={variant.planes})"
+            raise ValueError(f"{what} must name the same stages, at least one")
         if any(count < 1 for count in variant.blocks):
-            blocks = f"blocks (={variant.blocks})"
-            raise ValueError(f"{blocks} must be integers of at least 1")
+            raise ValueError(f"blocks (={variant.blocks}) must be integers of at least 1")
         stem_width, stem_stride = variant.stem_width, variant.stem_stride
         if stem_stride not in (1, 2, 4):
             raise ValueError(f"stem_stride (={stem_stride!r}) must be 1, 2 or 4")
         if output_stride not in (8, 16, 32):
             raise ValueError(f"output_stride (={output_stride!r}) must be 8, 16 or 32")
+        require_int(1, in_channels=in_channels)
         require_probability(dropblock=dropblock, stochastic_depth=stochastic_depth)
-        self.variant, self.output_stride = variant, output_stride
+        self.variant, self.in_channels, self.output_stride = variant, in_channels, output_stride
         channels = 2 * stem_width
         self.conv1 = nn.Sequential(
-            nn.Conv2d(3, stem_width, 3, min(stem_stride, 2), padding=1, bias=False),
+            nn.Conv2d(in_channels, stem_width, 3, min(stem_stride, 2), padding=1, bias=False),
             nn.BatchNorm2d(stem_width),
             nn.ReLU(),
             nn.Conv2d(stem_width, stem_width, 3, padding=1, bias=False),
@@ -152,9 +158,7 @@ class Trunk(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         # A layer, because torchvision's IntermediateLayerGetter runs layer by layer.
         self.relu = nn.ReLU()
-        self.maxpool: nn.Module = nn.Identity()
-        if stem_stride == 4:
-            self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem_stride == 4 else nn.Identity()
         self.channels: dict[str, int] = {}
         self.strides: dict[str, int] = {}
         total_stride, built = stem_stride, 0
@@ -190,8 +194,7 @@ class Trunk(nn.Module):
     def _initialize(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                weight = module.weight
-                nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         # Only now: set any earlier, a loop over all batch norms would undo it, as it
         # does in the released code.
         for module in self.modules():
@@ -211,13 +214,14 @@ class ResNeSt(Trunk):
 
     Args:
         variant: the row of the table to build.
-        num_classes: outputs of the last layer.
+        num_classes: outputs of the last layer; 0 leaves it out, and the output is what it would read, the mean over all
+            positions (B, C).
         dropout: probability of dropout before the last layer; 0.2 in the released recipe of 200 and 269.
-        options: ``block``, ``output_stride``, ``dropblock``, ``stochastic_depth`` of
+        options: ``block``, ``in_channels``, ``output_stride``, ``dropblock``, ``stochastic_depth`` of
             :class:`~resnest_edu.network.resnest.Trunk`.
 
     Raises:
-        ValueError: ``num_classes`` is not a positive integer, ``dropout`` is not in [0, 1), or as there.
+        ValueError: ``num_classes`` is not an integer of at least 0, ``dropout`` is not in [0, 1), or as there.
 
     Example:
         >>> import torch
@@ -229,29 +233,42 @@ class ResNeSt(Trunk):
     """
 
     def __init__(self, variant: Variant, num_classes: int = 1000, *, dropout: float = 0.0, **options: Any) -> None:
-        require_positive_int(num_classes=num_classes)
+        require_int(0, num_classes=num_classes)
         require_probability(dropout=dropout)
         super().__init__(variant, **options)
         self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(EXPANSION * variant.planes[-1], num_classes)
+        channels = EXPANSION * variant.planes[-1]
+        self.fc = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape: (B, 3, H, W) -> (B, num_classes)."""
+    def forward_features(self, x: Tensor) -> Tensor:
+        """What the last stage emits. Shape: (B, 3, H, W) -> (B, C, H/32, W/32), or as ``output_stride`` says."""
         x = self.stem(x)
         for name in self.channels:
             x = self.get_submodule(name)(x)
-        return self.fc(self.dropout(x.mean(dim=(2, 3))))
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: (B, 3, H, W) -> (B, num_classes)."""
+        return self.fc(self.dropout(self.forward_features(x).mean(dim=(2, 3))))
 
 
 class Backbone(Trunk):
     """The same network without its head, for detection and segmentation: what every stage emits, by its name.
 
-    Its state dict is that of :class:`ResNeSt` without ``fc``.
+    Its state dict is that of :class:`ResNeSt` without ``fc``, and without stages behind the last that is asked for.
 
     Shape: (B, 3, H, W) -> {"layer1": (B, C₁, H/4, W/4), "layer2": …}; the attributes ``channels`` and ``strides`` hold
-    the numbers (4 is the stem's stride).
+    the numbers (4 is the stem's stride). ``list(backbone(x).values())`` is the list that timm's networks return, and
+    ``feature_info.channels()`` and ``feature_info.reduction()`` are its numbers as timm has them.
 
-    Arguments and errors are those of :class:`~resnest_edu.network.resnest.Trunk`.
+    Args:
+        variant: the row of the table to build.
+        out_indices: what to return, counted as in timm and in its order: 0 is the stem before its max-pool, by the name
+            of ``stem`` (stride 2), 1 the first stage. If None, all stages and not the stem.
+        options: as in :class:`~resnest_edu.network.resnest.Trunk`.
+
+    Raises:
+        ValueError: ``out_indices`` are not such numbers, in rising order, or as there.
 
     Example:
         >>> import torch
@@ -262,51 +279,99 @@ class Backbone(Trunk):
         {'layer1': (2, 64, 16, 16), 'layer2': (2, 128, 8, 8)}
     """
 
+    def __init__(self, variant: Variant, *, out_indices: Sequence[int] | None = None, **options: Any) -> None:
+        super().__init__(variant, **options)
+        names, every = ["stem", *self.channels], range(len(self.channels) + 1)
+        chosen = list(every[1:] if out_indices is None else map(plain, out_indices))
+        if not chosen or chosen != [i for i in every if i in chosen]:
+            raise ValueError(f"out_indices (={out_indices!r}) must be some of {', '.join(map(str, every))}, rising")
+        self.out_indices, self.left_out = tuple(chosen), tuple(names[chosen[-1] + 1 :])
+        for name in self.left_out:
+            delattr(self, name)
+        channels = {"stem": 2 * variant.stem_width, **self.channels}
+        strides = {"stem": min(variant.stem_stride, 2), **self.strides}
+        self.channels, self.strides = ({names[i]: of[names[i]] for i in chosen} for of in (channels, strides))
+
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Shape: (B, 3, H, W) -> one (B, C, H', W') for each stage."""
-        x = self.stem(x)
-        features = {}
-        for name in self.channels:
-            x = features[name] = self.get_submodule(name)(x)
-        return features
+        features = {"stem": self.relu(self.bn1(self.conv1(x)))}
+        x = self.maxpool(features["stem"])
+        for i in range(self.out_indices[-1]):
+            x = features[f"layer{i + 1}"] = self.get_submodule(f"layer{i + 1}")(x)
+        return {name: features[name] for name in self.channels}
+
+    @property
+    def feature_info(self) -> SimpleNamespace:
+        """``channels()`` and ``reduction()``: the lists that timm's networks tell of their features."""
+        numbers = {"channels": self.channels, "reduction": self.strides}
+        return SimpleNamespace(**{name: partial(list, of.values()) for name, of in numbers.items()})
 
 
-def list_models() -> list[str]:
+def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
     """The names that :func:`create_model` knows, smallest first within each part of the family.
+
+    Args:
+        pattern: which of them, with the wildcards of file names.
+        pretrained: only those that have published weights.
 
     Example:
         >>> from resnest_edu import list_models
-        >>> [name for name in list_models() if "fast" not in name][3:]
-        ['resnest14', 'resnest26', 'resnest50', 'resnest101', 'resnest200', 'resnest269']
+        >>> list_models("resnest??", pretrained=True), len(list_models("*50*"))
+        (['resnest14', 'resnest26', 'resnest50'], 8)
     """
-    return list(VARIANTS)
+    return [name for name in matching(VARIANTS, pattern) if not pretrained or name in PUBLISHED]
+
+
+class ModelOptions(TypedDict, total=False):
+    """What :func:`create_model` takes besides name, number of classes and ``features_only``."""
+
+    pretrained: bool | str | Path
+    block: type[Bottleneck]
+    in_channels: int
+    output_stride: int
+    dropblock: float
+    stochastic_depth: float
+    dropout: float
+    out_indices: Sequence[int] | None
+
+
+# What torchvision and timm call them, where the name alone would not tell.
+ELSEWHERE = {"weights": "pretrained", "checkpoint_path": "pretrained", "drop_path_rate": "stochastic_depth"}
 
 
 @overload
+def create_model(
+    name: str, num_classes: int = ..., *, features_only: Literal[True], **options: Unpack[ModelOptions]
+) -> Backbone: ...
+@overload
+def create_model(name: str, num_classes: int = ..., **options: Unpack[ModelOptions]) -> ResNeSt: ...
 def create_model(
     name: str,
-    num_classes: int = ...,
+    num_classes: int = 1000,
     *,
-    features_only: Literal[False] = ...,
+    features_only: bool = False,
+    pretrained: bool | str | Path = False,
     **options: Any,
-) -> ResNeSt: ...
-@overload
-def create_model(name: str, *, features_only: Literal[True], **options: Any) -> Backbone: ...
-def create_model(
-    name: str, num_classes: int = 1000, *, features_only: bool = False, **options: Any
 ) -> ResNeSt | Backbone:
-    """Build a family member with fresh weights.
+    """Build a family member, with fresh weights or with those of a file.
 
     Args:
         name: one of :func:`list_models`.
-        num_classes: outputs of the last layer.
+        num_classes: outputs of the last layer; 0 for none, and pooled features (B, C).
+        pretrained: True for the published weights (see :func:`fetch`), or the path of a file that :func:`load` reads.
+            If the file is for another number of classes, the last layer stays fresh. If it is for three channels and
+            ``in_channels`` is another number, the first convolution gets, as in timm, the sum of its taps over the
+            three where it is 1, so that a grey image gives what three equal channels gave; else the taps over and over,
+            times 3 / ``in_channels``, so that sums keep their size.
         features_only: build a :class:`Backbone`, which has no last layer and returns what every stage emits.
-        options: those of :class:`ResNeSt`, or of :class:`Backbone`.
+        options: those of :class:`ResNeSt` (``dropout``), or of :class:`Backbone` (``out_indices``), and of both:
+            ``block``, ``in_channels``, ``output_stride``, ``dropblock``, ``stochastic_depth``.
 
     Raises:
-        ValueError: ``name`` is unknown, an argument is not as it must be, or a backbone is asked for with a number of
-            classes.
+        ValueError: ``name`` is unknown, an argument is not as it must be, a backbone is asked for with a number of
+            classes, nothing is published under ``name``, or the file does not fit.
         TypeError: an option is unknown.
+        OSError: the file is missing, or cannot be downloaded.
 
     Example:
         >>> import torch
@@ -318,23 +383,23 @@ def create_model(
         torch.Size([2, 256, 2, 2])
     """
     require_one_of("name", name, VARIANTS)
-    known = [option for network in (Trunk, ResNeSt) for option in inspect.getfullargspec(network).kwonlyargs]
-    if features_only:
-        known.remove("dropout")
+    known = sorted(ModelOptions.__optional_keys__ - {"dropout" if features_only else "out_indices"})
     for option in options.keys() - known:
-        listed = f"{', '.join(known)}; load_checkpoint loads weights"
-        raise TypeError(f"option (={option!r}) must be one of {listed}")
-    if features_only:
-        if num_classes != 1000:
-            reason = "a backbone has no last layer"
-            classes = f"num_classes (={num_classes!r})"
-            raise ValueError(f"{classes} must not go with features_only: {reason}")
-        return Backbone(VARIANTS[name], **options)
-    return ResNeSt(VARIANTS[name], num_classes, **options)
+        hint = did_you_mean(ELSEWHERE.get(option, option), known)
+        raise TypeError(f"option (={option!r}) must be one of {', '.join(known)}{hint}")
+    if features_only and num_classes not in (0, 1000):
+        raise ValueError(f"num_classes (={num_classes!r}) must not go with features_only: a backbone has no last layer")
+    row = VARIANTS[name]
+    model = Backbone(row, **options) if features_only else ResNeSt(row, num_classes, **options)
+    if pretrained is not False:
+        from resnest_edu.network.pretrained import load_pretrained  # which imports this module
+
+        load_pretrained(model, name, pretrained)
+    return model
 
 
 def _builder(name: str) -> Callable[..., ResNeSt]:
-    def build(num_classes: int = 1000, **options: Any) -> ResNeSt:
+    def build(num_classes: int = 1000, **options: Unpack[ModelOptions]) -> ResNeSt:
         return create_model(name, num_classes, **options)
 
     build.__name__ = build.__qualname__ = name

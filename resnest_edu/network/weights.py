@@ -1,4 +1,4 @@
-"""Files of weights, the published ones and our own: how to get, save and load them safely.
+"""Files of weights, the published ones and our own: how to save and load them safely.
 
 Everything about a file is checked before the first weight of the model changes. A file that :func:`save` wrote says in
 its header which network it holds, and loads without being told.
@@ -13,7 +13,7 @@ import zipfile
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
-from resnest_edu.arguments import first_line, plain, require_one_of
+from resnest_edu.arguments import first_line, plain
 from resnest_edu.atomic_write import write_atomically
+from resnest_edu.network.published import PUBLISHED
 from resnest_edu.network.resnest import VARIANTS, ResNeSt, Trunk, Variant
-
-AUTHORS = "https://github.com/zhanghang1989/ResNeSt/releases/download/weights_step1"
-TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
 
 HEAD = ("fc.weight", "fc.bias")
 DIGEST = 32  # bytes of SHA-256 at the end of what training saves to go on from
@@ -38,77 +36,6 @@ CONTAINERS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model_state_d
 COUNTER = ".num_batches_tracked"  # which files from before PyTorch 0.4.1 lack
 _DROPPING = ("Dropout", "DropBlock", "StochasticDepth", "Identity")
 _NAMED_HASH = re.compile(r"-([0-9a-f]{8,64})\.[A-Za-z]+$")  # as in resnest50-528c19ca.pth
-
-
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file of published weights for the 1000 classes of ImageNet.
-
-    Attributes:
-        file: its name, which ends in the first eight digits of its SHA-256.
-        image_size: side in pixels of the images that its published accuracy was measured on.
-        top1: that accuracy on ImageNet's validation set in %, as the authors' repository states it (README.md,
-            ablation.md); None where it states none.
-        release: the address of the folder that holds it.
-        licence: of the repository that released it, as an SPDX identifier.
-    """
-
-    file: str
-    image_size: int = 224
-    top1: float | None = None
-    release: str = AUTHORS
-    licence: str = "Apache-2.0"
-
-    @property
-    def url(self) -> str:
-        return f"{self.release}/{self.file}"
-
-    @property
-    def sha256(self) -> str:
-        """The digits of the SHA-256 that the file's name carries."""
-        return self.file.rpartition("-")[2].removesuffix(".pth")
-
-
-PUBLISHED: dict[str, PublishedFile] = {
-    # The two small ones were trained by the authors in Gluon and converted for timm.
-    "resnest14": PublishedFile("gluon_resnest14-9c8fe254.pth", release=TIMM),
-    "resnest26": PublishedFile("gluon_resnest26-50eb607c.pth", release=TIMM),
-    "resnest50": PublishedFile("resnest50-528c19ca.pth", 224, 81.03),
-    "resnest101": PublishedFile("resnest101-22405ba7.pth", 256, 82.83),
-    "resnest200": PublishedFile("resnest200-75117900.pth", 320, 83.84),
-    "resnest269": PublishedFile("resnest269-0cc87c48.pth", 416, 84.54),
-    "resnest50_fast_1s1x64d": PublishedFile("resnest50_fast_1s1x64d-d8fbf808.pth", 224, 80.33),
-    "resnest50_fast_2s1x64d": PublishedFile("resnest50_fast_2s1x64d-44938639.pth", 224, 80.53),
-    "resnest50_fast_4s1x64d": PublishedFile("resnest50_fast_4s1x64d-f74f3fc3.pth", 224, 80.76),
-    "resnest50_fast_1s2x40d": PublishedFile("resnest50_fast_1s2x40d-32830b84.pth", 224, 80.59),
-    "resnest50_fast_2s2x40d": PublishedFile("resnest50_fast_2s2x40d-9d126481.pth", 224, 80.61),
-    "resnest50_fast_4s2x40d": PublishedFile("resnest50_fast_4s2x40d-41d14ed0.pth", 224, 81.14),
-    "resnest50_fast_1s4x24d": PublishedFile("resnest50_fast_1s4x24d-d4a4f76f.pth", 224, 80.99),
-}
-"""The published file for each model's name; names and hashes as in the authors' code and timm's."""
-
-
-def fetch(name: str, folder: str | Path | None = None) -> Path:
-    """Download the published weights of a model, unless they are there already, and return the file's path.
-
-    Args:
-        name: a key of :data:`PUBLISHED`.
-        folder: where to keep the file; if None, PyTorch's own cache for such files.
-
-    Raises:
-        ValueError: nothing is published under ``name``.
-        OSError: the file cannot be downloaded, or what came is not what was published.
-    """
-    require_one_of("name", name, PUBLISHED)
-    published = PUBLISHED[name]
-    path = Path(folder or Path(torch.hub.get_dir()) / "checkpoints") / published.file
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(published.url, str(path), published.sha256)
-        except Exception as error:
-            raise OSError(f"{published.url} could not be fetched: {first_line(error)}") from error
-    return path
 
 
 def save(
@@ -203,7 +130,7 @@ def load(
     with about(path, what):
         header, state = read(Path(path), sha256)
         if model is not None:
-            _require_own_file(Path(path).name, unwrapped(model))
+            require_own_file(Path(path).name, header, unwrapped(model))
         return fill(model, header, state, new_head=new_head)
 
 
@@ -243,9 +170,11 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def architecture(model: nn.Module) -> dict[str, Any] | None:
     """What builds the network again; None if numbers alone do not, since it is of another class or has other layers."""
     model = unwrapped(model)
-    if type(model) is not ResNeSt or not isinstance(model.fc, nn.Linear):
+    if type(model) is not ResNeSt:
         return None
-    numbers = {"num_classes": model.fc.out_features, "output_stride": model.output_stride}
+    numbers = {"num_classes": getattr(model.fc, "out_features", 0), "output_stride": model.output_stride}
+    if model.in_channels != 3:
+        numbers["in_channels"] = model.in_channels
     described = {"variant": _plain(model.variant), **numbers}
     twin = _built_from(json.dumps(described, default=int))
     return described if twin == (list(model.state_dict()), _layers(model)) else None
@@ -325,9 +254,9 @@ def _check_hash(path: Path, data: bytes, sha256: str | None) -> None:
         return
     found = hashlib.sha256(data).hexdigest()
     if not found.startswith(expected):
-        why = "" if sha256 else ", the digits its name ends in"
+        why, cure = ("", "") if sha256 else (", the digits its name ends in", ": delete it, and fetch it anew")
         message = f"path (={str(path)!r}) must have the SHA-256 {expected}{why}"
-        raise _WrongHash(f"{message}; it has {found[: len(expected)]}")
+        raise _WrongHash(f"{message}; it has {found[: len(expected)]}{cure}")
 
 
 def _of_safetensors(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -405,16 +334,20 @@ def _described(header: Mapping[str, Any], state: Mapping[str, Tensor]) -> nn.Mod
     return _empty(numbers)
 
 
-def _require_own_file(file: str, model: nn.Module) -> None:
-    """Raise ValueError if a file is by its name that of another published network, the shapes of which may be the
-    same."""
-    for name, published in PUBLISHED.items():
-        if file == published.file and isinstance(model, Trunk) and _plain(model.variant) != _plain(VARIANTS[name]):
-            names = [one for one, variant in VARIANTS.items() if _plain(variant) == _plain(model.variant)]
-            raise ValueError(f"by its name it is of {name}, not of {names[0] if names else model.variant}")
+def require_own_file(file: str, header: Mapping[str, Any], model: nn.Module) -> None:
+    """Raise ValueError if a file is, by its header or by the name of a published one, that of another member of the
+    family, the shapes of which may be the same."""
+    rows = {name: _plain(variant) for name, variant in VARIANTS.items()}
+    held = (header.get("architecture") or {}).get("variant")
+    held = held or next((rows[name] for name, published in PUBLISHED.items() if file == published.file), None)
+    if held is not None and isinstance(model, Trunk) and held != _plain(model.variant):
+        theirs, ours = (
+            next((name for name in rows if rows[name] == one), one) for one in (held, _plain(model.variant))
+        )
+        raise ValueError(f"it is of {theirs}, not of {ours}")
 
 
-def _bare(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+def bare(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
     """The words that all names begin with, and the tensors by the rest of their names. DataParallel and
     ``torch.compile`` put one before each name, and so does every module that holds the network alone."""
     prefix, bare = "", {name: tensor for name, tensor in state.items() if name != "n_averaged"}  # AveragedModel's count
@@ -426,16 +359,13 @@ def _bare(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
 
 def _fitting(model: nn.Module, state: dict[str, Tensor], new_head: bool) -> dict[str, Tensor]:
     """The entries to load, by the model's names, each checked against the model's."""
-    (prefix, wanted), (_, state) = _bare(model.state_dict()), _bare(state)
+    (prefix, wanted), (_, state) = bare(model.state_dict()), bare(state)
     if not any(name.endswith(COUNTER) for name in state):
         state |= {name: torch.tensor(0) for name in wanted if name.endswith(COUNTER)}
     if new_head or not wanted.keys() & set(HEAD):
         wanted = {name: tensor for name, tensor in wanted.items() if name not in HEAD}
         state = {name: tensor for name, tensor in state.items() if name not in HEAD}
-    for kind, names in (
-        ("lacks", wanted.keys() - state.keys()),
-        ("has the unknown", state.keys() - wanted.keys()),
-    ):
+    for kind, names in (("lacks", wanted.keys() - state.keys()), ("has the unknown", state.keys() - wanted.keys())):
         if names:
             some = ", ".join(sorted(names)[:3])
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -443,13 +373,10 @@ def _fitting(model: nn.Module, state: dict[str, Tensor], new_head: bool) -> dict
     for name, tensor in state.items():
         if tensor.shape != wanted[name].shape:
             shapes = f"{tuple(tensor.shape)} instead of {tuple(wanted[name].shape)}"
-            hint = ""
-            if name in HEAD:
-                hint = "; pass new_head=True to keep the model's own last layer"
+            hint = "; pass new_head=True to keep the model's own last layer" if name in HEAD else ""
             raise ValueError(f"its {name} has the shape {shapes}{hint}")
         if tensor.is_floating_point() != wanted[name].is_floating_point():
-            types = f"{tensor.dtype} instead of {wanted[name].dtype}"
-            raise ValueError(f"its {name} is {types}")
+            raise ValueError(f"its {name} is {tensor.dtype} instead of {wanted[name].dtype}")
         if not tensor.isfinite().all():
             raise ValueError(f"its {name} has values that are not finite")
         if name.endswith("running_var") and (tensor < 0).any():

@@ -14,29 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int
+from resnest_edu.network.preprocessing import MEAN, STD, centre, normalize  # noqa: F401  # where some were before
 from resnest_edu.training.recipe import Policy, Recipe
 
 if TYPE_CHECKING:  # the functions that use torchvision import it, since that takes seconds
     from torchvision.transforms import v2
-
-# Statistics of ImageNet's training images, the convention of every published checkpoint.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
-
-def normalize(images: Tensor) -> Tensor:
-    """Bytes to network input: (x / 255 - mean) / std for each colour.
-
-    Shape: uint8 (B, 3, H, W) -> float32 (B, 3, H, W).
-
-    Raises:
-        ValueError: the images are not bytes.
-    """
-    if images.dtype != torch.uint8:
-        raise ValueError(f"images (={images.dtype}) must be uint8, as PILToTensor gives them: they are normalized here")
-    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
-    return (images / 255 - mean) / std
 
 
 def flip_and_shift(images: Tensor, *, flip: bool, shift: int, generator: torch.Generator) -> Tensor:
@@ -172,7 +154,7 @@ def train_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     from torchvision.transforms import InterpolationMode, v2
 
     size, bicubic = recipe.image_size, InterpolationMode.BICUBIC
-    steps: list[Any] = _centre(size)
+    steps: list[Any] = centre(size)
     if recipe.crop:
         area = (recipe.crop, 1)
         steps = [v2.RandomResizedCrop(size, scale=area, interpolation=bicubic)]
@@ -195,25 +177,7 @@ def test_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     """
     from torchvision.transforms import v2
 
-    return v2.Compose([*_centre(recipe.image_size), v2.PILToTensor()])
+    return v2.Compose([*centre(recipe.image_size), v2.PILToTensor()])
 
 
 test_transform.__test__ = False  # type: ignore[attr-defined]  # its name looks like a test's to pytest
-
-
-def _centre(size: int) -> list[nn.Module]:
-    from torchvision.transforms import InterpolationMode, v2
-
-    if size >= 320:
-        resize = v2.Resize(size + 32, interpolation=InterpolationMode.BICUBIC)
-    else:
-        resize = v2.Resize(round(size / 0.875), interpolation=InterpolationMode.BILINEAR)
-    return [_shorten, resize, v2.CenterCrop(size)]
-
-
-def _shorten(image: Image.Image) -> Image.Image:
-    """Cut the ends off a strip, of which only the middle is wanted: resized as a whole, it might not fit in memory."""
-    longest = 16 * min(image.size)
-    width, height = (min(side, longest) for side in image.size)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height)) if max(image.size) > longest else image

@@ -92,7 +92,7 @@ class TensorImages(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.images[index], self.labels[index]
 
-    def to(self, device: torch.device) -> "TensorImages":
+    def to(self, device: torch.device | str) -> "TensorImages":
         """The same images, kept on ``device``."""
         return TensorImages(self.images.to(device), self.labels.to(device))
 

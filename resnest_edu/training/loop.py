@@ -251,7 +251,7 @@ def train(
     val_data: Dataset | None = None,
     task: Task | None = None,
     seed: int = 0,
-    device: torch.device | None = None,
+    device: torch.device | str | None = None,
     workers: int = 0,
     checkpoints: Checkpoints | None = None,
     accelerate: bool = False,
@@ -326,7 +326,7 @@ def train(
     if test_data is None and val_data is None:
         raise ValueError("test_data (=None) must be given, or val_data")
     plan = Plan(len(train_data), recipe.batch_size, recipe.epochs, seed, group)  # type: ignore[arg-type]
-    device = device or default_device()
+    device = torch.device(device or default_device())
     model.to(device).to(memory_format=torch.channels_last).train()
     if accelerate:
         execute_per_split(model)

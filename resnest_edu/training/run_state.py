@@ -122,9 +122,9 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, recipe: BaseRecipe, classes: tuple[str, ...], seed: int = 0, *, minutes: float = 5.0
+        self, folder: str | Path, recipe: BaseRecipe, classes: tuple[str, ...], seed: int = 0, *, minutes: float = 5.0
     ) -> None:
-        require_writable(folder)
+        require_writable(folder := Path(folder))
         self.folder, self.recipe, self.classes, self.seed, self.minutes = folder, recipe, classes, seed, minutes
         self.last_good: str | None = None
         self._written = time.monotonic()

@@ -1,6 +1,6 @@
 """The network under a task: its stages by their strides, parts of it frozen, a feature pyramid on top.
 
-Legend: B batch, C channels, H height, W width. A map named C_l or P_l stands at 1 / 2^l of the image's size
+Legend: B batch, C channels, H height, W width. A map named C_l stands at 1 / 2^l of the image's size
 (arXiv:1612.03144); where dilation keeps a stage's size, the names count on nevertheless.
 """
 
@@ -8,13 +8,14 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from resnest_edu.arguments import plain, require_one_of, require_positive_int
+from resnest_edu.arguments import did_you_mean, plain, require_one_of, require_positive_int
+from resnest_edu.network.published import PUBLISHED, fetch
 from resnest_edu.network.resnest import Backbone, Trunk, create_model
 from resnest_edu.network.weights import load, read_header
 
@@ -47,25 +48,20 @@ class StageBackbone(nn.Module):
         ValueError: ``body`` is no backbone, ``norm`` is none of the three, or ``frozen_stages`` is out of range.
     """
 
-    def __init__(
-        self,
-        body: Backbone,
-        *,
-        norm: Norm = "trained",
-        frozen_stages: int = 0,
-    ) -> None:
+    def __init__(self, body: Backbone, *, norm: Norm = "trained", frozen_stages: int = 0) -> None:
         super().__init__()
         if not isinstance(body, Backbone):
             made = "a Backbone; create_model(name, features_only=True) builds one"
             raise ValueError(f"body (a {type(body).__name__}) must be {made}")
+        if body.out_indices != tuple(range(1, 1 + len(body.variant.blocks))):
+            raise ValueError(f"body's out_indices (={body.out_indices}) must be None: all stages are wanted")
         first = next(iter(body.strides.values())).bit_length() - 1
         layers = {f"C{first + i}": name for i, name in enumerate(body.strides)}
         require_one_of("norm", norm, get_args(Norm))
         parts = ["stem", *layers]
         if type(plain(frozen_stages)) is not int or not 0 <= frozen_stages <= len(parts):
             limit = f"{len(parts)}, the number of parts ({', '.join(parts)})"
-            value = f"frozen_stages (={frozen_stages!r})"
-            raise ValueError(f"{value} must be an integer from 0 to {limit}")
+            raise ValueError(f"frozen_stages (={frozen_stages!r}) must be an integer from 0 to {limit}")
         self.body = body
         self.channels = {name: body.channels[layers[name]] for name in layers}
         self.strides = {name: body.strides[layers[name]] for name in layers}
@@ -115,14 +111,15 @@ def create_backbone(
 
     Args:
         name: one of :func:`resnest_edu.list_models`.
-        weights: a checkpoint of the classifier with that name, whose head stays behind: a published file (see
-            :func:`resnest_edu.fetch`) or one that training wrote. Without it the weights are fresh.
+        weights: a checkpoint of the classifier with that name, whose head stays behind: a published file or one that
+            training wrote, or instead of a file the name, for what is published (see :func:`resnest_edu.fetch`).
+            Without it the weights are fresh.
         output_stride: 32, or for segmentation 16 or 8: by how much the stages shrink the image at most.
         norm, frozen_stages: see :class:`StageBackbone`.
         dropblock, stochastic_depth: as in :class:`resnest_edu.ResNeSt`.
 
     Raises:
-        FileNotFoundError: there is no file ``weights``.
+        OSError: there is no file ``weights``, or the published one cannot be downloaded.
         ValueError: ``name`` is unknown, an argument is not as it must be, or the file is damaged or of another network.
 
     Example:
@@ -131,13 +128,8 @@ def create_backbone(
         >>> backbone.channels, backbone.strides
         ({'C2': 64, 'C3': 128, 'C4': 256}, {'C2': 4, 'C3': 8, 'C4': 16})
     """
-    body = create_model(
-        name,
-        features_only=True,
-        output_stride=output_stride,
-        dropblock=dropblock,
-        stochastic_depth=stochastic_depth,
-    )
+    rates: dict[str, Any] = {"dropblock": dropblock, "stochastic_depth": stochastic_depth}
+    body = create_model(name, features_only=True, output_stride=output_stride, **rates)
     backbone = StageBackbone(body, norm=norm, frozen_stages=frozen_stages)
     if weights is not None:
         load_backbone(backbone, name, weights)
@@ -150,19 +142,22 @@ def load_backbone(model: nn.Module, name: str, path: str | Path) -> None:
     anything is wrong, none. For ``name`` and ``path`` see :func:`create_backbone`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        OSError: there is no such file, or the published one cannot be downloaded.
         ValueError: the file is damaged or holds another network, or the model is none of those.
     """
     bodies = [part for part in model.modules() if isinstance(part, Trunk)]
     if len(bodies) != 1:
         holds = f"hold one ResNeSt, with or without its head, and holds {len(bodies)}"
         raise ValueError(f"model (a {type(model).__name__}) must {holds}")
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"weights (={str(path)!r}) must be a file")
-    found = (read_header(path).get("recipe") or {}).get("model", name)
+    path, found = Path(path), str(path)
+    if path.is_file():
+        found = (read_header(path).get("recipe") or {}).get("model", name)
+    elif found not in PUBLISHED:
+        hint = did_you_mean(found, PUBLISHED)
+        raise FileNotFoundError(f"weights (={found!r}) must be a file, or the name of a published network{hint}")
     if found != name:
         raise ValueError(f"weights (={str(path)!r}) must be those of {name}; they are of {found}")
-    load(path, bodies[0], new_head=True)
+    load(path if path.is_file() else fetch(name), bodies[0], new_head=True)
 
 
 class Pyramid(nn.Module):
@@ -170,7 +165,8 @@ class Pyramid(nn.Module):
     the deeper ones have seen. It is torchvision's, with ``out_channels`` and ordered maps, as its detectors want a
     backbone.
 
-    Shape: (B, 3, H, W) -> {"P2": (B, out_channels, H/4, W/4), "P3": …}, sizes rounded up; named for their stages.
+    Shape: (B, 3, H, W) -> {"0": (B, out_channels, H/4, W/4), "1": …, "pool": the extra level}, sizes rounded up; named
+    as torchvision names them: ``FasterRCNN(pyramid, num_classes=…)`` finds them.
 
     Args:
         backbone: what to build on; it is not copied.
@@ -203,12 +199,10 @@ class Pyramid(nn.Module):
         require_positive_int(out_channels=out_channels)
         stages = list(backbone.channels)
         if not all(re.fullmatch(r"C\d+", name) for name in stages):
-            kind = f"backbone (a {type(backbone).__name__})"
-            raise ValueError(f"{kind} must be a StageBackbone, which can be made of it")
+            raise ValueError(f"backbone (a {type(backbone).__name__}) must be a StageBackbone, which can be made of it")
         chosen = stages if levels is None else list(levels)
         if not chosen or chosen != [name for name in stages if name in chosen]:
-            some = f"some of {', '.join(stages)}, in this order"
-            raise ValueError(f"levels (={levels!r}) must be {some}")
+            raise ValueError(f"levels (={levels!r}) must be some of {', '.join(stages)}, in this order")
         self.backbone = backbone
         self.fpn = FeaturePyramidNetwork(
             [backbone.channels[name] for name in chosen],
@@ -218,10 +212,9 @@ class Pyramid(nn.Module):
         )
         self.out_channels, self.extra_level = out_channels, extra_level
         self.levels = tuple(chosen)
-        self.strides = {f"P{name[1:]}": backbone.strides[name] for name in chosen}
+        self.strides = {str(i): backbone.strides[name] for i, name in enumerate(chosen)}
         if extra_level:
-            last = chosen[-1]
-            self.strides[f"P{int(last[1:]) + 1}"] = 2 * backbone.strides[last]
+            self.strides["pool"] = 2 * backbone.strides[chosen[-1]]
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:
         """Shape: (B, 3, H, W) -> one (B, out_channels, H', W') for each level, by its name."""

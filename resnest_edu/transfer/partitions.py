@@ -34,7 +34,7 @@ def scene_splits(recipe: TransferRecipe, seed: int) -> AnnotatedSplits:
     return AnnotatedSplits(train, test, kind.classes)
 
 
-def folder_splits(recipe: TransferRecipe, folder: Path) -> AnnotatedSplits:
+def folder_splits(recipe: TransferRecipe, folder: str | Path) -> AnnotatedSplits:
     """A folder in COCO's or VOC's format. For detection the images' shorter sides are resized to the recipe's image
     size; for segmentation squares of it are cut out of them, at scales from a half to two.
 

@@ -208,8 +208,8 @@ def test_layouts_leave_alone_what_has_no_split_attention():
 
 def test_bad_arguments():
     rows = [
-        (("resnet",), r"^name \(='resnet'\) must be one of ResNet, ResNeXt, SE, SK, 1s1x, 2s1x, 4s1x, 2s2x, 1s4x$"),
-        (("SE", 0), r"^num_classes \(=0\) must be an integer of at least 1"),
+        (("resnet",), r"^name \(='resnet'\) must be one of ResNet, ResNeXt, SE, SK, 1s1x, 2s1x, 4s1x, 2s2x, 1s4x; did"),
+        (("SE", -1), r"^num_classes \(=-1\) must be an integer of at least 0"),
     ]
     assert_refused(lambda arguments: create_contender(*arguments), rows)
 

@@ -198,6 +198,28 @@ def test_the_stages_by_name():
         assert features[name].shape == (2, backbone.channels[name], 64 // stride, 96 // stride)
 
 
+def test_chosen_stages_are_those_of_all_and_nothing_behind_the_last_is_built():
+    torch.manual_seed(0)
+    whole = resnest_edu.create_model("resnest11_small", features_only=True).eval()
+    x = torch.randn(2, 3, 64, 64)
+    for indices, names in (((0,), ["stem"]), ((0, 2), ["stem", "layer2"]), ((1, 2, 3), list(whole.channels))):
+        some = resnest_edu.create_model("resnest11_small", features_only=True, out_indices=indices).eval()
+        some.load_state_dict({name: tensor for name, tensor in whole.state_dict().items() if name in some.state_dict()})
+        every = {"stem": whole.relu(whole.bn1(whole.conv1(x))), **whole(x)}
+        assert list(some(x)) == list(some.channels) == list(some.strides) == names
+        assert [name for name in every if hasattr(some, name) and name != "stem"] == list(whole.channels)[: indices[-1]]
+        for name, found in some(x).items():
+            assert torch.equal(found, every[name])
+            assert found.shape == (2, some.channels[name], *(64 // some.strides[name],) * 2)
+
+
+def test_models_are_listed_by_pattern_and_by_what_is_published():
+    assert resnest_edu.list_models() == list(VARIANTS)
+    assert resnest_edu.list_models("*_?s2x40d") == [f"resnest50_fast_{radix}s2x40d" for radix in (1, 2, 4)]
+    assert resnest_edu.list_models(pretrained=True) == [name for name in VARIANTS if name in PUBLISHED]
+    assert resnest_edu.list_models("*small", pretrained=True) == resnest_edu.list_models("resnet*") == []
+
+
 def test_dropout_acts_before_the_last_layer_only():
     torch.manual_seed(0)
     model = resnest_edu.create_model("resnest11_small", 5, dropout=0.5)
@@ -273,7 +295,14 @@ def test_every_parameter_gets_a_gradient():
 def test_create_model_with_bad_arguments():
     rows = [
         ({"name": "resnest51"}, r"name \(='resnest51'\) must be one of resnest11_small, "),
-        ({"num_classes": 0}, r"num_classes \(=0\) must be an integer of at least 1"),
+        *[({"name": f"{theirs}.in1k"}, rf"; did you mean {ours}\?$") for ours, theirs in TIMM.items()],
+        ({"num_classes": -1}, r"num_classes \(=-1\) must be an integer of at least 0"),
+        ({"num_classes": False}, r"num_classes \(=False\) must be an integer of at least 0"),
+        ({"in_channels": 0}, r"in_channels \(=0\) must be an integer of at least 1"),
+        *[
+            ({"features_only": True, "out_indices": bad}, r"out_indices \(=.*\) must be some of 0, 1, 2, 3, 4, rising$")
+            for bad in ((), (5,), (2, 1), (1, 1), (-1,))
+        ],
         (
             {"num_classes": 10, "features_only": True},
             r"num_classes \(=10\) must not go with features_only: a backbone has no last layer",
@@ -288,15 +317,23 @@ def test_create_model_with_bad_arguments():
 
 
 def test_create_model_with_an_unknown_option():
+    both, asked = "in_channels, output_stride, pretrained, stochastic_depth", "^option \\(='{}'\\) must be one of {}{}$"
+    of_a_classifier, of_a_backbone = f"block, dropblock, dropout, {both}", "block, dropblock, in_channels, out_indices"
     rows = [
-        (
-            {"pretrained": True},
-            r"^option \(='pretrained'\) must be one of block, output_stride, dropblock, stochastic_depth, dropout; "
-            "load_checkpoint loads weights",
-        ),
+        ({theirs: 0}, asked.format(theirs, of_a_classifier, rf"; did you mean {ours}\?"))
+        for theirs, ours in {
+            "weights": "pretrained",
+            "checkpoint_path": "pretrained",
+            "in_chans": "in_channels",
+            "drop_rate": "dropout",
+            "drop_path_rate": "stochastic_depth",
+        }.items()
+    ]
+    rows += [
+        ({"out_indices": (1,)}, asked.format("out_indices", of_a_classifier, "")),
         (
             {"features_only": True, "dropout": 0.5},
-            r"^option \(='dropout'\) must be one of block, output_stride, dropblock, stochastic_depth; load",
+            rf"'dropout'\) must be one of {of_a_backbone}, output_stride, pretrained",
         ),
     ]
     assert_refused(lambda given: resnest_edu.create_model("resnest50", **given), rows, TypeError)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 
 from resnest_edu import Backbone, Variant, create_model
@@ -179,9 +180,25 @@ def test_a_classifiers_weights_are_loaded_without_their_head(kind: str, tmp_path
     assert same(classifier.state_dict(), state | head)
 
 
+def test_a_name_stands_for_the_published_file_unless_there_is_one_of_that_name(
+    released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        first = create_backbone(SMALL, weights=SMALL).body.state_dict()["conv1.0.weight"]
+        assert torch.equal(first, torch.load(released)["conv1.0.weight"]) != Path(SMALL).exists()
+        save_checkpoint(SMALL, RECIPE.build(2), RECIPE, ("a", "b"))
+    with pytest.raises(ValueError, match=r"^weights \(='resnest14'\) must be those of resnest11_small; they are of r"):
+        create_backbone(SMALL, weights="resnest14")
+    with pytest.raises(FileNotFoundError, match=r"^weights \(='resnet14'\) must be .*; did you mean resnest14\?$"):
+        create_backbone(SMALL, weights="resnet14")
+
+
 def test_files_and_models_that_do_not_suit_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing.pth"):
-        with pytest.raises(FileNotFoundError, match=r"^weights \(='.*'\) must be a file$"):
+        with pytest.raises(
+            FileNotFoundError, match=r"^weights \(='.*'\) must be a file, or the name of a published network"
+        ):
             create_backbone(SMALL, weights=path)
     ours, published = tmp_path / "best.pt", tmp_path / "weights.pth"
     save_checkpoint(ours, RECIPE.build(2), RECIPE, ("a", "b"))
@@ -218,25 +235,42 @@ def pyramid(**options: object) -> Pyramid:
 @pytest.mark.parametrize("size", [(64, 64), (33, 97)])
 def test_the_pyramid_is_that_of_torchvision(size: tuple[int, int]) -> None:
     ours = pyramid()
-    names = {"layer1": "P2", "layer2": "P3", "layer3": "P4"}
+    names = {"layer1": "0", "layer2": "1", "layer3": "2"}
     theirs = BackboneWithFPN(ours.backbone.body, names, [64, 128, 256], 8).eval()
     theirs.fpn.load_state_dict(ours.fpn.state_dict())
     x = torch.randn(2, 3, *size)
     found, expected = ours(x), theirs(x)
-    assert list(found) == list(ours.strides) == ["P2", "P3", "P4", "P5"]
+    assert list(found) == list(ours.strides) == list(expected) == ["0", "1", "2", "pool"]
     for (name, one), other in zip(found.items(), expected.values(), strict=True):
         stride = ours.strides[name]
         assert torch.equal(one, other) and one.shape == (2, 8, -(-size[0] // stride), -(-size[1] // stride))
     assert ours.out_channels == theirs.out_channels == 8
 
 
+def test_torchvisions_detector_finds_the_levels() -> None:
+    torch.manual_seed(0)
+    body = Backbone(Variant((1,) * 4, planes=(8,) * 4, stem_width=8))
+    theirs = BackboneWithFPN(body, {f"layer{i + 1}": str(i) for i in range(4)}, list(body.channels.values()), 8)
+    detectors = [
+        FasterRCNN(one, num_classes=3, min_size=64, max_size=64).eval()
+        for one in (Pyramid(StageBackbone(body), out_channels=8), theirs)
+    ]
+    weights = {
+        name.replace("backbone.body", "backbone.backbone.body"): tensor
+        for name, tensor in detectors[1].state_dict().items()
+    }
+    detectors[0].load_state_dict(weights)
+    (ours,), (expected,) = (detector([torch.rand(3, 64, 64, generator=torch.manual_seed(1))]) for detector in detectors)
+    assert len(expected["boxes"]) > 0 and same(ours, expected)
+
+
 def test_levels_are_chosen_by_name() -> None:
     x = torch.randn(1, 3, 50, 65)
     for levels, extra, names in (
-        (None, False, ["P2", "P3", "P4"]),
-        (("C3", "C4"), True, ["P3", "P4", "P5"]),
-        (("C2", "C4"), False, ["P2", "P4"]),
-        (("C3",), True, ["P3", "P4"]),
+        (None, False, ["0", "1", "2"]),
+        (("C3", "C4"), True, ["0", "1", "pool"]),
+        (("C2", "C4"), False, ["0", "1"]),
+        (("C3",), True, ["0", "pool"]),
     ):
         model = pyramid(levels=levels, extra_level=extra)
         maps = model(x)
@@ -244,11 +278,11 @@ def test_levels_are_chosen_by_name() -> None:
         for name, stride in model.strides.items():
             assert maps[name].shape == (1, 8, -(-50 // stride), -(-65 // stride))
         # The deepest level is nothing but the deepest stage, through two convolutions.
-        last = model.levels[-1]
-        expected = model.fpn.layer_blocks[-1](model.fpn.inner_blocks[-1](model.backbone(x)[last]))
-        assert torch.equal(maps["P" + last[1:]], expected)
+        deepest = model.backbone(x)[model.levels[-1]]
+        expected = model.fpn.layer_blocks[-1](model.fpn.inner_blocks[-1](deepest))
+        assert torch.equal(maps[str(len(model.levels) - 1)], expected)
     dilated = Pyramid(create_backbone(SMALL, output_stride=8), out_channels=8)
-    assert dilated.strides == {"P2": 4, "P3": 8, "P4": 8, "P5": 16}
+    assert dilated.strides == {"0": 4, "1": 8, "2": 8, "pool": 16}
     assert [level.shape[2] for level in dilated(torch.randn(2, 3, 64, 64)).values()] == [16, 8, 8, 4]
 
 
@@ -273,6 +307,9 @@ def test_the_error_says_what_is_wrong() -> None:
     assert_refused(lambda options: Pyramid(create_backbone(SMALL), **options), rows)
     with pytest.raises(ValueError, match=r"^body \(a ResNeSt\) must be a Backbone; create_model\(name, features_only"):
         StageBackbone(create_model(SMALL))  # type: ignore[arg-type]
+    some = create_model(SMALL, features_only=True, out_indices=(0, 2))
+    with pytest.raises(ValueError, match=r"^body's out_indices \(=\(0, 2\)\) must be None: all stages are wanted$"):
+        StageBackbone(some)
     with pytest.raises(ValueError, match=r"^backbone \(a Backbone\) must be a StageBackbone, which can be made of it$"):
         Pyramid(create_model(SMALL, features_only=True))  # type: ignore[arg-type]
 

@@ -35,7 +35,7 @@ def cascade(**options: object) -> CascadeRoIHeads:
 
 def features(images: int = 1) -> dict[str, Tensor]:
     torch.manual_seed(1)
-    return {f"P{level}": torch.randn(images, 16, 96 // 2**level, 96 // 2**level) for level in (2, 3, 4)}
+    return {str(level - 2): torch.randn(images, 16, 96 // 2**level, 96 // 2**level) for level in (2, 3, 4)}
 
 
 def still(heads: CascadeRoIHeads, *biases: float) -> CascadeRoIHeads:
@@ -165,9 +165,9 @@ def test_features_get_a_third_of_the_gradient_and_heads_all_of_it() -> None:
         nn.init.normal_(heads.box_predictor.cls_score.weight)
         for part, parameter in enumerate(heads.box_head.parameters()):
             nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(part))
-        maps["P2"].requires_grad_()
+        maps["0"].requires_grad_()
         heads.learn(maps, [at_iou(0.55, 0.3)], [(96, 96)], [target()])["loss_classifier_1"].backward()
-        gradients.append((maps["P2"].grad, heads.box_head.fc6.weight.grad))
+        gradients.append((maps["0"].grad, heads.box_head.fc6.weight.grad))
     (of_features, of_head), (alone, head_alone) = gradients
     assert alone.abs().max() > 0
     torch.testing.assert_close(of_features, alone / 3)
