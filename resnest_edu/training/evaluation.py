@@ -3,8 +3,10 @@
 Legend: B batch, N images, H height, W width.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,8 @@ from resnest_edu.arguments import require_positive_int
 from resnest_edu.training.augmentation import normalize
 from resnest_edu.training.batches import TensorImages, evaluation_batches, require_batch, require_labels
 from resnest_edu.training.distributed import ALONE, Group
+from resnest_edu.training.recipe import BaseRecipe
+from resnest_edu.training.task import half_precision
 
 
 @contextmanager
@@ -27,6 +31,11 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def together(recipe: BaseRecipe, group: Group = ALONE, *, most: int = 256) -> int:
+    """How many images a process looks at together: no more than a step has, since memory may be short."""
+    return min(most, max(1, recipe.batch_size // group.size))
 
 
 def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
@@ -46,9 +55,28 @@ def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tenso
     """
     require_positive_int(batch_size=batch_size)
     device = next(model.parameters()).device
-    with torch.inference_mode(), evaluation_mode(model):
-        chunks = [model(normalize(chunk.to(device))).softmax(1).float().cpu() for chunk in images.split(batch_size)]
+    with torch.inference_mode(), evaluation_mode(model), half_precision(device):
+        chunks = [model(normalize(chunk.to(device))).float().softmax(1).cpu() for chunk in images.split(batch_size)]
     return torch.cat(chunks)
+
+
+@torch.inference_mode()
+def _outputs(
+    model: nn.Module, data: Dataset, batch_size: int, workers: int, group: Group = ALONE
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each batch the logits, float32 (B, classes), and the labels, int64 (B,)."""
+    require_positive_int(batch_size=batch_size)
+    if not len(data):  # type: ignore[arg-type]
+        raise ValueError("data (=0 images) must contain at least one image")
+    device, whole = next(model.parameters()).device, data.labels if isinstance(data, TensorImages) else None
+    with evaluation_mode(model):
+        for step, batch in enumerate(evaluation_batches(data, batch_size, group=group, workers=workers)):
+            images, labels = require_batch(batch)
+            with half_precision(device):
+                logits = model(normalize(images.to(device))).float()
+            if whole is None or not step:
+                require_labels(labels if whole is None else whole, logits.shape[1])
+            yield logits, labels.to(device).long()
 
 
 def evaluate(
@@ -66,20 +94,63 @@ def evaluate(
     Raises:
         ValueError: there are no images, or they are not bytes, or a label is none of the model's classes.
     """
-    require_positive_int(batch_size=batch_size)
-    if not len(data):  # type: ignore[arg-type]
-        raise ValueError("data (=0 images) must contain at least one image")
-    device, whole = next(model.parameters()).device, data.labels if isinstance(data, TensorImages) else None
-    sums = torch.zeros(3, device=device)  # loss, correct, images
-    with torch.inference_mode(), evaluation_mode(model):
-        for step, batch in enumerate(evaluation_batches(data, batch_size, group=group, workers=workers)):
-            images, labels = require_batch(batch)
-            logits = model(normalize(images.to(device))).float()
-            if whole is None or not step:
-                require_labels(labels if whole is None else whole, logits.shape[1])
-            labels = labels.to(device).long()
-            sums[0] += F.cross_entropy(logits, labels, reduction="sum")
-            sums[1] += (logits.argmax(1) == labels).sum()
-            sums[2] += len(labels)
+    sums = torch.zeros(3, device=next(model.parameters()).device)  # loss, correct, images
+    for logits, labels in _outputs(model, data, batch_size, workers, group):
+        sums[0] += F.cross_entropy(logits, labels, reduction="sum")
+        sums[1] += (logits.argmax(1) == labels).sum()
+        sums[2] += len(labels)
     loss, correct, count = group.sum(sums).tolist()
     return loss / count, correct / count
+
+
+@dataclass(frozen=True)
+class ClassificationScore:
+    """How good a classifier is on some images.
+
+    Attributes:
+        loss: mean cross-entropy in nats.
+        confusion: how many images of each true class (row) were taken for each class (column), int64 (C, C).
+        top5: the share of images whose class is among the five most probable; None of fewer than six classes.
+    """
+
+    loss: float
+    confusion: Tensor
+    top5: float | None
+
+    @property
+    def top1(self) -> float:
+        """Accuracy, as a fraction."""
+        return int(self.confusion.trace()) / int(self.confusion.sum())
+
+    @property
+    def per_class(self) -> list[float]:
+        """Of each class the share of its images that is recognized; nan where it has none."""
+        return (self.confusion.diagonal() / self.confusion.sum(1)).tolist()
+
+
+def evaluate_classifier(
+    model: nn.Module, data: Dataset, *, batch_size: int = 256, workers: int = 0
+) -> ClassificationScore:
+    """What :func:`evaluate` measures, to the same digit, and besides it the classes one by one.
+
+    Args, errors: as there.
+
+    Example:
+        >>> from resnest_edu import create_model
+        >>> from resnest_edu.data import ShapesDataset
+        >>> from resnest_edu.training import TensorImages, evaluate_classifier
+        >>> data = TensorImages(*ShapesDataset(16, split="test").tensors())
+        >>> score = evaluate_classifier(create_model("resnest11_small", 8), data)
+        >>> score.confusion.shape, int(score.confusion.sum()), score.top1 <= score.top5
+        (torch.Size([8, 8]), 16, True)
+    """
+    loss, table, five = torch.zeros((), device=next(model.parameters()).device), torch.zeros(1).long(), 0
+    for logits, labels in _outputs(model, data, batch_size, workers):
+        classes = logits.shape[1]
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+        pairs = (labels * classes + logits.argmax(1)).cpu()
+        table = table + torch.bincount(pairs, minlength=classes**2)
+        if classes > 5:
+            five += int((logits.topk(5).indices == labels[:, None]).sum())
+    count, classes = int(table.sum()), math.isqrt(len(table))
+    return ClassificationScore(float(loss) / count, table.view(classes, classes), five / count if classes > 5 else None)

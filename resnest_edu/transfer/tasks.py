@@ -19,7 +19,7 @@ from resnest_edu.arguments import require_extra
 from resnest_edu.training.augmentation import normalize
 from resnest_edu.training.batches import Plan, evaluation_batches, training_batches
 from resnest_edu.training.distributed import ALONE, Group
-from resnest_edu.training.evaluation import evaluation_mode
+from resnest_edu.training.evaluation import evaluation_mode, together
 from resnest_edu.training.task import EpochMetrics, Task, half_precision
 from resnest_edu.transfer.annotations import (
     IGNORED,
@@ -93,17 +93,24 @@ def detect(
     batches: Any = evaluation_batches(CheckedItems(data), batch_size, **options)
     with evaluation_mode(model):
         for images, targets in batches:
-            found = model([normalize(image.to(device)) for image in images])
+            with half_precision(device):
+                found = model([normalize(image.to(device)) for image in images])
             yield to_device(found, torch.device("cpu")), targets
 
 
 def evaluate_detector(
-    model: nn.Module, data: Dataset, *, masks: bool = False, workers: int = 0, group: Group = ALONE
+    model: nn.Module,
+    data: Dataset,
+    *,
+    masks: bool = False,
+    batch_size: int = 16,
+    workers: int = 0,
+    group: Group = ALONE,
 ) -> DetectionScore:
     """The score of a detector on all images; several processes share them.
 
     Args:
-        model, data, workers, group: as for :func:`detect`.
+        model, data, batch_size, workers, group: as for :func:`detect`.
         masks: measure masks as well as boxes.
 
     Raises:
@@ -118,7 +125,7 @@ def evaluate_detector(
     """
     score = DetectionScore(masks=masks, group=group)
     checked = checked_detection(data, greatest_label(model), masks=masks)
-    for found, targets in detect(model, checked, workers=workers, group=group):
+    for found, targets in detect(model, checked, batch_size=batch_size, workers=workers, group=group):
         score.update(found, targets)
     return score
 
@@ -176,7 +183,8 @@ class Detection(Task):
         return sum(losses.values()) * len(images) / count, ()
 
     def measure(self, model: nn.Module, data: Dataset, *, workers: int, group: Group) -> dict[str, float]:
-        score = evaluate_detector(model, data, masks=self.recipe.masks, workers=workers, group=group).compute()
+        options: dict[str, Any] = {"batch_size": together(self.recipe, group, most=16), "workers": workers}
+        score = evaluate_detector(model, data, masks=self.recipe.masks, group=group, **options).compute()
         return {name: value for name, value in score.items() if name in DetectionMetrics.__dataclass_fields__}
 
 
@@ -200,7 +208,7 @@ def evaluate_segmenter(
     score = SegmentationScore(num_classes, group=group, device=device)
     checked = checked_segmentation(data, num_classes)
     batches = evaluation_batches(checked, batch_size, workers=workers, group=group, collate=stack_by_size)
-    with evaluation_mode(model):
+    with evaluation_mode(model), half_precision(device):
         for images, classes in chain.from_iterable(batches):
             logits = model(normalize(images.to(device)))["out"]
             score.update(logits.argmax(1), classes.to(device))
@@ -261,7 +269,8 @@ class Segmentation(Task):
         return loss * len(images) / count, ()
 
     def measure(self, model: nn.Module, data: Dataset, *, workers: int, group: Group) -> dict[str, float]:
-        return evaluate_segmenter(model, data, self.classes, workers=workers, group=group).compute()
+        options: dict[str, Any] = {"batch_size": together(self.recipe, group, most=16), "workers": workers}
+        return evaluate_segmenter(model, data, self.classes, group=group, **options).compute()
 
 
 def pixel_loss(logits: Tensor, classes: Tensor) -> Tensor:
