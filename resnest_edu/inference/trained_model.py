@@ -1,0 +1,105 @@
+"""A trained network with all that is needed to use it: how images come to it, and what its outputs mean."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from resnest_edu.arguments import require_one_of
+from resnest_edu.network.resnest import create_model
+from resnest_edu.network.weights import PUBLISHED, fetch, load, read_header
+from resnest_edu.training.loop import default_device
+from resnest_edu.training.recipe import BaseRecipe, Recipe
+from resnest_edu.training.recipes import RECIPES
+from resnest_edu.training.run_state import BEST, LAST, PREVIOUS, load_checkpoint
+from resnest_edu.transfer.transfer_recipes import DetectionRecipe, SegmentationRecipe
+
+KINDS: dict[Any, type[BaseRecipe]] = {kind.task: kind for kind in (Recipe, DetectionRecipe, SegmentationRecipe)}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A network in evaluation mode, on its device.
+
+    Attributes:
+        network: the classifier, detector or segmenter.
+        recipe: how it was trained: its task, and how large images come to it.
+        classes: what its outputs mean; of a segmenter the first is the background, of a detector the first has label 1.
+    """
+
+    network: nn.Module
+    recipe: BaseRecipe
+    classes: tuple[str, ...]
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+def open_model(
+    source: str | Path, model: str | None = None, *, device: torch.device | str | None = None
+) -> TrainedModel:
+    """Open a trained network.
+
+    Args:
+        source: the folder of a run, of which the best network is taken; a file that training has written; a file of
+            published weights; or the name of a model with published weights, which are downloaded if need be.
+        model: for a file of published weights that bears another name, that of its model.
+        device: where to compute; an accelerator where there is one if None.
+
+    Raises:
+        ValueError: there is no such model, or the file is damaged or does not say what it holds.
+        OSError: the published weights cannot be downloaded.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from resnest_edu.inference import open_model
+        >>> from resnest_edu.training import get_recipe, save_checkpoint
+        >>> recipe = get_recipe("shapes")
+        >>> with TemporaryDirectory() as run:
+        ...     save_checkpoint(f"{run}/best.safetensors", recipe.build(2), recipe, ("cat", "dog"))
+        ...     model = open_model(run, device="cpu")
+        >>> model.classes, model.recipe.image_size
+        (('cat', 'dog'), 32)
+    """
+    path = Path(source)
+    if path.is_dir():
+        held = [path / name for name in (BEST, "best.pt", LAST, PREVIOUS) if (path / name).is_file()]
+        if not held:
+            raise ValueError(f"model (={str(source)!r}) must be the folder of a run; it holds no {BEST}, no {LAST}")
+        path = held[0]
+    elif not path.exists():
+        if str(source) not in PUBLISHED:
+            known = ", ".join(PUBLISHED)
+            raise ValueError(
+                f"model (={str(source)!r}) must be the folder of a run, a file of weights or one of {known}"
+            )
+        published, path = str(source), fetch(str(source))
+    published = published or next((name for name, one in PUBLISHED.items() if one.file == path.name), None)
+    if model is not None:
+        network, recipe, classes = _published(model, path)
+    else:
+        task = (read_header(path).get("recipe") or {}).get("task")
+        if task not in KINDS:
+            raise ValueError(
+                f"model (={str(source)!r}) must say by which recipe it was trained; of published weights name the model"
+            )
+        network, recipe, classes = load_checkpoint(path, KINDS[task])
+    placed: Any = network.eval().to(device or default_device())
+    return TrainedModel(placed.to(memory_format=torch.channels_last), recipe, classes)  # as in training
+
+
+def _published(name: str, path: Path) -> tuple[nn.Module, BaseRecipe, tuple[str, ...]]:
+    require_one_of("model", name, PUBLISHED)
+    size = PUBLISHED[name].image_size
+    recipe = replace(RECIPES["imagenet-resnest50"], model=name, image_size=size, batch_size=32)
+    return load(path, create_model(name)), recipe, imagenet_classes()
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """What the 1000 outputs of published weights mean, as torchvision has it."""
+    from torchvision.models import ResNet50_Weights  # takes seconds
+
+    return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
