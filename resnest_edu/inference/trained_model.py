@@ -66,20 +66,18 @@ def open_model(
     """
     path = Path(source)
     if path.is_dir():
-        held = [path / name for name in (BEST, "best.pt", LAST, PREVIOUS) if (path / name).is_file()]
+        held = [path / one for one in (BEST, "best.pt", LAST, PREVIOUS) if (path / one).is_file()]
         if not held:
             raise ValueError(f"model (={str(source)!r}) must be the folder of a run; it holds no {BEST}, no {LAST}")
         path = held[0]
     elif not path.exists():
         if str(source) not in PUBLISHED:
-            known = ", ".join(PUBLISHED)
-            raise ValueError(
-                f"model (={str(source)!r}) must be the folder of a run, a file of weights or one of {known}"
-            )
-        published, path = str(source), fetch(str(source))
-    published = published or next((name for name, one in PUBLISHED.items() if one.file == path.name), None)
-    if model is not None:
-        network, recipe, classes = _published(model, path)
+            known = f"a run's folder, a file of weights or one of {', '.join(PUBLISHED)}"
+            raise ValueError(f"model (={str(source)!r}) must be {known}")
+        model, path = str(source), fetch(str(source))
+    name = model or next((one for one, published in PUBLISHED.items() if published.file == path.name), None)
+    if name is not None:
+        network, recipe, classes = _published(name, path)
     else:
         task = (read_header(path).get("recipe") or {}).get("task")
         if task not in KINDS:
