@@ -24,7 +24,7 @@ from torch.utils.data import Dataset
 from resnest_edu.arguments import first_line, require_in_range, require_one_of, require_positive_int
 from resnest_edu.atomic_write import write_atomically
 from resnest_edu.data import SHAPE_CLASSES
-from resnest_edu.inference import evaluate, predict
+from resnest_edu.inference import commands
 from resnest_edu.training import recipes
 from resnest_edu.training.batches import folder_data, shapes_data
 from resnest_edu.training.classification import Classification
@@ -442,8 +442,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 130 for Ctrl-C, and 2, after one line, for whatever else ends a
     run early. With ``--traceback`` what Python says of it comes first."""
     argv = sys.argv[1:] if argv is None else argv
-    if command := {"predict": predict.main, "evaluate": evaluate.main}.get(argv[0] if argv else ""):
-        return command(argv[1:])
+    if argv and argv[0] in commands.EXAMPLES:
+        return commands.main(argv[0], argv[1:])
     arguments, threads, known = build_parser().parse_args(argv), torch.get_num_threads(), Known()
     try:
         with (

@@ -1,34 +1,24 @@
-"""``evaluate``: how good a trained network is on images whose answers are known."""
+"""How good a trained network is on images whose answers are known, measured as in training."""
 
-import argparse
-import json
 import math
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch.utils.data import ConcatDataset, Dataset
 
-from resnest_edu.arguments import require_in_range, require_one_of
-from resnest_edu.data import SHAPE_CLASSES, cifar10, open_image_folder
-from resnest_edu.inference.command import build_parser, open_for, require_for, run_command
+from resnest_edu.arguments import require_one_of
+from resnest_edu.data import cifar10, open_image_folder
 from resnest_edu.inference.trained_model import TrainedModel, imagenet_classes
 from resnest_edu.training.augmentation import test_transform
-from resnest_edu.training.batches import shapes_data
-from resnest_edu.training.evaluation import evaluate_classifier, together
-from resnest_edu.training.recipe import Recipe
+from resnest_edu.training.evaluation import logits_and_labels, together
 from resnest_edu.transfer.annotated_folders import open_detection_folder, open_segmentation_folder
-from resnest_edu.transfer.annotated_scenes import SegmentationScenes
 from resnest_edu.transfer.joint_augmentation import detection_transform, segmentation_transform
-from resnest_edu.transfer.partitions import scene_splits
 from resnest_edu.transfer.tasks import evaluate_detector, evaluate_segmenter
-from resnest_edu.transfer.transfer_recipes import DetectionRecipe, TransferRecipe
 
 PARTITIONS = ("test", "val", "train", "all")
-FEW = 12
-"""Of no more classes than this the whole confusion matrix is printed; of more, its ten greatest errors."""
 
 
 def open_partition(
@@ -48,41 +38,35 @@ def open_partition(
         ValueError: the folder is not such a one, its classes are others, or there is no such partition.
     """
     require_one_of("partition", partition, PARTITIONS)
-    recipe, folder = model.recipe, Path(folder)
-    splits: Any
-    both: Any
-    if isinstance(recipe, Recipe):
-        if not recipe.crop and (folder / "cifar-10-batches-py").is_dir():
-            splits = cifar10(folder, size=recipe.image_size)
-        else:
-            both = (test_transform(recipe),) * 2
-            splits = open_image_folder(folder, size=recipe.image_size, transforms=both, skip_broken=skip_broken)
-    elif isinstance(recipe, DetectionRecipe):
-        both = (detection_transform(False, size=recipe.image_size),) * 2
-        splits = open_detection_folder(folder, masks=recipe.masks, transforms=both)
-    else:
-        both = (segmentation_transform(False, size=recipe.image_size),) * 2
-        splits = open_segmentation_folder(folder, transforms=both)
-    _require_classes(model, splits.classes, folder)
-    parts = {name: getattr(splits, name, None) for name in ("train", "val", "test")}
-    held = {name: part for name, part in parts.items() if part is not None}
-    return ConcatDataset(held.values()) if partition == "all" else held.get(partition, splits.test)
+    splits = _splits(model.recipe, Path(folder), skip_broken)
+    ours, theirs = model.classes, splits.classes
+    # ImageNet's folders bear WordNet's numbers, in the order of the published weights.
+    numbers = len(theirs) == 1000 and all(re.fullmatch(r"n\d{8}", name) for name in theirs)
+    if ours != theirs and not (numbers and ours == imagenet_classes()):
+        missing, unknown = (sorted(set(one) - set(other))[:5] for one, other in ((ours, theirs), (theirs, ours)))
+        raise ValueError(f"classes of {folder} must be the model's, in order: missing {missing}, unknown {unknown}")
+    if partition == "all":
+        parts = [getattr(splits, name, None) for name in ("train", "val", "test")]
+        return ConcatDataset([part for part in parts if part is not None])
+    part = getattr(splits, partition, None)
+    return splits.test if part is None else part
 
 
-def _require_classes(model: TrainedModel, classes: tuple[str, ...], folder: Path) -> None:
-    numbers = len(classes) == 1000 and all(re.fullmatch(r"n\d{8}", name) for name in classes)
-    if classes == model.classes or (numbers and model.classes == imagenet_classes()):  # WordNet's, in the same order
-        return
-    lacking, unknown = (
-        ", ".join(sorted(ones)[:5]) + ", …" * (len(ones) > 5)
-        for ones in (set(model.classes) - set(classes), set(classes) - set(model.classes))
-    )
-    differ = f"missing {lacking or 'none'}, not the model's {unknown or 'none'}"
-    raise ValueError(f"classes of {folder} must be those of the model: {differ if lacking or unknown else 'in order'}")
+def _splits(recipe: Any, folder: Path, skip_broken: bool) -> Any:
+    size = recipe.image_size
+    if recipe.task == "detection":
+        resize = (detection_transform(False, size=size),) * 2
+        return open_detection_folder(folder, masks=recipe.masks, transforms=resize)
+    if recipe.task == "segmentation":
+        return open_segmentation_folder(folder, transforms=(segmentation_transform(False, size=size),) * 2)
+    if (folder / "cifar-10-batches-py").is_dir() and not recipe.crop:
+        return cifar10(folder, size=size)
+    transform = test_transform(recipe)
+    return open_image_folder(folder, size=size, transforms=(transform, transform), skip_broken=skip_broken)
 
 
 def evaluate_model(model: TrainedModel, data: Dataset, *, workers: int = 0) -> dict[str, Any]:
-    """How good a network is, as plain values for JSON: fractions, and None where there is nothing to divide by.
+    """How good a network is, as plain values for JSON: fractions, None where there is nothing to divide by.
 
     Args:
         model: see :func:`open_model`.
@@ -109,116 +93,29 @@ def evaluate_model(model: TrainedModel, data: Dataset, *, workers: int = 0) -> d
         >>> list(figures), sum(map(sum, figures["confusion"]))
         (['top1', 'top5', 'loss', 'classes', 'confusion'], 16)
     """
-    network, recipe, figures = model.network, model.recipe, dict[str, Any]()
-    options: dict[str, Any] = {"workers": workers}
-    if isinstance(recipe, Recipe):
-        score = evaluate_classifier(network, data, batch_size=together(recipe), **options)
-        counts = score.confusion.sum(1).tolist()
-        rows = zip(model.classes, counts, map(_number, score.per_class), strict=True)
-        figures = {"top1": score.top1, "top5": score.top5, "loss": score.loss}
-        figures["classes"] = [{"class": name, "images": count, "accuracy": share} for name, count, share in rows]
-        return figures | {"confusion": score.confusion.tolist()}
-    options["batch_size"] = together(recipe, most=16)
-    if isinstance(recipe, DetectionRecipe):
+    recipe: Any = model.recipe
+    network, names = model.network, model.classes
+    options: dict[str, Any] = {"workers": workers, "batch_size": together(recipe, most=16)}
+    if recipe.task == "detection":
         found = evaluate_detector(network, data, masks=recipe.masks, **options).compute()
         return {name: _number(value) for name, value in found.items()}
-    segmented = evaluate_segmenter(network, data, len(model.classes), **options)
-    figures = {name: _number(value) for name, value in segmented.compute().items()}
-    ious = zip(model.classes, map(_number, segmented.class_iou()), strict=True)
-    return figures | {"classes": [{"class": name, "iou": iou} for name, iou in ious]}
+    if recipe.task == "segmentation":
+        score = evaluate_segmenter(network, data, len(names), **options)
+        figures: dict[str, Any] = {name: _number(value) for name, value in score.compute().items()}
+        ious = zip(names, score.class_iou(), strict=True)
+        return figures | {"classes": [{"class": name, "iou": _number(iou)} for name, iou in ious]}
+    count, loss, five = len(names), torch.zeros((), device=model.device), 0
+    confusion = torch.zeros(count, count, dtype=torch.int64)
+    for logits, labels in logits_and_labels(network, data, workers=workers, batch_size=together(recipe)):
+        loss += F.cross_entropy(logits, labels, reduction="sum")
+        five += int((logits.topk(min(5, count)).indices == labels[:, None]).sum())
+        confusion += (labels * count + logits.argmax(1)).cpu().bincount(minlength=count**2).view(count, count)
+    images, right, of_class = int(confusion.sum()), confusion.diagonal(), confusion.sum(1).tolist()
+    figures = {"top1": int(right.sum()) / images, "top5": five / images if count > 5 else None}
+    rows = zip(names, of_class, (right / confusion.sum(1)).tolist(), strict=True)
+    classes = [{"class": name, "images": images, "accuracy": _number(share)} for name, images, share in rows]
+    return figures | {"loss": float(loss) / images, "classes": classes, "confusion": confusion.tolist()}
 
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _shown(name: str, value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4f}" if name == "loss" else f"{100 * value:.2f} %"
-    return "-" if value is None else str(value)
-
-
-def report(figures: dict[str, Any]) -> Iterator[str]:
-    """What :func:`evaluate_model` gives, for reading: lines."""
-    rows, confusion = figures.get("classes", []), figures.get("confusion", [])
-    numbers = {name: value for name, value in figures.items() if not isinstance(value, list) and value is not None}
-    yield ", ".join(f"{name} {_shown(name, value)}" for name, value in numbers.items())
-    names = [row["class"] for row in rows]
-    if confusion and len(rows) > FEW:
-        counts = Counter({(i, j): n for i, row in enumerate(confusion) for j, n in enumerate(row) if n and i != j})
-        for (true, taken), count in counts.most_common(10):
-            yield f"{names[true]} taken for {names[taken]}: {count} of {rows[true]['images']}"
-    elif rows:
-        table = [[*rows[0], *(f"as {name}" for name in names if confusion)]]
-        for number, row in enumerate(rows):
-            more = confusion[number] if confusion else []
-            table.append([*(_shown(name, value) for name, value in row.items()), *map(str, more)])
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for first, *others in table:
-            cells = [first.ljust(widths[0]), *(one.rjust(w) for one, w in zip(others, widths[1:], strict=True))]
-            yield "  ".join(cells)
-
-
-def options() -> argparse.ArgumentParser:
-    parser = build_parser(
-        "evaluate",
-        "Measure a trained network on images whose answers are known, as training does: a classifier's accuracy, "
-        "cross-entropy and confusions, a detector's average precision, a segmenter's intersection over union.",
-        "python -m resnest_edu.training evaluate runs/mine --data FOLDER",
-        "The classes of the folder must be those of the model.",
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="FOLDER",
-        help="as for training: with the partitions train, test and val, or a folder for each class, of which training "
-        "holds a tenth out as the test set (default: the embedded shapes)",
-    )
-    parser.add_argument(
-        "--partition",
-        metavar="{" + ",".join(PARTITIONS) + "}",
-        default="test",
-        help="which images: test (the default), as a run measures at its end, val, which is the same where there are "
-        "but two partitions, train, or all of them",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the embedded shapes (default: 0)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that read images (default: 2)")
-    parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
-    return parser
-
-
-def run(arguments: argparse.Namespace) -> int:
-    partition = arguments.partition
-    require_one_of("--partition", partition, PARTITIONS)
-    require_in_range("--workers", arguments.workers, 0)
-    if arguments.data is not None and not arguments.data.is_dir():
-        raise ValueError(f"--data (={str(arguments.data)!r}) must be a folder")
-    model = open_for(arguments)
-    require_for(model, arguments, skip_broken=["classification"])
-    if arguments.data is not None:
-        data = open_partition(model, arguments.data, partition, skip_broken=arguments.skip_broken)
-    else:
-        data = _embedded(model, partition, arguments.seed)
-    figures = evaluate_model(model, data, workers=arguments.workers)
-    count, classes, size = len(data), len(model.classes), model.recipe.image_size  # type: ignore[arg-type]
-    if arguments.json:
-        print(json.dumps({"images": count, "partition": partition, **figures}))
-        return 0
-    which = {"all": "images"}.get(partition, f"{partition} images")
-    print(f"{count:,} {which} of {classes} classes, {size} pixels, on {model.device}")
-    print(*report(figures), sep="\n")
-    return 0
-
-
-def _embedded(model: TrainedModel, partition: str, seed: int) -> Dataset:
-    """The test scenes of a run that was given no folder."""
-    recipe: Any = model.recipe
-    transfers = isinstance(recipe, TransferRecipe)
-    drawn = SegmentationScenes.classes if recipe.task == "segmentation" else SHAPE_CLASSES
-    if partition != "test" or model.classes != drawn or (not transfers and recipe.crop):
-        raise ValueError("--data (=None) must be a folder, but for the test images of a run on the embedded shapes")
-    return scene_splits(recipe, seed).test if transfers else shapes_data(recipe, seed)[1]
-
-
-def main(argv: Sequence[str]) -> int:
-    return run_command(options(), run, argv)

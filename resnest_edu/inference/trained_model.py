@@ -13,7 +13,7 @@ from resnest_edu.network.weights import PUBLISHED, fetch, load, read_header
 from resnest_edu.training.loop import default_device
 from resnest_edu.training.recipe import BaseRecipe, Recipe
 from resnest_edu.training.recipes import RECIPES
-from resnest_edu.training.run_state import BEST, LAST, PREVIOUS, load_checkpoint
+from resnest_edu.training.run_state import NAMES, load_checkpoint
 from resnest_edu.transfer.transfer_recipes import DetectionRecipe, SegmentationRecipe
 
 KINDS: dict[Any, type[BaseRecipe]] = {kind.task: kind for kind in (Recipe, DetectionRecipe, SegmentationRecipe)}
@@ -47,7 +47,7 @@ def open_model(
         source: the folder of a run, of which the best network is taken; a file that training has written; a file of
             published weights; or the name of a model with published weights, which are downloaded if need be.
         model: for a file of published weights that bears another name, that of its model.
-        device: where to compute; an accelerator where there is one if None.
+        device: where to compute; as in training if None.
 
     Raises:
         ValueError: there is no such model, or the file is damaged or does not say what it holds.
@@ -64,36 +64,26 @@ def open_model(
         >>> model.classes, model.recipe.image_size
         (('cat', 'dog'), 32)
     """
-    path = Path(source)
+    path, known = Path(source), f"a run's folder, a file of weights or one of {', '.join(PUBLISHED)}"
     if path.is_dir():
-        held = [path / one for one in (BEST, "best.pt", LAST, PREVIOUS) if (path / one).is_file()]
-        if not held:
-            raise ValueError(f"model (={str(source)!r}) must be the folder of a run; it holds no {BEST}, no {LAST}")
-        path = held[0]
-    elif not path.exists():
-        if str(source) not in PUBLISHED:
-            known = f"a run's folder, a file of weights or one of {', '.join(PUBLISHED)}"
-            raise ValueError(f"model (={str(source)!r}) must be {known}")
+        path = next((path / one for one in sorted(NAMES) if (path / one).is_file()), path / "best.safetensors")
+    elif not path.exists() and str(source) in PUBLISHED:
         model, path = str(source), fetch(str(source))
+    if not path.exists():
+        raise ValueError(f"model (={str(source)!r}) must be {known}")
     name = model or next((one for one, published in PUBLISHED.items() if published.file == path.name), None)
     if name is not None:
-        network, recipe, classes = _published(name, path)
+        require_one_of("model", name, PUBLISHED)
+        numbers: dict[str, Any] = {"model": name, "image_size": PUBLISHED[name].image_size, "batch_size": 32}
+        recipe: BaseRecipe = replace(RECIPES["imagenet-resnest50"], **numbers)
+        network, classes = load(path, create_model(name)), imagenet_classes()
     else:
         task = (read_header(path).get("recipe") or {}).get("task")
         if task not in KINDS:
-            raise ValueError(
-                f"model (={str(source)!r}) must say by which recipe it was trained; of published weights name the model"
-            )
+            raise ValueError(f"model (={str(source)!r}) must say its recipe; of published weights name the model")
         network, recipe, classes = load_checkpoint(path, KINDS[task])
     placed: Any = network.eval().to(device or default_device())
     return TrainedModel(placed.to(memory_format=torch.channels_last), recipe, classes)  # as in training
-
-
-def _published(name: str, path: Path) -> tuple[nn.Module, BaseRecipe, tuple[str, ...]]:
-    require_one_of("model", name, PUBLISHED)
-    size = PUBLISHED[name].image_size
-    recipe = replace(RECIPES["imagenet-resnest50"], model=name, image_size=size, batch_size=32)
-    return load(path, create_model(name)), recipe, imagenet_classes()
 
 
 def imagenet_classes() -> tuple[str, ...]:

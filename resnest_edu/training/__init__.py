@@ -4,7 +4,7 @@ from resnest_edu.training.augmentation import test_transform
 from resnest_edu.training.average import MovingAverage
 from resnest_edu.training.batches import TensorImages, folder_data, shapes_data
 from resnest_edu.training.classification import Classification, ClassificationMetrics
-from resnest_edu.training.evaluation import ClassificationScore, evaluate, evaluate_classifier, predict
+from resnest_edu.training.evaluation import evaluate, predict
 from resnest_edu.training.loop import train
 from resnest_edu.training.recipe import BaseRecipe, Recipe, parameter_groups
 from resnest_edu.training.recipes import RECIPES, get_recipe
@@ -17,14 +17,12 @@ __all__ = [
     "Checkpoints",
     "Classification",
     "ClassificationMetrics",
-    "ClassificationScore",
     "EpochMetrics",
     "MovingAverage",
     "Recipe",
     "Task",
     "TensorImages",
     "evaluate",
-    "evaluate_classifier",
     "folder_data",
     "get_recipe",
     "load_checkpoint",

@@ -3,10 +3,8 @@
 Legend: B batch, N images, H height, W width.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -61,10 +59,13 @@ def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tenso
 
 
 @torch.inference_mode()
-def _outputs(
-    model: nn.Module, data: Dataset, batch_size: int, workers: int, group: Group = ALONE
+def logits_and_labels(
+    model: nn.Module, data: Dataset, *, batch_size: int = 256, workers: int = 0, group: Group = ALONE
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each batch the logits, float32 (B, classes), and the labels, int64 (B,)."""
+    """Of this process's part of the images, batch by batch: logits, float32 (B, classes), and labels, int64 (B,).
+
+    Args, errors: as for :func:`evaluate`.
+    """
     require_positive_int(batch_size=batch_size)
     if not len(data):  # type: ignore[arg-type]
         raise ValueError("data (=0 images) must contain at least one image")
@@ -95,62 +96,9 @@ def evaluate(
         ValueError: there are no images, or they are not bytes, or a label is none of the model's classes.
     """
     sums = torch.zeros(3, device=next(model.parameters()).device)  # loss, correct, images
-    for logits, labels in _outputs(model, data, batch_size, workers, group):
+    for logits, labels in logits_and_labels(model, data, batch_size=batch_size, workers=workers, group=group):
         sums[0] += F.cross_entropy(logits, labels, reduction="sum")
         sums[1] += (logits.argmax(1) == labels).sum()
         sums[2] += len(labels)
     loss, correct, count = group.sum(sums).tolist()
     return loss / count, correct / count
-
-
-@dataclass(frozen=True)
-class ClassificationScore:
-    """How good a classifier is on some images.
-
-    Attributes:
-        loss: mean cross-entropy in nats.
-        confusion: how many images of each true class (row) were taken for each class (column), int64 (C, C).
-        top5: the share of images whose class is among the five most probable; None of fewer than six classes.
-    """
-
-    loss: float
-    confusion: Tensor
-    top5: float | None
-
-    @property
-    def top1(self) -> float:
-        """Accuracy, as a fraction."""
-        return int(self.confusion.trace()) / int(self.confusion.sum())
-
-    @property
-    def per_class(self) -> list[float]:
-        """Of each class the share of its images that is recognized; nan where it has none."""
-        return (self.confusion.diagonal() / self.confusion.sum(1)).tolist()
-
-
-def evaluate_classifier(
-    model: nn.Module, data: Dataset, *, batch_size: int = 256, workers: int = 0
-) -> ClassificationScore:
-    """What :func:`evaluate` measures, to the same digit, and besides it the classes one by one.
-
-    Args, errors: as there.
-
-    Example:
-        >>> from resnest_edu import create_model
-        >>> from resnest_edu.data import ShapesDataset
-        >>> from resnest_edu.training import TensorImages, evaluate_classifier
-        >>> data = TensorImages(*ShapesDataset(16, split="test").tensors())
-        >>> score = evaluate_classifier(create_model("resnest11_small", 8), data)
-        >>> score.confusion.shape, int(score.confusion.sum()), score.top1 <= score.top5
-        (torch.Size([8, 8]), 16, True)
-    """
-    loss, table, five = torch.zeros((), device=next(model.parameters()).device), torch.zeros(1).long(), 0
-    for logits, labels in _outputs(model, data, batch_size, workers):
-        classes = logits.shape[1]
-        loss += F.cross_entropy(logits, labels, reduction="sum")
-        pairs = (labels * classes + logits.argmax(1)).cpu()
-        table = table + torch.bincount(pairs, minlength=classes**2)
-        if classes > 5:
-            five += int((logits.topk(5).indices == labels[:, None]).sum())
-    count, classes = int(table.sum()), math.isqrt(len(table))
-    return ClassificationScore(float(loss) / count, table.view(classes, classes), five / count if classes > 5 else None)
