@@ -87,10 +87,11 @@ def opened(arguments: argparse.Namespace) -> TrainedModel:
 
 def image_files(given: Sequence[Path]) -> Iterator[Path]:
     """Files as they are named; of folders, all below them that end as images do, without hidden ones."""
+    endings = readable_endings()
     for one in given:
         below = {path: path.relative_to(one) for path in sorted(one.rglob("*"))} if one.is_dir() else {}
         shown = [path for path, inside in below.items() if not any(part[0] == "." for part in inside.parts)]
-        images = [path for path in shown if path.suffix.lower() in readable_endings() and path.is_file()]
+        images = [path for path in shown if path.suffix.lower() in endings and path.is_file()]
         if not images and not one.is_file():
             raise ValueError(f"image (={str(one)!r}) must be a file, or a folder that holds images")
         yield from images or [one]
@@ -105,8 +106,8 @@ def predict(arguments: argparse.Namespace) -> int:
         if model.recipe.task == "classification":
             raise ValueError("--out must not be given for classification, which draws nothing")
         drawn = Counter((out / file.with_suffix(".png").name).resolve() for file in files)
-        if taken := [path for path in drawn if drawn[path] > 1 or path in {file.resolve() for file in files}]:
-            raise ValueError(f"--out (={str(out)!r}) must have a place for every image; {taken[0]} is taken")
+        if taken := (drawn - Counter(set(drawn)) or drawn.keys() & {file.resolve() for file in files}):
+            raise ValueError(f"--out (={str(out)!r}) must have a place for every image; {min(taken)} is taken")
         require_writable(out)
     for file in files:
         try:

@@ -93,6 +93,11 @@ def evaluate_model(model: TrainedModel, data: Dataset, *, workers: int = 0) -> d
         >>> list(figures), sum(map(sum, figures["confusion"]))
         (['top1', 'top5', 'loss', 'classes', 'confusion'], 16)
     """
+    with model.half_precision():
+        return _figures(model, data, workers)
+
+
+def _figures(model: TrainedModel, data: Dataset, workers: int) -> dict[str, Any]:
     recipe: Any = model.recipe
     network, names = model.network, model.classes
     options: dict[str, Any] = {"workers": workers, "batch_size": together(recipe, most=16)}

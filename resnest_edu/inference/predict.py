@@ -17,11 +17,9 @@ from resnest_edu.inference.trained_model import TrainedModel
 from resnest_edu.training.augmentation import normalize, test_transform
 from resnest_edu.training.evaluation import predict
 from resnest_edu.training.recipe import Recipe
-from resnest_edu.training.task import half_precision
 from resnest_edu.transfer.joint_augmentation import detection_transform, segmentation_transform
 
 
-@torch.inference_mode()
 def predict_image(model: TrainedModel, image: Image.Image, *, threshold: float = 0.5) -> dict[str, Tensor]:
     """What a network makes of an image of any size, which comes to it as its recipe measures images.
 
@@ -44,18 +42,21 @@ def predict_image(model: TrainedModel, image: Image.Image, *, threshold: float =
         >>> predict_image(model, Image.new("RGB", (640, 480)))["probabilities"].shape
         torch.Size([2])
     """
+    with torch.inference_mode(), model.half_precision():
+        return _predict(model, image, threshold)
+
+
+def _predict(model: TrainedModel, image: Image.Image, threshold: float) -> dict[str, Tensor]:
     if isinstance(model.recipe, Recipe):
         return {"probabilities": predict(model.network, test_transform(model.recipe)(image)[None])[0]}
     pixels, size, sides = pil_to_tensor(image), model.recipe.image_size, (image.height, image.width)
     if model.recipe.task == "segmentation":
         resized, _ = segmentation_transform(False, size=size)(pixels, torch.zeros(sides))
-        with half_precision(model.device):
-            logits = model.network(normalize(resized.to(model.device))[None])["out"]
+        logits = model.network(normalize(resized.to(model.device))[None])["out"]
         classes = logits.argmax(1, keepdim=True).to(torch.uint8)  # of which there are at most 255
         return {"map": F.interpolate(classes, sides, mode="nearest-exact")[0, 0].long().cpu()}
     resized, _ = detection_transform(False, size=size)(pixels, {"boxes": torch.zeros(0, 4)})
-    with half_precision(model.device):
-        [found] = model.network([normalize(resized.to(model.device))])
+    [found] = model.network([normalize(resized.to(model.device))])
     found = {name: value[found["scores"] >= threshold].cpu() for name, value in found.items()}
     found["boxes"] *= torch.tensor([*image.size] * 2) / torch.tensor([*resized.shape[:0:-1]] * 2)
     if "masks" in found:  # one by one: in a photograph all together are large

@@ -1,5 +1,6 @@
 """A trained network with all that is needed to use it: how images come to it, and what its outputs mean."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from resnest_edu.training.loop import default_device
 from resnest_edu.training.recipe import BaseRecipe, Recipe
 from resnest_edu.training.recipes import RECIPES
 from resnest_edu.training.run_state import NAMES, load_checkpoint
+from resnest_edu.training.task import half_precision
 from resnest_edu.transfer.transfer_recipes import DetectionRecipe, SegmentationRecipe
 
 KINDS: dict[Any, type[BaseRecipe]] = {kind.task: kind for kind in (Recipe, DetectionRecipe, SegmentationRecipe)}
@@ -36,6 +38,10 @@ class TrainedModel:
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
+
+    def half_precision(self) -> AbstractContextManager:
+        """What to compute in, for the precision of its training."""
+        return half_precision(self.device)
 
 
 def open_model(

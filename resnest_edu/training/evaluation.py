@@ -16,7 +16,6 @@ from resnest_edu.training.augmentation import normalize
 from resnest_edu.training.batches import TensorImages, evaluation_batches, require_batch, require_labels
 from resnest_edu.training.distributed import ALONE, Group
 from resnest_edu.training.recipe import BaseRecipe
-from resnest_edu.training.task import half_precision
 
 
 @contextmanager
@@ -53,7 +52,7 @@ def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tenso
     """
     require_positive_int(batch_size=batch_size)
     device = next(model.parameters()).device
-    with torch.inference_mode(), evaluation_mode(model), half_precision(device):
+    with torch.inference_mode(), evaluation_mode(model):
         chunks = [model(normalize(chunk.to(device))).float().softmax(1).cpu() for chunk in images.split(batch_size)]
     return torch.cat(chunks)
 
@@ -73,8 +72,7 @@ def logits_and_labels(
     with evaluation_mode(model):
         for step, batch in enumerate(evaluation_batches(data, batch_size, group=group, workers=workers)):
             images, labels = require_batch(batch)
-            with half_precision(device):
-                logits = model(normalize(images.to(device))).float()
+            logits = model(normalize(images.to(device))).float()
             if whole is None or not step:
                 require_labels(labels if whole is None else whole, logits.shape[1])
             yield logits, labels.to(device).long()

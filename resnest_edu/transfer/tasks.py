@@ -93,25 +93,19 @@ def detect(
     batches: Any = evaluation_batches(CheckedItems(data), batch_size, **options)
     with evaluation_mode(model):
         for images, targets in batches:
-            with half_precision(device):
-                found = model([normalize(image.to(device)) for image in images])
+            found = model([normalize(image.to(device)) for image in images])
             yield to_device(found, torch.device("cpu")), targets
 
 
 def evaluate_detector(
-    model: nn.Module,
-    data: Dataset,
-    *,
-    masks: bool = False,
-    batch_size: int = 16,
-    workers: int = 0,
-    group: Group = ALONE,
+    model: nn.Module, data: Dataset, *, masks: bool = False, group: Group = ALONE, **options: int
 ) -> DetectionScore:
     """The score of a detector on all images; several processes share them.
 
     Args:
-        model, data, batch_size, workers, group: as for :func:`detect`.
+        model, data, group: as for :func:`detect`.
         masks: measure masks as well as boxes.
+        options: ``batch_size`` and ``workers``, as there.
 
     Raises:
         ValueError: an image is not as there, or a target not as :func:`~resnest_edu.transfer.check_target` wants it.
@@ -125,7 +119,7 @@ def evaluate_detector(
     """
     score = DetectionScore(masks=masks, group=group)
     checked = checked_detection(data, greatest_label(model), masks=masks)
-    for found, targets in detect(model, checked, batch_size=batch_size, workers=workers, group=group):
+    for found, targets in detect(model, checked, group=group, **options):
         score.update(found, targets)
     return score
 
@@ -208,7 +202,7 @@ def evaluate_segmenter(
     score = SegmentationScore(num_classes, group=group, device=device)
     checked = checked_segmentation(data, num_classes)
     batches = evaluation_batches(checked, batch_size, workers=workers, group=group, collate=stack_by_size)
-    with evaluation_mode(model), half_precision(device):
+    with evaluation_mode(model):
         for images, classes in chain.from_iterable(batches):
             logits = model(normalize(images.to(device)))["out"]
             score.update(logits.argmax(1), classes.to(device))
