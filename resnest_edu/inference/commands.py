@@ -10,15 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from resnest_edu.arguments import first_line, require_in_range, require_one_of, require_positive_int
+from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int
 from resnest_edu.data.image_files import load_image, readable_endings
 from resnest_edu.inference.evaluate import PARTITIONS, evaluate_model, open_partition
 from resnest_edu.inference.predict import describe, draw, predict_image
-from resnest_edu.inference.trained_model import TrainedModel, open_model
+from resnest_edu.inference.trained_model import open_model
 from resnest_edu.training.failure import explain_failure
-from resnest_edu.training.loop import default_device
 from resnest_edu.training.run_state import require_writable
 
 MODEL = """the folder of a run, of which the best network is taken; one of its files; a file of published weights; or
@@ -74,17 +71,6 @@ def main(command: str, argv: Sequence[str]) -> int:
         return 130
 
 
-def opened(arguments: argparse.Namespace) -> TrainedModel:
-    """The model, on a device of this machine."""
-    try:
-        device = torch.device(arguments.device) if arguments.device else default_device()
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        why = f"must be a device of this machine: {first_line(error)}"
-        raise ValueError(f"--device (={arguments.device!r}) {why}") from error
-    return open_model(arguments.source, arguments.model, device=device)
-
-
 def image_files(given: Sequence[Path]) -> Iterator[Path]:
     """Files as they are named; of folders, all below them that end as images do, without hidden ones."""
     endings = readable_endings()
@@ -101,7 +87,7 @@ def predict(arguments: argparse.Namespace) -> int:
     require_positive_int(**{"--top": arguments.top})
     require_in_range("--threshold", arguments.threshold, 0, 1)
     files, out, status = [*dict.fromkeys(image_files(arguments.images))], arguments.out, 0
-    model = opened(arguments)
+    model = open_model(arguments.source, arguments.model, device=arguments.device)
     if out is not None:
         if model.recipe.task == "classification":
             raise ValueError("--out must not be given for classification, which draws nothing")
@@ -129,8 +115,8 @@ def in_words(rows: list[dict[str, Any]]) -> str:
     """Such as ``cat 98.1 % at (10, 20, 110, 220), dog 61.0 % at (30, 40, 80, 90)``."""
     parts = []
     for name, value, *boxes in map(dict.values, rows):
-        places = [f" at ({', '.join(f'{side:.0f}' for side in box)})" for box in boxes]
-        parts.append(f"{name} {100 * value:.1f} %{''.join(places)}")
+        place = "".join(" at ({:.0f}, {:.0f}, {:.0f}, {:.0f})".format(*box) for box in boxes)
+        parts.append(f"{name} {100 * value:.1f} %{place}")
     return ", ".join(parts) or "nothing"
 
 
@@ -140,7 +126,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     require_in_range("--workers", arguments.workers, 0)
     if not arguments.data.is_dir():
         raise ValueError(f"--data (={str(arguments.data)!r}) must be a folder")
-    model = opened(arguments)
+    model = open_model(arguments.source, arguments.model, device=arguments.device)
     data: Any = open_partition(model, arguments.data, partition, skip_broken=arguments.skip_broken)
     figures = {"partition": partition, "images": len(data), **evaluate_model(model, data, workers=arguments.workers)}
     if arguments.json:

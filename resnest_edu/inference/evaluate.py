@@ -93,33 +93,36 @@ def evaluate_model(model: TrainedModel, data: Dataset, *, workers: int = 0) -> d
         >>> list(figures), sum(map(sum, figures["confusion"]))
         (['top1', 'top5', 'loss', 'classes', 'confusion'], 16)
     """
-    with model.half_precision():
-        return _figures(model, data, workers)
-
-
-def _figures(model: TrainedModel, data: Dataset, workers: int) -> dict[str, Any]:
     recipe: Any = model.recipe
     network, names = model.network, model.classes
     options: dict[str, Any] = {"workers": workers, "batch_size": together(recipe, most=16)}
     if recipe.task == "detection":
-        found = evaluate_detector(network, data, masks=recipe.masks, **options).compute()
+        with model.half_precision():
+            found = evaluate_detector(network, data, masks=recipe.masks, **options).compute()
         return {name: _number(value) for name, value in found.items()}
     if recipe.task == "segmentation":
-        score = evaluate_segmenter(network, data, len(names), **options)
+        with model.half_precision():
+            score = evaluate_segmenter(network, data, len(names), **options)
         figures: dict[str, Any] = {name: _number(value) for name, value in score.compute().items()}
         ious = zip(names, score.class_iou(), strict=True)
         return figures | {"classes": [{"class": name, "iou": _number(iou)} for name, iou in ious]}
     count, loss, five = len(names), torch.zeros((), device=model.device), 0
     confusion = torch.zeros(count, count, dtype=torch.int64)
-    for logits, labels in logits_and_labels(network, data, workers=workers, batch_size=together(recipe)):
-        loss += F.cross_entropy(logits, labels, reduction="sum")
-        five += int((logits.topk(min(5, count)).indices == labels[:, None]).sum())
-        confusion += (labels * count + logits.argmax(1)).cpu().bincount(minlength=count**2).view(count, count)
-    images, right, of_class = int(confusion.sum()), confusion.diagonal(), confusion.sum(1).tolist()
-    figures = {"top1": int(right.sum()) / images, "top5": five / images if count > 5 else None}
-    rows = zip(names, of_class, (right / confusion.sum(1)).tolist(), strict=True)
-    classes = [{"class": name, "images": images, "accuracy": _number(share)} for name, images, share in rows]
-    return figures | {"loss": float(loss) / images, "classes": classes, "confusion": confusion.tolist()}
+    with model.half_precision():
+        for logits, labels in logits_and_labels(network, data, workers=workers, batch_size=together(recipe)):
+            loss += F.cross_entropy(logits, labels, reduction="sum")
+            five += int((logits.topk(min(5, count)).indices == labels[:, None]).sum())
+            confusion += (labels * count + logits.argmax(1)).cpu().bincount(minlength=count**2).view(count, count)
+    images, right = confusion.sum(1), confusion.diagonal()
+    total = int(images.sum())
+    rows = zip(names, images.tolist(), (right / images).tolist(), strict=True)
+    return {
+        "top1": int(right.sum()) / total,
+        "top5": five / total if count > 5 else None,
+        "loss": float(loss) / total,
+        "classes": [{"class": name, "images": held, "accuracy": _number(share)} for name, held, share in rows],
+        "confusion": confusion.tolist(),
+    }
 
 
 def _number(value: float) -> float | None:

@@ -33,6 +33,9 @@ def predict_image(model: TrainedModel, image: Image.Image, *, threshold: float =
         the image, ``"labels"``, from 1 on, ``"scores"`` (n,), falling, and, if it finds them, ``"masks"``, bool (n, H,
         W); of a segmenter ``"map"``, int64 (H, W), the class of each pixel.
 
+    Raises:
+        ValueError: the image is not in RGB.
+
     Example:
         >>> from PIL import Image
         >>> from resnest_edu.inference import TrainedModel, predict_image
@@ -42,27 +45,26 @@ def predict_image(model: TrainedModel, image: Image.Image, *, threshold: float =
         >>> predict_image(model, Image.new("RGB", (640, 480)))["probabilities"].shape
         torch.Size([2])
     """
+    if image.mode != "RGB":
+        raise ValueError(f"image (=mode {image.mode}) must be RGB, as resnest_edu.data.load_image reads it")
+    recipe, device, sides = model.recipe, model.device, (image.height, image.width)
     with torch.inference_mode(), model.half_precision():
-        return _predict(model, image, threshold)
-
-
-def _predict(model: TrainedModel, image: Image.Image, threshold: float) -> dict[str, Tensor]:
-    if isinstance(model.recipe, Recipe):
-        return {"probabilities": predict(model.network, test_transform(model.recipe)(image)[None])[0]}
-    pixels, size, sides = pil_to_tensor(image), model.recipe.image_size, (image.height, image.width)
-    if model.recipe.task == "segmentation":
-        resized, _ = segmentation_transform(False, size=size)(pixels, torch.zeros(sides))
-        logits = model.network(normalize(resized.to(model.device))[None])["out"]
-        classes = logits.argmax(1, keepdim=True).to(torch.uint8)  # of which there are at most 255
-        return {"map": F.interpolate(classes, sides, mode="nearest-exact")[0, 0].long().cpu()}
-    resized, _ = detection_transform(False, size=size)(pixels, {"boxes": torch.zeros(0, 4)})
-    [found] = model.network([normalize(resized.to(model.device))])
-    found = {name: value[found["scores"] >= threshold].cpu() for name, value in found.items()}
-    found["boxes"] *= torch.tensor([*image.size] * 2) / torch.tensor([*resized.shape[:0:-1]] * 2)
-    if "masks" in found:  # one by one: in a photograph all together are large
-        masks = [F.interpolate(mask[None].float(), sides, mode="bilinear")[0] > 0.5 for mask in found["masks"]]
-        found["masks"] = torch.cat([torch.zeros(0, *sides, dtype=torch.bool), *masks])
-    return found
+        if isinstance(recipe, Recipe):
+            return {"probabilities": predict(model.network, test_transform(recipe)(image)[None])[0]}
+        pixels = pil_to_tensor(image)
+        if recipe.task == "segmentation":
+            resized, _ = segmentation_transform(False, size=recipe.image_size)(pixels, torch.zeros(sides))
+            logits = model.network(normalize(resized.to(device))[None])["out"]
+            classes = logits.argmax(1, keepdim=True).to(torch.uint8)  # of which there are at most 255
+            return {"map": F.interpolate(classes, sides, mode="nearest-exact")[0, 0].long().cpu()}
+        resized, _ = detection_transform(False, size=recipe.image_size)(pixels, {"boxes": torch.zeros(0, 4)})
+        [found] = model.network([normalize(resized.to(device))])
+        found = {name: value[found["scores"] >= threshold].cpu() for name, value in found.items()}
+        found["boxes"] *= torch.tensor([*image.size] * 2) / torch.tensor([*resized.shape[:0:-1]] * 2)
+        if "masks" in found:  # one by one: in a photograph all together are large
+            masks = [F.interpolate(mask[None].float(), sides, mode="bilinear")[0] > 0.5 for mask in found["masks"]]
+            found["masks"] = torch.cat([torch.zeros(0, *sides, dtype=torch.bool), *masks])
+        return found
 
 
 def describe(model: TrainedModel, found: dict[str, Tensor], *, top: int = 5) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from resnest_edu.arguments import require_one_of
+from resnest_edu.arguments import first_line, require_one_of
 from resnest_edu.network.resnest import create_model
 from resnest_edu.network.weights import PUBLISHED, fetch, load, read_header
 from resnest_edu.training.loop import default_device
@@ -56,7 +56,7 @@ def open_model(
         device: where to compute; as in training if None.
 
     Raises:
-        ValueError: there is no such model, or the file is damaged or does not say what it holds.
+        ValueError: there is no such model or device, or the file is damaged or does not say what it holds.
         OSError: the published weights cannot be downloaded.
 
     Example:
@@ -70,6 +70,10 @@ def open_model(
         >>> model.classes, model.recipe.image_size
         (('cat', 'dog'), 32)
     """
+    try:
+        place = torch.empty(1, device=device or default_device()).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device (={device!r}) must be one of this machine: {first_line(error)}") from error
     path, known = Path(source), f"a run's folder, a file of weights or one of {', '.join(PUBLISHED)}"
     if path.is_dir():
         path = next((path / one for one in sorted(NAMES) if (path / one).is_file()), path / "best.safetensors")
@@ -88,8 +92,8 @@ def open_model(
         if task not in KINDS:
             raise ValueError(f"model (={str(source)!r}) must say its recipe; of published weights name the model")
         network, recipe, classes = load_checkpoint(path, KINDS[task])
-    placed: Any = network.eval().to(device or default_device())
-    return TrainedModel(placed.to(memory_format=torch.channels_last), recipe, classes)  # as in training
+    placed: Any = network.eval().to(place).to(memory_format=torch.channels_last)  # as in training
+    return TrainedModel(placed, recipe, classes)
 
 
 def imagenet_classes() -> tuple[str, ...]:

@@ -197,7 +197,7 @@ def test_bad_input_is_one_clear_line_and_nothing_is_written(runs, tmp_path, caps
         ([*predicts, tmp_path / "empty"], f"image (='{tmp_path}/empty') must be a file, or a folder that holds images"),
         ([*predicts, image, "--top", "0"], "--top (=0) must be an integer of at least 1"),
         ([*predicts, image, "--threshold", "2"], "--threshold (=2.0) must be a finite number at least 0 and at most 1"),
-        ([*predicts, image, "--device", "toaster"], "--device (='toaster') must be a device of this machine"),
+        ([*predicts, image, "--device", "toaster"], "device (='toaster') must be one of this machine"),
         ([*predicts, image, *out], "--out must not be given for classification"),
         (
             [*detects, image, "--out", tmp_path / "file"],
