@@ -37,8 +37,14 @@ def options(command: str) -> argparse.ArgumentParser:
     add("source", metavar="MODEL", help=MODEL)
     if command == "predict":
         add("images", nargs="+", type=Path, metavar="IMAGE", help="a file, or a folder with all that is below it")
-        add("--top", type=int, default=5, help="so many classes of a classifier (default: 5)")
-        add("--threshold", type=float, default=0.5, help="least score of a detector's objects (default: 0.5)")
+        add("--top", type=int, default=5, metavar="N", help="so many classes of a classifier (default: 5)")
+        add(
+            "--threshold",
+            type=float,
+            default=0.5,
+            metavar="X",
+            help="least score of a detector's objects (default: 0.5)",
+        )
         drawn = "draw boxes and masks, or maps, into copies of the images in this folder (PNG)"
         add("--out", type=Path, metavar="FOLDER", help=drawn)
     else:
@@ -46,7 +52,7 @@ def options(command: str) -> argparse.ArgumentParser:
         add("--data", type=Path, required=True, metavar="FOLDER", help=form)
         which = "test (default), as in training; val, the same where there are but two; train; or all of them"
         add("--partition", default="test", metavar="{" + ",".join(PARTITIONS) + "}", help=which)
-        add("--workers", type=int, default=2, help="processes that read images (default: 2)")
+        add("--workers", type=int, default=2, metavar="N", help="processes that read images (default: 2)")
         add("--skip-broken", action="store_true", help="leave out images that cannot be read")
     add("--model", metavar="NAME", help="the model of a file of published weights that bears another name")
     add("--device", help="cpu, cuda, cuda:1 … (default: as in training)")
