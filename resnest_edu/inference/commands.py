@@ -38,13 +38,7 @@ def options(command: str) -> argparse.ArgumentParser:
     if command == "predict":
         add("images", nargs="+", type=Path, metavar="IMAGE", help="a file, or a folder with all that is below it")
         add("--top", type=int, default=5, metavar="N", help="so many classes of a classifier (default: 5)")
-        add(
-            "--threshold",
-            type=float,
-            default=0.5,
-            metavar="X",
-            help="least score of a detector's objects (default: 0.5)",
-        )
+        add("--threshold", type=float, default=0.5, metavar="X", help="least score of an object (default: 0.5)")
         drawn = "draw boxes and masks, or maps, into copies of the images in this folder (PNG)"
         add("--out", type=Path, metavar="FOLDER", help=drawn)
     else:
