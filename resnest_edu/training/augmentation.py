@@ -174,7 +174,7 @@ def train_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     from torchvision.transforms import InterpolationMode, v2
 
     size, bicubic = recipe.image_size, InterpolationMode.BICUBIC
-    steps: list[Any] = _centre(recipe)
+    steps: list[Any] = [partial(square, size=size)]
     if recipe.crop:
         area = (recipe.crop, 1)
         steps = [v2.RandomResizedCrop(size, scale=area, interpolation=bicubic)]
@@ -200,18 +200,16 @@ def test_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     """
     from torchvision.transforms import v2
 
-    return v2.Compose([*_centre(recipe), v2.PILToTensor()])
+    size = recipe.image_size
+    return v2.Compose([*(_centre(size) if recipe.crop else [partial(square, size=size)]), v2.PILToTensor()])
 
 
 test_transform.__test__ = False  # type: ignore[attr-defined]  # its name looks like a test's to pytest
 
 
-def _centre(recipe: Recipe) -> list[Any]:
+def _centre(size: int) -> list[nn.Module]:
     from torchvision.transforms import InterpolationMode, v2
 
-    size = recipe.image_size
-    if not recipe.crop:
-        return [partial(square, size=size)]
     if size >= 320:
         resize = v2.Resize(size + 32, interpolation=InterpolationMode.BICUBIC)
     else:
