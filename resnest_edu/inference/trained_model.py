@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from resnest_edu import PUBLISHED, create_model, fetch, load, read_header
 from resnest_edu.arguments import first_line, require_one_of
-from resnest_edu.network.resnest import create_model
-from resnest_edu.network.weights import PUBLISHED, fetch, load, read_header
 from resnest_edu.training.loop import default_device
 from resnest_edu.training.recipe import BaseRecipe, Recipe
 from resnest_edu.training.recipes import RECIPES
