@@ -89,6 +89,12 @@ def test_the_classes_of_a_classifier_one_by_one(runs, said, capsys):
     order = probabilities.argsort(1, descending=True)
     assert every["top1"] == (order[:, 0] == labels).double().mean().item()
     assert every["top5"] == (order[:, :5] == labels[:, None]).any(1).double().mean().item()
+    constant = torch.nn.Linear(3, 6)  # which ranks a first and f last, whatever it sees
+    torch.nn.init.zeros_(constant.weight)
+    constant.bias.data = torch.arange(6.0, 0, -1)
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), constant)
+    ranked = evaluate.evaluate_model(replace(model, network=network), open_partition(model, runs / "letters", "all"))
+    assert (ranked["top1"], ranked["top5"]) == (4 / 24, 20 / 24)
     assert every["loss"] == pytest.approx(-probabilities[range(24), labels].log().mean().item(), rel=1e-5)
     for number, row in enumerate(every["classes"]):
         right = (order[:, 0][labels == number] == number).double().mean().item()
