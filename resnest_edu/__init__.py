@@ -2,7 +2,8 @@
 
 ``blocks`` (SE, ResNeXt, SK), ``split_attention`` (two layouts) and ``network`` (the family, its weights) are what it is
 about. ``data`` has images, ``speed`` the accelerated form and its benchmark, ``training`` recipes and the loop,
-``transfer`` detection and segmentation, ``cli`` the command, and ``book`` what only the pages use.
+``transfer`` detection and segmentation, ``inference`` trained networks in use, ``cli`` the command, and ``book`` what
+only the pages use.
 """
 
 from typing import TYPE_CHECKING

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from resnest_edu.arguments import first_line, require_in_range, require_one_of, require_positive_int
 from resnest_edu.atomic_write import write_atomically
 from resnest_edu.data import SHAPE_CLASSES, ImageSplits
+from resnest_edu.inference import commands
 from resnest_edu.training import recipes
 from resnest_edu.training.batches import image_splits, shapes_data
 from resnest_edu.training.classification import Classification
@@ -446,6 +447,9 @@ def print_warning(message: Warning | str, *place: object, **rest: object) -> Non
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 130 for Ctrl-C, and 2, after one line, for whatever else ends a
     run early. With ``--traceback`` what Python says of it comes first."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in commands.EXAMPLES:
+        return commands.main(argv[0], argv[1:])
     arguments, threads, known = build_parser().parse_args(argv), torch.get_num_threads(), Known()
     try:
         with (

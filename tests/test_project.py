@@ -80,6 +80,7 @@ PARTS = [
     "speed",
     "training",
     "transfer",
+    "inference",
     "cli",
     "book",
     "experiments",

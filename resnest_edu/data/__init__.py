@@ -1,5 +1,6 @@
 """Images to learn from: scenes of shapes drawn on the spot, folders of real images, CIFAR-10."""
 
+from resnest_edu.data.image_files import load_image
 from resnest_edu.data.images import ImageSplits, cifar10, decode, open_image_folder
 from resnest_edu.data.shapes.scenes import (
     SHAPE_CLASSES,
@@ -20,5 +21,6 @@ __all__ = [
     "cifar10",
     "decode",
     "draw_scenes",
+    "load_image",
     "open_image_folder",
 ]

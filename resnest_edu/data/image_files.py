@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from resnest_edu.arguments import first_line
 
@@ -41,8 +41,23 @@ def load_image(path: str | Path) -> Image.Image:
     metadata is followed; metadata that cannot be read count for nothing.
 
     Raises ValueError, which names the file, if its pixels cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> from resnest_edu.data import load_image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("L", (40, 30), 77).save(f"{folder}/grey.png")
+        ...     image = load_image(f"{folder}/grey.png")
+        >>> image.mode, image.size, image.getpixel((0, 0))
+        ('RGB', (40, 30), (77, 77, 77))
     """
     return upright(*load_stored(path))
+
+
+def square(image: Image.Image, size: int) -> Image.Image:
+    """The shorter side resized to ``size`` pixels, bilinearly, and the centre cut out."""
+    return image if image.size == (size, size) else ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
 
 
 def load_stored(path: str | Path) -> tuple[Image.Image, int]:

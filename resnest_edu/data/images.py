@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
 from resnest_edu.arguments import require_positive_int
 from resnest_edu.data.class_folder import ClassFolder, Transform, class_folders, listed
-from resnest_edu.data.image_files import load_image  # noqa: F401  # where it was before
+from resnest_edu.data.image_files import load_image, square  # noqa: F401  # load_image was here before
 
 NO_TEST = "no test partition: the val images"
 _BLOCK = 256  # images for each task of a thread
@@ -57,10 +57,8 @@ class ImageSplits:
 
 
 def _square(image: Image.Image, size: int) -> Tensor:
-    """Resize the shorter side to `size`, crop the centre: uint8 (3, size, size)."""
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    """As bytes: uint8 (3, size, size)."""
+    return torch.from_numpy(np.array(square(image, size))).permute(2, 0, 1).contiguous()
 
 
 def _held_out(labels: Sequence[int], fraction: float, seed: int) -> tuple[list[int], list[int]]:
@@ -198,8 +196,8 @@ def cifar10(root: str | Path, *, size: int = 32) -> ImageSplits:
 
     require_positive_int(size=size)
     try:
-        square = partial(_square, size=size)
-        train, test = (CIFAR10(root, train=part, transform=square) for part in (True, False))
+        transform = partial(_square, size=size)
+        train, test = (CIFAR10(root, train=part, transform=transform) for part in (True, False))
     except RuntimeError as error:
         raise ValueError(
             f"root (={root}) must contain the whole folder cifar-10-batches-py: unpack "

@@ -1,5 +1,6 @@
 """Training: recipes, the learning-rate schedule, one loop for every network in the book, and its checkpoints."""
 
+from resnest_edu.training.augmentation import test_transform
 from resnest_edu.training.average import MovingAverage
 from resnest_edu.training.batches import TensorImages, folder_data, image_splits, shapes_data
 from resnest_edu.training.classification import Classification, ClassificationMetrics
@@ -30,5 +31,6 @@ __all__ = [
     "predict",
     "save_checkpoint",
     "shapes_data",
+    "test_transform",
     "train",
 ]

@@ -7,6 +7,7 @@ Legend: B batch, H height, W width, S side of a square.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -14,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from resnest_edu.arguments import require_in_range, require_one_of, require_positive_int
+from resnest_edu.data.image_files import square
 from resnest_edu.network.preprocessing import MEAN, STD, centre, normalize  # noqa: F401  # where some were before
 from resnest_edu.training.recipe import Policy, Recipe
 
@@ -154,7 +156,7 @@ def train_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
     from torchvision.transforms import InterpolationMode, v2
 
     size, bicubic = recipe.image_size, InterpolationMode.BICUBIC
-    steps: list[Any] = centre(size)
+    steps: list[Any] = [partial(square, size=size)]
     if recipe.crop:
         area = (recipe.crop, 1)
         steps = [v2.RandomResizedCrop(size, scale=area, interpolation=bicubic)]
@@ -171,13 +173,17 @@ def train_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
 
 
 def test_transform(recipe: Recipe) -> Callable[[Image.Image], Tensor]:
-    """What a test image goes through, from PIL's RGB image of any size to uint8 (3, S, S) with S = ``image_size``: the
-    shorter side is made S / 0.875, rounded, bilinearly, and from 320 pixels on S + 32, bicubically; then the centre is
-    cropped. So does the MXNet code that trained the published weights.
+    """What an image goes through to be measured in training, evaluated or predicted by the recipe, from PIL's RGB image
+    of any size to uint8 (3, S, S) with S = ``image_size``.
+
+    If the recipe crops, the shorter side is made S / 0.875, rounded, bilinearly, and from 320 pixels on S + 32,
+    bicubically; then the centre is cropped. So does the MXNet code that trained the published weights. Without a crop
+    training has seen whole images, so the shorter side is made S, bilinearly, and the centre cropped.
     """
     from torchvision.transforms import v2
 
-    return v2.Compose([*centre(recipe.image_size), v2.PILToTensor()])
+    size = recipe.image_size
+    return v2.Compose([*(centre(size) if recipe.crop else [partial(square, size=size)]), v2.PILToTensor()])
 
 
 test_transform.__test__ = False  # type: ignore[attr-defined]  # its name looks like a test's to pytest

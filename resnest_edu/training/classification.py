@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from resnest_edu.training.augmentation import apply_policy, flip_and_shift, normalize
 from resnest_edu.training.batches import Plan, TensorImages, require_batch, require_labels, training_batches
 from resnest_edu.training.distributed import Group
-from resnest_edu.training.evaluation import evaluate, evaluation_mode
+from resnest_edu.training.evaluation import evaluate, evaluation_mode, together
 from resnest_edu.training.mixing import cutmix, equivalent_epsilon, mixup
 from resnest_edu.training.recipe import Recipe
 from resnest_edu.training.task import EpochMetrics, Task, half_precision
@@ -143,7 +143,6 @@ class Classification(Task):
         return smoothed_loss(logits, targets, self.recipe, count), (correct,)
 
     def measure(self, model: nn.Module, data: Dataset, *, workers: int, group: Group) -> dict[str, float]:
-        # No more images together than a step has: memory may be short.
-        batch_size = min(256, max(1, self.recipe.batch_size // group.size))
+        batch_size = together(self.recipe, group)
         loss, accuracy = evaluate(model, data, batch_size=batch_size, workers=workers, group=group)
         return {"test_loss": loss, "test_accuracy": accuracy}

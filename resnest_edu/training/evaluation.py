@@ -15,6 +15,7 @@ from resnest_edu.arguments import require_positive_int
 from resnest_edu.training.augmentation import normalize
 from resnest_edu.training.batches import TensorImages, evaluation_batches, require_batch, require_labels
 from resnest_edu.training.distributed import ALONE, Group
+from resnest_edu.training.recipe import BaseRecipe
 
 
 @contextmanager
@@ -27,6 +28,11 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def together(recipe: BaseRecipe, group: Group = ALONE, *, most: int = 256) -> int:
+    """How many images a process looks at together: no more than a step has, since memory may be short."""
+    return min(most, max(1, recipe.batch_size // group.size))
 
 
 def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tensor:
@@ -47,8 +53,29 @@ def predict(model: nn.Module, images: Tensor, *, batch_size: int = 256) -> Tenso
     require_positive_int(batch_size=batch_size)
     device = next(model.parameters()).device
     with torch.inference_mode(), evaluation_mode(model):
-        chunks = [model(normalize(chunk.to(device))).softmax(1).float().cpu() for chunk in images.split(batch_size)]
+        chunks = [model(normalize(chunk.to(device))).float().softmax(1).cpu() for chunk in images.split(batch_size)]
     return torch.cat(chunks)
+
+
+@torch.inference_mode()
+def logits_and_labels(
+    model: nn.Module, data: Dataset, *, batch_size: int = 256, workers: int = 0, group: Group = ALONE
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of this process's part of the images, batch by batch: logits, float32 (B, classes), and labels, int64 (B,).
+
+    Args, errors: as for :func:`evaluate`.
+    """
+    require_positive_int(batch_size=batch_size)
+    if not len(data):  # type: ignore[arg-type]
+        raise ValueError("data (=0 images) must contain at least one image")
+    device, whole = next(model.parameters()).device, data.labels if isinstance(data, TensorImages) else None
+    with evaluation_mode(model):
+        for step, batch in enumerate(evaluation_batches(data, batch_size, group=group, workers=workers)):
+            images, labels = require_batch(batch)
+            logits = model(normalize(images.to(device))).float()
+            if whole is None or not step:
+                require_labels(labels if whole is None else whole, logits.shape[1])
+            yield logits, labels.to(device).long()
 
 
 def evaluate(
@@ -66,20 +93,10 @@ def evaluate(
     Raises:
         ValueError: there are no images, or they are not bytes, or a label is none of the model's classes.
     """
-    require_positive_int(batch_size=batch_size)
-    if not len(data):  # type: ignore[arg-type]
-        raise ValueError("data (=0 images) must contain at least one image")
-    device, whole = next(model.parameters()).device, data.labels if isinstance(data, TensorImages) else None
-    sums = torch.zeros(3, device=device)  # loss, correct, images
-    with torch.inference_mode(), evaluation_mode(model):
-        for step, batch in enumerate(evaluation_batches(data, batch_size, group=group, workers=workers)):
-            images, labels = require_batch(batch)
-            logits = model(normalize(images.to(device))).float()
-            if whole is None or not step:
-                require_labels(labels if whole is None else whole, logits.shape[1])
-            labels = labels.to(device).long()
-            sums[0] += F.cross_entropy(logits, labels, reduction="sum")
-            sums[1] += (logits.argmax(1) == labels).sum()
-            sums[2] += len(labels)
+    sums = torch.zeros(3, device=next(model.parameters()).device)  # loss, correct, images
+    for logits, labels in logits_and_labels(model, data, batch_size=batch_size, workers=workers, group=group):
+        sums[0] += F.cross_entropy(logits, labels, reduction="sum")
+        sums[1] += (logits.argmax(1) == labels).sum()
+        sums[2] += len(labels)
     loss, correct, count = group.sum(sums).tolist()
     return loss / count, correct / count

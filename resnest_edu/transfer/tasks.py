@@ -19,7 +19,7 @@ from resnest_edu.arguments import require_extra
 from resnest_edu.training.augmentation import normalize
 from resnest_edu.training.batches import Plan, evaluation_batches, training_batches
 from resnest_edu.training.distributed import ALONE, Group
-from resnest_edu.training.evaluation import evaluation_mode
+from resnest_edu.training.evaluation import evaluation_mode, together
 from resnest_edu.training.task import EpochMetrics, Task, half_precision
 from resnest_edu.transfer.annotations import (
     IGNORED,
@@ -98,13 +98,14 @@ def detect(
 
 
 def evaluate_detector(
-    model: nn.Module, data: Dataset, *, masks: bool = False, workers: int = 0, group: Group = ALONE
+    model: nn.Module, data: Dataset, *, masks: bool = False, group: Group = ALONE, **options: int
 ) -> DetectionScore:
     """The score of a detector on all images; several processes share them.
 
     Args:
-        model, data, workers, group: as for :func:`detect`.
+        model, data, group: as for :func:`detect`.
         masks: measure masks as well as boxes.
+        options: ``batch_size`` and ``workers``, as there.
 
     Raises:
         ValueError: an image is not as there, or a target not as :func:`~resnest_edu.transfer.check_target` wants it.
@@ -118,7 +119,7 @@ def evaluate_detector(
     """
     score = DetectionScore(masks=masks, group=group)
     checked = checked_detection(data, greatest_label(model), masks=masks)
-    for found, targets in detect(model, checked, workers=workers, group=group):
+    for found, targets in detect(model, checked, group=group, **options):
         score.update(found, targets)
     return score
 
@@ -176,7 +177,8 @@ class Detection(Task):
         return sum(losses.values()) * len(images) / count, ()
 
     def measure(self, model: nn.Module, data: Dataset, *, workers: int, group: Group) -> dict[str, float]:
-        score = evaluate_detector(model, data, masks=self.recipe.masks, workers=workers, group=group).compute()
+        options: dict[str, Any] = {"batch_size": together(self.recipe, group, most=16), "workers": workers}
+        score = evaluate_detector(model, data, masks=self.recipe.masks, group=group, **options).compute()
         return {name: value for name, value in score.items() if name in DetectionMetrics.__dataclass_fields__}
 
 
@@ -261,7 +263,8 @@ class Segmentation(Task):
         return loss * len(images) / count, ()
 
     def measure(self, model: nn.Module, data: Dataset, *, workers: int, group: Group) -> dict[str, float]:
-        return evaluate_segmenter(model, data, self.classes, workers=workers, group=group).compute()
+        options: dict[str, Any] = {"batch_size": together(self.recipe, group, most=16), "workers": workers}
+        return evaluate_segmenter(model, data, self.classes, group=group, **options).compute()
 
 
 def pixel_loss(logits: Tensor, classes: Tensor) -> Tensor:

@@ -23,6 +23,9 @@ def test_measuring_leaves_the_mode_and_the_statistics_alone():
         lambda size: evaluate(model, data, batch_size=size),
     ):
         assert_refused(call, [(0, r"batch_size \(=0\) must be an integer of at least 1")])
+    floats = normalize(data.images)  # which would be normalized once more
+    assert_refused(lambda images: predict(model, images), [(floats, r"images \(=torch.float32\) must be uint8")])
+    assert_refused(lambda data: evaluate(model, data), [(TensorDataset(floats, data.labels), "must be uint8 of shape")])
 
 
 def test_every_part_is_in_its_own_mode_again_whatever_happens():
