@@ -90,6 +90,7 @@ class Run:
         self.optimizer.load_state_dict(content["optimizer"])
         if self.average:
             self.average.model.load_state_dict(content["average"])
+            self.average.updates = content["step"]  # it takes in every step
         self.step, self.seconds = content["step"], content["seconds"]
         # Of several processes all take the sums of process 0, which alone has saved: a share stands for the whole.
         self.sums = content["sums"].to(self.device)
