@@ -357,7 +357,9 @@ class AnnouncedCheckpoints(Checkpoints):
         if content:
             print(f"going on from {self.last_good} in {self.folder}, after {len(content['history'])} epoch(s)")
             if (before := content["recipe"]["epochs"]) < self.recipe.epochs:
-                print(f"{self.recipe.epochs} epochs in place of {before}: the rate rises to what the longer schedule has")
+                print(
+                    f"{self.recipe.epochs} epochs in place of {before}: the rate rises to what the longer schedule has"
+                )
         return content
 
 

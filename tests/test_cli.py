@@ -430,7 +430,11 @@ def test_a_classifier_begins_with_anothers_weights_and_keeps_the_head_of_the_sam
     file, out = tmp_path / f"earlier.{suffix}", tmp_path / "out"
     arguments = ["--data", str(colour_folder), "--out", str(out), "--overwrite", "--device", "cpu", "--workers", "0"]
     kept, left = "with its head, for it is of the same 2 classes", "without its head, for it is not of the same classes"
-    for classes, order, said in ((("blue", "red"), [0, 1], kept), (("red", "blue"), [1, 0], kept), (("a", "b"), 0, left)):
+    for classes, order, said in (
+        (("blue", "red"), [0, 1], kept),
+        (("red", "blue"), [1, 0], kept),
+        (("a", "b"), 0, left),
+    ):
         save_checkpoint(file, given, RECIPES["shapes"], classes)
         assert main([*arguments, "--weights", str(file)]) == 2  # ends where it would train
         assert f"{file}: {said}\n" in capsys.readouterr().out
