@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from resnest_edu import ResNeSt
 from resnest_edu.book.experiments import _cifar10
 from resnest_edu.book.experiments.new_head import load_trunk
 from resnest_edu.book.records import summarize as mean_and_deviation
@@ -79,19 +80,19 @@ def few_of(data: TensorImages, seed: int) -> TensorImages:
     return TensorImages(data.images[few], data.labels[few])
 
 
-def fresh(seed: int) -> nn.Module:
+def fresh(seed: int) -> ResNeSt:
     torch.manual_seed(seed)
     return SMALL.build(KNOWN)
 
 
-def trained(model: nn.Module, data: TensorImages, recipe: Recipe, seed: int) -> nn.Module:
+def trained(model: ResNeSt, data: TensorImages, recipe: Recipe, seed: int) -> ResNeSt:
     """The network after the recipe. It is tested later: what :func:`train` measures every epoch is not needed."""
     unused = TensorImages(data.images[:1], data.labels[:1])
     train(model, data, unused, recipe, seed=seed, device=torch.device("cpu"), accelerate=True, progress=False)
     return model
 
 
-def accuracy(model: nn.Module, test: TensorImages) -> float:
+def accuracy(model: ResNeSt, test: TensorImages) -> float:
     return round(100 * evaluate(model, test)[1], 2)
 
 
