@@ -25,6 +25,8 @@ from resnest_edu.arguments import first_line, require_in_range, require_one_of, 
 from resnest_edu.atomic_write import write_atomically
 from resnest_edu.data import SHAPE_CLASSES, ImageSplits
 from resnest_edu.inference import commands
+from resnest_edu.network.resnest import ResNeSt
+from resnest_edu.network.weights import load, read_header
 from resnest_edu.training import recipes
 from resnest_edu.training.batches import image_splits, shapes_data
 from resnest_edu.training.classification import Classification
@@ -127,8 +129,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--weights",
         type=Path,
         metavar="FILE|NAME",
-        help="start with the weights of this classifier, all but its last layer: a published file or a checkpoint of "
-        "a run; or, where there is no file of that name, a published network, whose file is fetched: resnest50",
+        help="start with the weights of this classifier: a published file, a checkpoint of a run, or, where no file has "
+        "that name, a published network, whose file is fetched: resnest50. Its last layer stays where the names "
+        "of its classes are those of the data, and is fresh elsewhere",
     )
     parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
     parser.add_argument("--resume", action="store_true", help="go on from what --out holds; begin if it holds nothing")
@@ -329,6 +332,21 @@ def require_same_data(out: Path, found: dict[str, Any]) -> None:
         )
 
 
+def load_weights(model: nn.Module, name: str, path: Path, classes: tuple[str, ...]) -> str:
+    """Begin with the weights of a classifier: with its head too where it tells the same classes apart, their outputs
+    put into this run's order. Returns what became of the head."""
+    load_backbone(model, name, path)
+    known = list(read_header(path).get("classes") or ()) if path.is_file() else []
+    if not isinstance(model, ResNeSt) or sorted(known) != sorted(classes):
+        return f"{path}: without its head, for it is not of the same classes"
+    load(path, model)
+    order = [known.index(one) for one in classes]
+    with torch.no_grad():
+        for parameter in model.fc.parameters():
+            parameter.copy_(parameter[order])
+    return f"{path}: with its head, for it is of the same {len(classes)} classes"
+
+
 class AnnouncedCheckpoints(Checkpoints):
     """Checkpoints that say where a run goes on, and note its numbers and threads once it is known to be the same."""
 
@@ -338,6 +356,10 @@ class AnnouncedCheckpoints(Checkpoints):
         write_json(self.folder / "run.json", {"threads": torch.get_num_threads()})
         if content:
             print(f"going on from {self.last_good} in {self.folder}, after {len(content['history'])} epoch(s)")
+            if (before := content["recipe"]["epochs"]) < self.recipe.epochs:
+                print(
+                    f"{self.recipe.epochs} epochs in place of {before}: the rate rises to what the longer schedule has"
+                )
         return content
 
 
@@ -379,8 +401,9 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
     torch.backends.cudnn.benchmark = not arguments.deterministic
     torch.manual_seed(arguments.seed)
     model = recipe.build(len(classes))
+    head = ""
     if arguments.weights is not None:
-        load_backbone(model, recipe.model, arguments.weights)
+        head = load_weights(model, recipe.model, arguments.weights, classes)
     if arguments.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if group.writes:
@@ -393,6 +416,8 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
             write_json(arguments.out / "data.json", found)
         if begins and arguments.resume:
             print(f"nothing to go on from in {arguments.out}: beginning")
+        if begins and head:
+            print(head)
     group.sum(torch.zeros(1, device=device))  # the others wait here until process 0 has prepared the folder
     require_same_data(arguments.out, found)
     kind = AnnouncedCheckpoints if group.writes else Checkpoints

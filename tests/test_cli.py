@@ -455,24 +455,43 @@ def test_a_run_on_scenes(recipe, title, score, tiny, classifier, tmp_path, capsy
     assert epochs(tmp_path) == [line]
     for other, message in (
         (["--seed", "1"], "must hold the images that the run in .* began with, 16 for training and 6 for the test"),
-        (["--epochs", "2"], r"epochs \(=2\) must be 1, as in the run that"),
+        (["--batch-size", "4"], r"batch_size \(=4\) must be 8, as in the run that"),
     ):
         assert main([*arguments, "--resume", *other]) == 2
         assert re.search(message, capsys.readouterr().err)
 
 
-def test_a_classifier_begins_with_the_weights_of_another(classifier, tmp_path, capsys, monkeypatch):
-    started = {}
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_a_classifier_begins_with_anothers_weights_and_keeps_the_head_of_the_same_classes(
+    suffix, colour_folder, tmp_path, capsys, monkeypatch
+):
+    started, given = {}, RECIPES["shapes"].build(2)
+    monkeypatch.setattr(cli, "train", lambda model, *rest, **more: started.update(model.state_dict()) or 1 / 0)
+    torch.nn.init.constant_(given.conv1[0].weight, 0.125)
+    file, out = tmp_path / f"earlier.{suffix}", tmp_path / "out"
+    arguments = ["--data", str(colour_folder), "--out", str(out), "--overwrite", "--device", "cpu", "--workers", "0"]
+    kept, left = "with its head, for it is of the same 2 classes", "without its head, for it is not of the same classes"
+    for classes, order, said in (
+        (("blue", "red"), [0, 1], kept),
+        (("red", "blue"), [1, 0], kept),
+        (("a", "b"), 0, left),
+    ):
+        save_checkpoint(file, given, RECIPES["shapes"], classes)
+        assert main([*arguments, "--weights", str(file)]) == 2  # ends where it would train
+        assert f"{file}: {said}\n" in capsys.readouterr().out
+        assert (started["conv1.0.weight"] == 0.125).all() and len(started["fc.weight"]) == 2
+        for name, tensor in given.fc.state_dict().items():
+            assert started[f"fc.{name}"].equal(tensor[order]) == (said == kept)
 
-    def look(model, *rest, **more):
-        started.update(model.state_dict())
-        raise ValueError("seen enough")
 
-    monkeypatch.setattr(cli, "train", look)
-    arguments = ["--out", str(tmp_path), "--device", "cpu", "--workers", "0"]
-    assert main([*arguments, "--recipe", "shapes", "--weights", str(classifier)]) == 2
-    assert capsys.readouterr().err == "error: seen enough\n"
-    assert (started["conv1.0.weight"] == 0.125).all() and started["fc.weight"].shape[0] == 8
+def test_a_finished_run_is_given_more_epochs(colour_folder, tmp_path, capsys):
+    arguments = ["--data", str(colour_folder), "--out", str(tmp_path), *QUICK, "--resume", "--epochs"]
+    assert main([*arguments, "2"]) == main([*arguments, "4"]) == 0
+    assert "4 epochs in place of 2: the rate rises to what the longer schedule has" in capsys.readouterr().out
+    first, second, third, last = [line["learning_rate"] for line in epochs(tmp_path)]
+    assert first > second < third > last  # the shorter schedule fell to zero
+    assert settings(tmp_path)["epochs"] == 4 and main([*arguments, "2"]) == 2
+    assert "epochs (=2) must be at least 4, as in the run that" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

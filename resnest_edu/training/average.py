@@ -9,11 +9,15 @@ from torch import Tensor, nn
 class MovingAverage:
     """The exponential moving average of a network's weights over its training.
 
-    After each step, average ← decay · average + (1 - decay) · weights (as the teacher of arXiv:1703.01780). The running
-    statistics of batch norms are averaged alike, since they belong to the weights.
+    After step t, counted from 0, average ← d · average + (1 - d) · weights (as the teacher of arXiv:1703.01780), where
+    d = min(decay, (1 + t) / (10 + t)): with the whole decay from the first step on, a short run would end with an
+    average of mostly its initial weights. The formula is that of TensorFlow's ``ExponentialMovingAverage`` with
+    ``num_updates``; timm's warm-up has another. The running statistics of batch norms are averaged alike, since they
+    belong to the weights.
 
     Attributes:
         model: the averaged network; it starts as a copy of the one that is trained, on its device.
+        updates: t, how many steps have been taken in; to be restored with the model by who goes on later.
 
     Example:
         >>> import torch
@@ -29,7 +33,7 @@ class MovingAverage:
         computed = (one for module in model.modules() for one in vars(module).values() if isinstance(one, Tensor))
         copies = {id(one): one.detach().clone() for one in computed}
         self.model = copy.deepcopy(model, copies).requires_grad_(False)
-        self.decay = decay
+        self.decay, self.updates = decay, 0
         # Found once: to collect them takes longer than a step of a small network on
         # a GPU.
         states = self.model.state_dict(), model.state_dict()
@@ -41,6 +45,8 @@ class MovingAverage:
     def update(self) -> None:
         """Take in the weights after a step."""
         means, values = zip(*self._means, strict=True)
-        torch._foreach_lerp_(means, values, 1 - self.decay)
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        torch._foreach_lerp_(means, values, 1 - decay)
         for count, value in self._counts:
             count.copy_(value)

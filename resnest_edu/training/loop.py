@@ -97,6 +97,7 @@ class Run:
         self.optimizer.load_state_dict(content["optimizer"])
         if self.average:
             self.average.model.load_state_dict(content["average"])
+            self.average.updates = content["step"]  # it takes in every step
         if content.get("scaler"):  # a run may go on where it needs none, or have begun there
             self.scaler.load_state_dict(content["scaler"])
         self.best = content.get("best")

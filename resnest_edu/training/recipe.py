@@ -22,7 +22,8 @@ class BaseRecipe:
     Attributes:
         model: a name from :func:`resnest_edu.list_models`.
         image_size: side of the training images in pixels.
-        epochs: passes over the training images.
+        epochs: passes over the training images. A run that goes on may be given more than it had: its rate then jumps
+            from where the shorter schedule has brought it to where the longer one has it at that step.
         batch_size: images a step, B; of all processes together where there are several.
         base_rate: learning rate at a batch of 256; the peak is ``base_rate`` · B / 256, the linear scaling of
             arXiv:1706.02677.

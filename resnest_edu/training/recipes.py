@@ -51,6 +51,15 @@ RECIPES: dict[str, Recipe] = {
         weight_decay=1e-3,
         shift=2,
     ),
+    "finetune": Recipe(
+        model="resnest50",
+        image_size=224,
+        epochs=8,
+        batch_size=32,
+        base_rate=0.1,
+        warmup_epochs=1.0,
+        crop=0.35,
+    ),
     "cifar10-quick": Recipe(epochs=15, warmup_epochs=3.0, ema=0.99, **_CIFAR),
     "cifar10": Recipe(epochs=60, warmup_epochs=5.0, mixup=0.2, ema=0.999, **_CIFAR),
     # Sizes in training, by the commands that the authors published with GluonCV (dmlc/web-data, gluoncv/logs/
@@ -76,6 +85,13 @@ ABOUT: dict[str, str] = {
 Command: {_RUN} shapes --out runs/shapes
 Cost: under a minute on two CPU cores.
 Expected: about 99 % test accuracy; ten seeds stand in book/results/shapes_seeds.json.""",
+    "finetune": f"""Your own images, also few of them, by a network that knows others.
+
+Command: {_RUN} finetune --weights resnest50 --data FOLDER --out runs/mine
+Small: the same with --weights FILE --model resnest11_small --image-size 32 --crop 0 --shift 4 --base-rate 0.8
+Cost: 8 epochs of your images; the small network takes minutes of a CPU.
+Expected: book/results/fine_tuning.json has the small one, at either rate and against training from scratch. The rate of
+the recipe is for published weights, and a guess to begin with.""",
     "cifar10-quick": f"""CIFAR-10 for a first look, and for the race to 90.7 %.
 
 Command: {_RUN} cifar10-quick --data FOLDER --compile --out runs/cifar10-quick

@@ -186,8 +186,8 @@ class Checkpoints:
         """The last checkpoint that can be read, or None if the folder has none.
 
         Raises:
-            ValueError: it is of a run with another recipe, other classes or another seed, or there are checkpoints but
-                none is whole.
+            ValueError: it is of a run with another recipe, except that this one may have more epochs, with other
+                classes or another seed, or there are checkpoints but none is whole.
         """
         faults = []
         for name in (LAST, PREVIOUS):
@@ -209,10 +209,10 @@ class Checkpoints:
                 defaults = {field.name: field.default for field in fields(self.recipe)}  # of what is newer than the run
                 theirs = {**defaults, **content["recipe"], "classes": content["classes"], "seed": content["seed"]}
             for field, value in ours.items():
-                if theirs.get(field) != value:
-                    raise ValueError(
-                        f"{field} (={value!r}) must be {theirs.get(field)!r}, as in the run that {self.folder} holds"
-                    )
+                least = "at least " if field == "epochs" else ""  # of these there may be more
+                if theirs.get(field) != value and not (least and value > theirs.get(field, value)):
+                    expected = f"{least}{theirs.get(field)!r}"
+                    raise ValueError(f"{field} (={value!r}) must be {expected}, as in the run that {self.folder} holds")
             if faults:
                 warnings.warn(f"{faults[0]}; going on from the one before, {self.last_good}", stacklevel=2)
             return content

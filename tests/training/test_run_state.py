@@ -209,6 +209,7 @@ def test_another_run_in_the_folder_is_an_error(tmp_path):
     interrupted(tmp_path)
     for arguments, message in (
         ((replace(RECIPE, base_rate=0.1), CLASSES, 0), r"base_rate \(=0.1\) must be 0.5, as in the run that"),
+        ((replace(RECIPE, epochs=3), CLASSES, 0), r"epochs \(=3\) must be at least 4, as in the run that"),
         ((RECIPE, ("a", "c"), 0), r"classes \(=\['a', 'c'\]\) must be \['a', 'b'\]"),
         ((RECIPE, CLASSES, 7), r"seed \(=7\) must be 0"),
     ):
