@@ -80,4 +80,4 @@ def require_extra(*modules: str) -> None:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise ImportError(f"this needs {module}: pip install 'resnest-edu[transfer]'") from error
+            raise ImportError(f"this needs {module}: pip install {' '.join(modules)}") from error

@@ -561,5 +561,5 @@ def test_a_missing_library_is_an_error_before_training(recipe, tiny, tmp_path, c
 
     monkeypatch.setattr("importlib.import_module", missing)
     assert main(["--recipe", recipe, "--out", str(tmp_path), "--device", "cpu"]) == 2
-    assert capsys.readouterr().err == "error: this needs torchmetrics: pip install 'resnest-edu[transfer]'\n"
+    assert capsys.readouterr().err.startswith("error: this needs torchmetrics: pip install torchmetrics")
     assert not list(tmp_path.iterdir())

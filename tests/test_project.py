@@ -19,6 +19,14 @@ def test_every_dependency_has_a_lower_bound_and_every_extra_is_installed() -> No
     assert f"-e .[{','.join(extras)}]" in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
 
 
+def test_every_python_that_the_package_names_is_tried() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    workflow = (ROOT / ".github" / "workflows" / "checks.yml").read_text(encoding="utf-8")
+    assert re.findall(r'python: "(.+?)"', workflow) == named
+    assert project["requires-python"] == f">={named[0]}"
+
+
 def test_every_notebook_is_a_chapter() -> None:
     written = {path for path in (ROOT / "book").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}
     assert written == set(toc_notebooks(ROOT))

@@ -1,16 +1,42 @@
-"""What the book's page of questions says that code does."""
+"""What the book's page of questions says that code does; its snippets run as they stand there."""
 
-from dataclasses import replace
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock, create_autospec
 
+import huggingface_hub
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
 
-from resnest_edu import Bottleneck, RadixMajorSplitAttention, create_model, load_checkpoint
-from resnest_edu.training import folder_data, get_recipe, train
+from resnest_edu import Bottleneck, RadixMajorSplitAttention, create_model, read_header
+from resnest_edu.book.web_export import NAME, decode_network, read_script
+from resnest_edu.data import ShapesDataset
 from resnest_edu.training.augmentation import normalize
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "book" / "appendix" / "questions.md").read_text(encoding="utf-8")
+SMALL = {"resnest50": "resnest11_small", "layer4": "layer3"}
+TRAINED = ROOT / "book" / "_extra" / "explorables" / NAME
+
+
+def answer(question: str, *changed: tuple[str, str], **given: object) -> SimpleNamespace:
+    """What the names mean after the snippet of the answer has run, small, and with what is ``given``."""
+    (text,) = re.findall(rf"^### .*{re.escape(question)}.*\n((?:(?!##).*\n)*)", PAGE, re.MULTILINE)
+    code = "".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    for shown, instead in (*changed, *SMALL.items()):
+        assert shown in code or shown in SMALL, shown
+        code = code.replace(shown, instead)
+    names: dict[str, object] = {}
+    exec("import torch\nfrom resnest_edu import *", names)
+    names |= given
+    exec(code, names)
+    return SimpleNamespace(**names)
 
 
 @pytest.fixture
@@ -59,68 +85,78 @@ def test_what_must_divide(channels, radix, cardinality, message):
 
 
 def test_a_picture_is_prepared_as_the_published_weights_expect_it(model):
-    prepare = v2.Compose(
-        [
-            v2.Resize(256),
-            v2.CenterCrop(224),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        ]
-    )
-    image = torch.randint(0, 256, (3, 300, 400), dtype=torch.uint8)
-    prepared = prepare(image)[None]
-    assert prepared.shape == (1, 3, 224, 224)
-    ours = normalize(v2.functional.center_crop(v2.functional.resize(image, [256]), [224])[None])
-    torch.testing.assert_close(prepared, ours)
-    assert model.eval()(prepared).shape == (1, 10)
+    found = answer("What must the images look like?", model=model)
+    assert found.logits.shape == (1, 10)
+    ours = normalize(v2.functional.center_crop(v2.functional.resize(found.image, [256]), [224])[None])
+    torch.testing.assert_close(found.prepare(found.image)[None], ours)
     with pytest.raises(RuntimeError):
-        model(image[None])
+        model(found.image[None])
 
 
 def test_a_stem_for_grey_images_answers_as_the_old_one_to_three_equal_channels(model):
+    torch.manual_seed(0)
+    grey = answer("My images have one channel").model.eval()
     image = torch.rand(2, 1, 32, 32)
-    before = model.eval()(image.expand(-1, 3, -1, -1))
-    first = model.conv1[0]
-    grey = nn.Conv2d(1, first.out_channels, 3, stride=first.stride, padding=1, bias=False)
-    grey.weight.data = first.weight.data.sum(dim=1, keepdim=True)
-    model.conv1[0] = grey
-    torch.testing.assert_close(model(image), before)
+    torch.testing.assert_close(grey(image), model.eval()(image.expand(-1, 3, -1, -1)))
 
 
-def test_the_block_in_place_of_a_convolution_of_stride_two():
-    attention = nn.Sequential(RadixMajorSplitAttention(64, 64, radix=2), nn.AvgPool2d(3, stride=2, padding=1))
-    out = attention(torch.randn(2, 64, 32, 32))
-    assert out.shape == (2, 64, 16, 16)
-    assert out.min() >= 0  # it has been through a ReLU
+@pytest.mark.parametrize("question", ["in place of a 3×3 convolution", "Can it be exported", "worse than ResNet"])
+def test_what_asserts_by_itself_or_has_but_to_run(question, model):
+    answer(question, model=model)
 
 
-def test_fine_tuning_on_a_folder(tmp_path, model):
+def test_weights_are_fetched_fine_tuned_watched_and_shared(tmp_path, monkeypatch, model):
+    monkeypatch.chdir(tmp_path)
+    torch.save(model.state_dict(), "published.pt")
+    fetch = Mock(return_value="published.pt")
+    loaded = answer("Can I load the published weights?", ('"resnest50")\nload', '"resnest50", 10)\nload'), fetch=fetch)
+    assert torch.equal(loaded.model.fc.weight, model.fc.weight)
+
     for split in ("train", "test"):
         for name in ("cat", "dog"):
-            folder = tmp_path / split / name
-            folder.mkdir(parents=True)
+            Path(split, name).mkdir(parents=True)
             for i in range(3):
-                array = torch.randint(0, 256, (20, 24, 3), dtype=torch.uint8).numpy()
-                Image.fromarray(array).save(folder / f"{i}.png")
-    published = tmp_path / "published.pt"
-    torch.save(model.state_dict(), published)
-    as_on_the_page = replace(
-        get_recipe("cifar10-quick"), model="resnest50", image_size=224, batch_size=32, base_rate=0.05, epochs=10
-    )
-    recipe = replace(as_on_the_page, model="resnest11_small", image_size=32, batch_size=3, epochs=1, warmup_epochs=0.5)
-    train_data, test_data, classes = folder_data(tmp_path, recipe, skip_broken=False, workers=1)
-    fresh = create_model(recipe.model, num_classes=len(classes))
-    load_checkpoint(fresh, published, new_head=True)
-    assert torch.equal(fresh.conv1[0].weight, model.conv1[0].weight)
-    history = train(fresh, train_data, test_data, recipe, progress=False)
-    assert classes == ("cat", "dog") and 0 <= history[-1].score <= 1
-    assert not torch.equal(fresh.conv1[0].weight, model.conv1[0].weight)
+                Image.new("RGB", (40, 36), (80 * i, 200 * (name == "cat"), 9)).save(f"{split}/{name}/{i}.png")
+    small = ("size=224", "size=32"), ("batch_size=32", "batch_size=3"), ("epochs=8", "epochs=2")
+    tuned = answer("How do I fine-tune", *small, folder=tmp_path, fetch=fetch)
+    assert tuned.classes == ("cat", "dog") and len(tuned.history) == 2
+    assert not torch.equal(tuned.model.conv1[0].weight, model.conv1[0].weight)
+
+    board = Mock()
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=board))
+    answer("in TensorBoard", **vars(tuned))
+    written = [call.args for call in board("runs/mine").add_scalar.call_args_list]
+    assert [(name, epoch) for name, _, epoch in written if name == "score"] == [("score", 1), ("score", 2)]
+    assert all(isinstance(value, float) for _, value, _ in written) and len(written) == 6
+
+    download = create_autospec(huggingface_hub.hf_hub_download, return_value=tmp_path / "model.safetensors")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    back = answer("share a network", model=tuned.model)
+    assert torch.equal(back.model.fc.weight, tuned.model.fc.weight)
+    assert read_header("model.safetensors")["classes"] == ["cat", "dog"]
 
 
-def test_the_exported_program_computes_the_same(model):
-    images = torch.rand(2, 3, 32, 32)
-    exported = torch.export.export(model.eval(), (images,)).module()
-    assert torch.equal(exported(images), model(images))
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the exporter's own future
+def test_eight_bits_are_enough(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images, labels = ShapesDataset(256).tensors()
+    prepared = normalize(images)
+    answer("an 8-bit network", model=decode_network(read_script(TRAINED)), prepared=prepared[:64].split(8))
+    assert Path("model.int8.onnx").stat().st_size < 0.5 * Path("model.onnx").stat().st_size
+    session = onnxruntime.InferenceSession("model.int8.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"images": prepared.numpy()})
+    assert (logits.argmax(1) == labels.numpy()).mean() > 0.95
+
+
+def test_grad_cam_of_a_dense_layer_behind_a_mean_is_its_weights():
+    model = decode_network(read_script(TRAINED))
+    model.fc.bias.data[0] += 100  # for which in most images little speaks
+    found = answer("Grad-CAM", model=model, images=normalize(ShapesDataset(8).tensors()[0]))
+    weights = model.fc.weight[found.logits.argmax(1)] / found.maps[0, 0].numel()
+    expected = torch.einsum("bc,bchw->bhw", weights, found.maps)
+    assert expected.min() < 0 < expected.max()
+    torch.testing.assert_close(found.cam, expected.relu())
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")

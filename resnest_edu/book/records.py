@@ -79,17 +79,29 @@ def read(path: str | Path) -> dict[str, Any]:
         path: where it is.
 
     Raises:
-        FileNotFoundError: it has not been recorded.
+        FileNotFoundError: it has not been recorded, or is not here.
         ValueError: the file is not such a record.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(book_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"path (={str(path)!r}) must be a record in JSON: {error}") from error
     missing = {"command", "code", "commit", "date", "device", "versions"} - set(content)
     if missing:
         raise ValueError(f"path (={str(path)!r}) must be a record with its provenance; {sorted(missing)} is missing")
     return content
+
+
+def book_text(path: str | Path) -> str:
+    """The text of a file that comes with the notebooks.
+
+    Raises:
+        FileNotFoundError: there is none, as where a notebook was taken out of the repository.
+    """
+    if not Path(path).is_file():
+        where = "it comes with the book's repository, so run the notebooks in a clone of it"
+        raise FileNotFoundError(f"path (={str(path)!r}) must be a file: {where}")
+    return Path(path).read_text(encoding="utf-8")
 
 
 def is_complete(content: Mapping[str, Any]) -> bool:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from resnest_edu.atomic_write import write_atomically
-from resnest_edu.book.records import origin
+from resnest_edu.book.records import book_text, origin
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.network.resnest import VARIANTS, ResNeSt, Variant
 from resnest_edu.training import RECIPES, TensorImages, evaluate, predict, shapes_data, train
@@ -152,7 +152,7 @@ def read_script(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValueError: it is not such a script.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    text = book_text(path)
     if not (text.startswith(_BEGIN) and text.endswith(_END)):
         raise ValueError(f"path (={str(path)!r}) must be a script that assigns to LIVE_NETWORK and ends there")
     try:

@@ -78,7 +78,7 @@ def test_a_record_without_all_pieces_does_not_count(tmp_path):
 
 
 def test_files_that_are_no_records(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"json'\) must be a file: .* run the notebooks in a clone"):
         records.read(tmp_path / "missing.json")
     path = tmp_path / "x.json"
     path.write_text("{")

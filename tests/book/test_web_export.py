@@ -73,6 +73,8 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"missing \['fc.bias'\]"):
         decode_network(content | {"tensors": without})
     path = tmp_path / NAME
+    with pytest.raises(FileNotFoundError, match="must be a file: it comes with the book's repository"):
+        read_script(path)
     for text, message in (("var x = 1;", "must be a script"), ("self.LIVE_NETWORK = {,};\n", "must assign JSON")):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=message):

@@ -59,5 +59,5 @@ def test_only_a_coco_folder_needs_the_coco_library(tmp_path: Path, monkeypatch: 
     coco, voc = write_coco(tmp_path / "coco"), write_voc(tmp_path / "voc")
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     assert len(open_segmentation_folder(voc).train) == 4  # type: ignore[arg-type]
-    with pytest.raises(ImportError, match=r"this needs pycocotools: pip install 'resnest-edu\[transfer\]'"):
+    with pytest.raises(ImportError, match="this needs pycocotools: pip install pycocotools"):
         open_detection_folder(coco)

@@ -246,5 +246,5 @@ def test_two_processes_score_as_one_and_in_silence(tmp_path: Path) -> None:
 )
 def test_what_is_missing_is_said(name: str, make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=rf"this needs {name}: pip install 'resnest-edu\[transfer\]'"):
+    with pytest.raises(ImportError, match=f"this needs {name}: pip install torchmetrics"):
         make()
