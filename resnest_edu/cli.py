@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import Field, asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
 from resnest_edu import __version__, list_models
-from resnest_edu.arguments import first_line, require_in_range, require_one_of, require_positive_int
+from resnest_edu.arguments import CommandLine, first_line, require_in_range, require_one_of, require_positive_int
 from resnest_edu.atomic_write import write_atomically
 from resnest_edu.data import SHAPE_CLASSES
 from resnest_edu.training import recipes
@@ -118,17 +118,10 @@ def add_numbers(parser: argparse.ArgumentParser, recipe: str) -> None:
                 group.add_argument("--lr", type=float, metavar="X", help=help)
 
 
-class Parser(argparse.ArgumentParser):
-    """What is wrong with a command line is one line, as any other error is."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
-
-
 def build_parser(recipe: str = "shapes") -> argparse.ArgumentParser:
     """The parser, whose help tells the numbers of this recipe."""
     typed = Path(sys.argv[0]).stem
-    parser = Parser(
+    parser = CommandLine(
         prog=typed if typed == "resnest-edu" else "python -m resnest_edu.training",
         allow_abbrev=False,
         description="Train a ResNeSt, or a detector or segmenter on it, on the embedded shapes or a\nfolder of images.",
@@ -492,7 +485,7 @@ def print_warning(message: Warning | str, *place: object, **rest: object) -> Non
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 130 for Ctrl-C, and 2, after one line, for whatever else ends a
     run early. With ``--traceback`` what Python says of it comes first."""
-    first = Parser(add_help=False, allow_abbrev=False)
+    first = CommandLine(add_help=False, allow_abbrev=False)
     first.add_argument("--recipe", default="shapes")
     parser = build_parser(first.parse_known_args(argv)[0].recipe)
     arguments, threads, known = parser.parse_args(argv), torch.get_num_threads(), Known()
