@@ -170,8 +170,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="of this package; accelerated/NAME is the same one split at a time, timm/NAME and torchvision/NAME are "
         "theirs (default: resnest50 in all four)",
     )
-    parser.add_argument("--size", type=int, metavar="N", help="side of the images (default: 224; on the CPU 128)")
-    parser.add_argument("--batch", type=int, metavar="N", help="images a step (default: 128; on the CPU 8)")
+    parser.add_argument("--size", type=int, metavar="N", help="side of the images (default: 224; on the CPU 64)")
+    parser.add_argument("--batch", type=int, metavar="N", help="images a step (default: 128; on the CPU 4)")
     parser.add_argument("--training", action="store_true", help="time training alone")
     parser.add_argument("--inference", action="store_true", help="time inference alone")
     parser.add_argument(
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures there, with provenance, in JSON")
     arguments = parser.parse_args(argv)
     kind = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    batch, size = {"cuda": ((128, 224), (32, 128)), "cpu": ((8, 128), (2, 64))}[kind][arguments.quick]
+    batch, size = {"cuda": ((128, 224), (32, 128)), "cpu": ((4, 64), (2, 64))}[kind][arguments.quick]
     batch, size = (
         given if given is not None else default for given, default in ((arguments.batch, batch), (arguments.size, size))
     )

@@ -176,7 +176,7 @@ def test_a_row_is_printed_when_it_is_measured(clock, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "sizes", "effort", "ways"),
     [
-        ([], (8, 128), {"rounds": 7, "repeats": 1}, [("training", "eager"), ("inference", "eager")]),
+        ([], (4, 64), {"rounds": 7, "repeats": 1}, [("training", "eager"), ("inference", "eager")]),
         (["--quick", "--training"], (2, 64), {"rounds": 3, "repeats": 1}, [("training", "eager")]),
         (
             ["--inference", "--execution", "eager", "compiled", "--batch", "3", "--size", "40"],
