@@ -4,12 +4,20 @@ Every message has one form: the argument's name, its value, the constraint. Wher
 own words are made to fit.
 """
 
+import argparse
 import difflib
 import importlib
 import math
 import numbers
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
+
+
+class CommandLine(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong, as any other error of ours is said."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
 
 
 def plain(value: Any) -> Any:

@@ -21,7 +21,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from resnest_edu.arguments import first_line, require_in_range, require_one_of, require_positive_int
+from resnest_edu import __version__, list_models
+from resnest_edu.arguments import CommandLine, first_line, require_in_range, require_one_of, require_positive_int
 from resnest_edu.atomic_write import write_atomically
 from resnest_edu.data import SHAPE_CLASSES, ImageSplits
 from resnest_edu.inference import commands
@@ -56,6 +57,23 @@ MOST_THREADS = 1024
 SMALL_IMAGES = 64
 """Up to this many pixels one thread trains nearly as fast as two, and, unlike them, on a busy machine too."""
 ABOUT = {**recipes.ABOUT, **transfer_recipes.ABOUT}
+NUMBERS: dict[str, type[BaseRecipe]] = {
+    "numbers of the recipe, by default {}'s": BaseRecipe,
+    "numbers for classification": Recipe,
+    "numbers for detection and segmentation": TransferRecipe,
+    "numbers for detection": DetectionRecipe,
+    "numbers for segmentation": SegmentationRecipe,
+}
+EPILOG = """\
+examples:
+  %(prog)s --data photos --out runs/photos --epochs 20
+  %(prog)s --recipe detect --weights resnest50.pth \\
+      --detector cascade --data VOCdevkit/VOC2012 --out runs/voc
+
+--out receives recipe.json, data.json (which images), run.json (how many
+threads), metrics.jsonl (one JSON object an epoch), checkpoint.pt (the last)
+with previous.pt (the one before), and best.safetensors. Ctrl-C saves;
+--resume goes on."""
 
 
 def numbers_of(kind: type[BaseRecipe]) -> dict[str, Field]:
@@ -70,7 +88,7 @@ def described(kind: type[BaseRecipe]) -> dict[str, str]:
         text = inspect.cleandoc(part.__doc__ or "").partition("\nAttributes:\n")[2]
         for name, words in re.findall(r"^    (\w+): ((?:.*\n?)(?:^        .*\n?)*)", text, re.MULTILINE):
             plain = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", " ".join(words.split())).replace("`", "")
-            found.setdefault(name, plain.replace("%", "%%"))
+            found.setdefault(name, plain.removesuffix(".").replace("%", "%%"))
     return found
 
 
@@ -79,45 +97,51 @@ def whole_numbers(text: str) -> tuple[int, ...] | None:
     return None if text == "none" else tuple(map(int, text.split(",")))
 
 
-def add_numbers(parser: argparse.ArgumentParser) -> None:
-    """An option for every number of every kind of recipe."""
+def add_numbers(parser: argparse.ArgumentParser, recipe: str) -> None:
+    """An option for every number of every kind of recipe, which tells what the recipe of this name has."""
+    values = asdict(ALL_RECIPES[recipe]) if recipe in ALL_RECIPES else {}
     added: set[str] = set()
-    for task, (kind, _) in TASKS.items():
-        title = "replace a number of the recipe"
-        group = parser.add_argument_group(title if kind is Recipe else f"{title}, for {task}")
+    for title, kind in NUMBERS.items():
+        group = parser.add_argument_group(title.format(recipe))
         words, types = described(kind), get_type_hints(kind)
         for name in [name for name in numbers_of(kind) if name not in added]:
             option, of = "--" + name.replace("_", "-"), types[name]
-            how: dict[str, Any] = {"help": words.get(name)}
+            how: dict[str, Any] = {"metavar": {int: "N", float: "X", str: "NAME"}.get(of, "N,N,…")}
             if of is bool:
-                how["action"] = argparse.BooleanOptionalAction
+                how = {"action": argparse.BooleanOptionalAction}
             elif get_origin(of) is Literal:
                 how["metavar"] = "{" + ",".join(get_args(of)) + "}"
-            elif of in (int, float):
-                how["type"] = of
             elif of is not str:
-                how |= {"type": whole_numbers, "metavar": "N,N,…"}
-            group.add_argument(option, default=argparse.SUPPRESS, **how)
+                how["type"] = of if of in (int, float) else whole_numbers
+            value = f" (default: {values[name]})" if name in values else ""
+            group.add_argument(option, default=argparse.SUPPRESS, help=words[name] + value, **how)
             added.add(name)
+            if name == "base_rate":
+                help = "learning rate at its peak, whatever the batch; instead of --base-rate"
+                group.add_argument("--lr", type=float, metavar="X", help=help)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m resnest_edu.training",
+def build_parser(recipe: str = "shapes") -> argparse.ArgumentParser:
+    """The parser, whose help tells the numbers of this recipe."""
+    typed = Path(sys.argv[0]).stem
+    parser = CommandLine(
+        prog=typed if typed == "resnest-edu" else "python -m resnest_edu.training",
         allow_abbrev=False,
-        description="Train a ResNeSt, or a detector or segmenter on it, on the embedded shapes or a folder of images.",
+        description="Train a ResNeSt, or a detector or segmenter on it, on the embedded shapes or a\nfolder of images.",
         usage="%(prog)s [--recipe NAME] [--out FOLDER] [options]",
-        epilog="--out receives recipe.json, data.json (which images), run.json (how many threads), metrics.jsonl (one "
-        "JSON object an epoch), checkpoint.pt (the last) with previous.pt (the one before), and best.safetensors. "
-        "Ctrl-C saves; --resume goes on.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--recipe",
-        help=f"one of: {', '.join(ALL_RECIPES)} (default: shapes, and with --resume that of the run)",
+    parser.add_argument("--version", action="version", version=f"resnest-edu {__version__}")
+    parser.add_argument("--list-models", action="store_true", help="print the names for --model; then end")
+    parser.add_argument("--list-recipes", action="store_true", help="print the recipes, a line each; then end")
+    run, data, machine = map(parser.add_argument_group, ("run", "data", "machine"))
+    run.add_argument(
+        "--recipe", metavar="NAME", help="one of --list-recipes (default: shapes, and with --resume that of the run)"
     )
-    parser.add_argument("--explain", action="store_true", help="print the recipe and what to expect of it; then end")
-    parser.add_argument("--out", type=Path, help="folder for the results")
-    parser.add_argument(
+    run.add_argument("--explain", action="store_true", help="print the recipe and what to expect of it; then end")
+    run.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the results")
+    data.add_argument(
         "--data",
         type=Path,
         metavar="FOLDER",
@@ -125,7 +149,7 @@ def build_parser() -> argparse.ArgumentParser:
         "with FOLDER/val/CLASS/* (if there is none, test), or FOLDER/CLASS/*, of which a tenth is then held out as the "
         "test set; for detection and segmentation a folder in the format of COCO or of PASCAL VOC",
     )
-    parser.add_argument(
+    run.add_argument(
         "--weights",
         type=Path,
         metavar="FILE|NAME",
@@ -133,39 +157,44 @@ def build_parser() -> argparse.ArgumentParser:
         "that name, a published network, whose file is fetched: resnest50. Its last layer stays where the names "
         "of its classes are those of the data, and is fresh elsewhere",
     )
-    parser.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
-    parser.add_argument("--resume", action="store_true", help="go on from what --out holds; begin if it holds nothing")
-    parser.add_argument("--overwrite", action="store_true", help="replace the results that --out already holds")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the weights, the data order and the shapes (default: 0)"
+    data.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
+    run.add_argument("--resume", action="store_true", help="go on from what --out holds; begin if it holds nothing")
+    run.add_argument("--overwrite", action="store_true", help="replace the results that --out already holds")
+    run.add_argument(
+        "--seed", type=int, metavar="N", default=0, help="of the weights, the data order and the shapes (default: 0)"
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
-    parser.add_argument(
+    machine.add_argument("--device", help="cpu, cuda, cuda:1 … (default: cuda where there is one)")
+    machine.add_argument(
         "--threads",
         type=int,
+        metavar="N",
         help="that compute on the CPU; the last digits depend on it (default: with --resume as before, otherwise 1 for "
         f"images of up to {SMALL_IMAGES} pixels, and for larger ones as many as there are cores)",
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes that read images (default: 2)")
-    parser.add_argument(
+    machine.add_argument("--workers", type=int, metavar="N", default=2, help="processes that read images (default: 2)")
+    machine.add_argument(
         "--accelerate",
         action="store_true",
         help="run split attention one split at a time: measure whether it is faster",
     )
-    parser.add_argument(
+    machine.add_argument(
         "--compile", action="store_true", help="compile the network, on CUDA into graphs: worth it in long runs"
     )
-    parser.add_argument(
+    machine.add_argument(
         "--deterministic", action="store_true", help="on CUDA only algorithms whose results repeat bit by bit; slower"
     )
-    parser.add_argument(
+    machine.add_argument(
         "--sync-bn", action="store_true", help="under torchrun on CUDA: batch norm over the images of all processes"
     )
-    parser.add_argument(
-        "--save-minutes", type=float, default=5.0, help="between two checkpoints, besides each epoch's (default: 5)"
+    run.add_argument(
+        "--save-minutes",
+        type=float,
+        metavar="X",
+        default=5.0,
+        help="between two checkpoints, besides each epoch's (default: 5)",
     )
-    parser.add_argument("--traceback", action="store_true", help="print where an error comes from, before its line")
-    add_numbers(parser)
+    run.add_argument("--traceback", action="store_true", help="print where an error comes from, before its line")
+    add_numbers(parser, recipe)
     return parser
 
 
@@ -251,7 +280,13 @@ def choose_recipe(arguments: argparse.Namespace) -> BaseRecipe:
     for name in given:
         if name not in numbers_of(type(recipe)):
             raise ValueError(f"--{name.replace('_', '-')} must not be given for {recipe.task}")
-    return replace(recipe, **given)
+    recipe = replace(recipe, **given)
+    if arguments.lr is None:
+        return recipe
+    if "base_rate" in given:
+        raise ValueError(f"--lr (={arguments.lr}) must not be given with --base-rate, which says the same")
+    require_in_range("--lr", arguments.lr, 0, open_low=True)
+    return replace(recipe, base_rate=arguments.lr / replace(recipe, base_rate=1.0).peak_rate)
 
 
 def explain(arguments: argparse.Namespace, recipe: BaseRecipe) -> str:
@@ -377,6 +412,10 @@ class Known:
 
 
 def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
+    if arguments.list_models or arguments.list_recipes:
+        lines = [f"{name:20} {text.partition(chr(10))[0]}" for name, text in ABOUT.items()]
+        print(*(list_models() if arguments.list_models else lines), sep="\n")
+        return
     known.recipe = recipe = choose_recipe(arguments)
     if arguments.explain:
         print(explain(arguments, recipe))
@@ -388,6 +427,12 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
     for option, fits in (("skip_broken", not transfers), ("compile", task.compiles)):
         if getattr(arguments, option) and not fits:
             raise ValueError(f"--{option.replace('_', '-')} must not be given for {recipe.task}")
+    fresh = arguments.weights is None and not (arguments.resume and has_checkpoint(arguments.out))
+    if fresh and isinstance(recipe, TransferRecipe) and (recipe.norm == "frozen" or recipe.frozen_stages):
+        raise ValueError(
+            f"--weights (=None) must be given: the recipe freezes them (norm={recipe.norm!r}, "
+            f"frozen_stages={recipe.frozen_stages})"
+        )
     splits = open_data(arguments, recipe)
     parts: dict[str, Any] = {"training": splits.train, "val": splits.val, "test": splits.test}
     parts, classes = {name: part for name, part in parts.items() if part is not None}, splits.classes
@@ -475,7 +520,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in commands.EXAMPLES:
         return commands.main(argv[0], argv[1:])
-    arguments, threads, known = build_parser().parse_args(argv), torch.get_num_threads(), Known()
+    first = CommandLine(add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe", default="shapes")
+    parser = build_parser(first.parse_known_args(argv)[0].recipe)
+    arguments, threads, known = parser.parse_args(argv), torch.get_num_threads(), Known()
     try:
         with (
             warnings.catch_warnings(),

@@ -3,10 +3,12 @@
 import errno
 import json
 import os
+import pkgutil
 import re
 import shutil
 import signal
 import sys
+import tomllib
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+import resnest_edu
 from resnest_edu import cli
 from resnest_edu.cli import main
 from resnest_edu.network.weights import read_header
@@ -43,7 +46,10 @@ def error_of(capsys):
 
     def error_of(*arguments: object) -> str:
         capsys.readouterr()
-        assert main([str(one) for one in arguments]) == 2, arguments
+        try:
+            assert main([str(one) for one in arguments]) == 2, arguments
+        except SystemExit as end:
+            assert end.code == 2
         printed = capsys.readouterr().err
         assert printed.startswith("error: ") and printed.count("\n") == 1, printed
         return printed.removeprefix("error: ").rstrip()
@@ -127,6 +133,13 @@ def test_bad_input_is_one_clear_line(colour_folder, tmp_path, error_of):
         (["--accumulate", "0"], "accumulate (=0) must be an integer of at least 1"),
         (["--batch-size", "8", "--accumulate", "5"], "accumulate (=5) must be at most half of batch_size (=8)"),
         (["--mixup", "-1"], "mixup (=-1.0) must be a finite number at least 0"),
+        (["--lr", "-1"], "--lr (=-1.0) must be a finite number greater than 0"),
+        (["--lr", "0.1", "--base-rate", "1"], "--lr (=0.1) must not be given with --base-rate"),
+        (["--lr", "0.1", "--batch-size", "0"], "batch_size (=0) must be an integer of at least 1"),
+        (["--epochs", "x"], "argument --epochs: invalid int value: 'x'"),
+        (["--atrous-rates", "1,x"], "argument --atrous-rates: invalid whole_numbers value: '1,x'"),
+        (["--nonsense"], "unrecognized arguments: --nonsense"),
+        (["--recipe", "detect"], "--weights (=None) must be given: the recipe freezes them (norm='frozen', frozen_st"),
         (["--policy", "magic"], "policy (='magic') must be one of none, autoaugment, randaugment"),
         (["--detector", "mask"], "--detector must not be given for classification"),
         (["--epochs", "-1"], "epochs (=-1) must be an integer of at least 1"),
@@ -237,6 +250,35 @@ def test_a_recipe_explains_itself_with_the_numbers_that_are_used(capsys):
     expected = replace(RECIPES["imagenet-resnest50"], batch_size=256, mixup=0.4, flip=False, smoothing="all")
     assert json.loads(numbers) == asdict(expected)
     assert rate == "Learning rate at its peak: 0.1\n"
+
+
+def test_the_peak_rate_can_be_given_itself():
+    """In a run that goes on too, to the last bit."""
+    for name in ("shapes", "cifar10", "detect", "segment-shapes"):
+        arguments = cli.build_parser().parse_args(["--recipe", name, "--lr", "0.003", "--batch-size", "12"])
+        recipe = cli.choose_recipe(arguments)
+        assert recipe.peak_rate == pytest.approx(0.003) and recipe.batch_size == 12
+        assert recipe == replace(cli.ALL_RECIPES[name], base_rate=recipe.base_rate, batch_size=12)
+
+
+def test_what_the_command_says_of_itself(capsys, monkeypatch):
+    assert main(["--list-models"]) == 0
+    assert capsys.readouterr().out.split() == resnest_edu.list_models()
+    assert main(["--list-recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(cli.ABOUT) and "Command" not in str(lines)
+    for option, text in (("--version", f"resnest-edu {resnest_edu.__version__}\n"), ("--help", None)):
+        monkeypatch.setenv("COLUMNS", "80")
+        with pytest.raises(SystemExit):
+            main(["--recipe", "segment", option])
+        printed = capsys.readouterr().out
+        assert printed == (text or printed) and max(map(len, printed.splitlines())) <= 80
+    assert "numbers of the recipe, by default segment's:" in printed and "pixels (default: 480)" in printed
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert pkgutil.resolve_name(project["scripts"]["resnest-edu"]) is main
+    for typed, shown in (("/bin/resnest-edu", "resnest-edu"), ("cli.py", "python -m resnest_edu.training")):
+        monkeypatch.setattr(sys, "argv", [typed])
+        assert cli.build_parser().prog == shown
 
 
 def test_every_number_of_every_recipe_has_an_option_that_says_what_it_is():
@@ -421,7 +463,10 @@ def classifier(tmp_path_factory):
 @pytest.fixture(scope="module")
 def annotated(tmp_path_factory):
     root = tmp_path_factory.mktemp("annotated")
-    return {"COCO": write_coco(root / "coco"), "VOC": write_voc(root / "voc")}
+    boxes = write_coco(root / "boxes")
+    for split in ("train", "val"):
+        edit_coco(boxes, lambda content: [one.pop("segmentation") for one in content["annotations"]], split)
+    return {"COCO": write_coco(root / "coco"), "VOC": write_voc(root / "voc"), "BOXES": boxes}
 
 
 @pytest.mark.parametrize(
@@ -495,11 +540,17 @@ def test_a_finished_run_is_given_more_epochs(colour_folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "name"),
-    [("detect-shapes", "COCO"), ("detect-shapes", "VOC"), ("segment-shapes", "COCO"), ("segment-shapes", "VOC")],
+    ("name", "recipe"),
+    [
+        ("COCO", ["detect-shapes", "--detector", "cascade_mask"]),
+        ("BOXES", ["detect-shapes", "--detector", "faster"]),
+        ("VOC", ["detect-shapes", "--detector", "cascade"]),
+        ("COCO", ["segment-shapes"]),
+        ("VOC", ["segment-shapes"]),
+    ],
 )
-def test_a_run_on_an_annotated_folder(recipe, name, tiny, annotated, tmp_path, capsys):
-    arguments = ["--recipe", recipe, "--data", str(annotated[name]), "--out", str(tmp_path), "--device", "cpu"]
+def test_a_run_on_an_annotated_folder(name, recipe, tiny, annotated, tmp_path, capsys):
+    arguments = ["--recipe", *recipe, "--data", str(annotated[name]), "--out", str(tmp_path), "--device", "cpu"]
     assert main([*arguments, "--epochs", "1", "--batch-size", "4", "--accumulate", "2", "--workers", "1"]) == 0
     printed = capsys.readouterr().out
     assert "4 training and 3 test images" in printed and "64 pixels" in printed
@@ -530,14 +581,18 @@ def test_a_run_is_not_resumed_on_other_annotations(tiny, tmp_path, capsys):
         ),
         (["--recipe", "detect-shapes", "--data", "EMPTY"], "must contain annotations/instances_train*.json (COCO) or"),
         (["--recipe", "segment-shapes", "--data", "EMPTY"], "must contain annotations/instances_train*.json (COCO) or"),
+        (["--recipe", "detect-shapes", "--detector", "mask", "--data", "VOC"], "boxes alone, which --detector faster"),
+        (["--recipe", "detect-shapes", "--detector", "mask", "--data", "BOXES"], "a segmentation; --detector faster"),
+        (["--recipe", "segment-shapes", "--data", "BOXES"], "2017.json must have a segmentation\n"),
         (["--recipe", "segment-shapes", "--data", "no/such/folder"], "--data: root (=no/such/folder) must be a folder"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_written(
-    arguments, message, tiny, classifier, tmp_path, capsys
+    arguments, message, tiny, classifier, annotated, tmp_path, capsys
 ):
     (tmp_path / "empty").mkdir()
     places = {"CLASSIFIER": str(classifier), "EMPTY": str(tmp_path / "empty")}
+    places |= {name: str(folder) for name, folder in annotated.items()}
     out = tmp_path / "out"
     assert main([*(places.get(one, one) for one in arguments), "--out", str(out), "--device", "cpu"]) == 2
     printed = capsys.readouterr()

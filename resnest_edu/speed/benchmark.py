@@ -1,35 +1,33 @@
-"""``python -m resnest_edu.speed.benchmark``: our networks beside their peers, all in one run.
+"""``python -m resnest_edu.speed.benchmark --model resnest50 timm/resnest50d --size 224``: how fast networks are here.
 
-All are executed in the same way, warmed up alike, and take turns. What is timed is a step: of training (forward, loss,
-backward, stochastic gradient descent with momentum) or of inference, without the loading of data.
+All are executed in the same way and warmed up alike. What is timed is a step: of training (forward, loss, backward,
+stochastic gradient descent with momentum) or of inference, without the loading of data. The command takes one network
+after the other, and prints its row at once; in :func:`compare` they take turns, so that a clock which slows down is met
+by all.
 """
 
-import argparse
 import gc
 import json
 import math
-import os
-import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from resnest_edu.arguments import CommandLine, first_line
 from resnest_edu.provenance import provenance
-from resnest_edu.speed.benchmark_networks import CHOSEN, OURS, PEER, TASKS, Case, all_cases, build, make_step
-from resnest_edu.speed.goals import judge_networks
+from resnest_edu.speed.benchmark_networks import EXECUTIONS, TASKS, Case, all_cases, build, builder, make_step
 from resnest_edu.speed.per_split import PerSplitBottleneck
 from resnest_edu.speed.timing import Call, Timing, by_kind, fast_convolutions, interleave, kernel_seconds, kind_of, wait
 
 # Rounds, and steps in a row; fewer on the CPU, where a step takes long.
 EFFORT = {"cuda": {"rounds": 15, "repeats": 5}, "cpu": {"rounds": 7, "repeats": 1}}
 QUICK = {"rounds": 3, "repeats": 1}
-SECONDS = 400.0
-"""After which an experiment prepares no further network, so that it ends before nine minutes are over."""
 
 
 def compare(
@@ -128,95 +126,91 @@ def environment(device: torch.device) -> dict[str, Any]:
     return {"timm": version, "threads": torch.get_num_threads() if device.type == "cpu" else None}
 
 
-def describe(results: Mapping[str, Any]) -> str:
-    """The rows as a plain table, what was skipped, and the targets."""
-    lines = [
-        f"{'network':30}{'task':11}{'execution':10}{'images/s':>10}{'÷ peer':>8}{'ms':>9}{'quartiles':>19}"
-        f"{'kernels':>9}{'peak GiB':>9}"
-    ]
-    for row in results["rows"]:
-        same = {key: row[key] for key in ("task", "execution", "batch", "size", "channels_last")}
-        peers = [other for other in results["rows"] if {"network": PEER, **same}.items() <= other.items()]
-        ratio = f"{row['images_per_second'] / peers[0]['images_per_second']:.2f}" if peers else "-"
-        name = row["network"] + ("" if row["channels_last"] else " (NCHW)")
-        kernels, peak = ("-" if row[key] is None else f"{row[key]:.2f}" for key in ("kernel_ms", "peak_gib"))
-        lines.append(
-            f"{name:30}{row['task']:11}{row['execution']:10}{row['images_per_second']:10.1f}{ratio:>8}{row['ms']:9.2f}"
-            f"{row['ms_low']:10.2f}-{row['ms_high']:<8.2f}{kernels:>9}{peak:>9}"
-        )
-    lines += [f"skipped: {case}: {reason}" for case, reason in results["skipped"].items()]
-    for target in results["targets"]:
-        verdict, sign = "met" if target["met"] else "missed", "≤" if target["at_most"] else "≥"
-        lines.append(
-            f"{target['network']}, {target['target']}: {target['ratio']:.3f}, {verdict} ({sign} {target['limit']:g})"
-        )
-    return "\n".join(lines)
+COLUMNS = f"{'images/s':>10}{'÷ first':>9}{'ms':>10}{'quartiles':>20}{'peak GiB':>10}"
 
 
-def run(cases: Sequence[Case], device: torch.device, **options: Any) -> dict[str, Any]:
-    """Compare each group of ``cases`` of one task and one execution, and judge the targets; plain values.
+def measured(row: Mapping[str, Any], first: Mapping[str, Any]) -> str:
+    """What was measured, below :data:`COLUMNS`; ``first`` is the row to compare with."""
+    speed, peak = row["images_per_second"], "-" if row["peak_gib"] is None else f"{row['peak_gib']:.2f}"
+    quartiles = f"{row['ms_low']:.2f}-{row['ms_high']:.2f}"
+    return f"{speed:10.1f}{speed / first['images_per_second']:9.2f}{row['ms']:10.2f}{quartiles:>20}{peak:>10}"
 
-    Args:
-        cases: what to run.
-        device: where.
-        options: of :func:`compare`; its ``seconds`` are those of all groups together.
-    """
-    end = time.monotonic() + options.pop("seconds", math.inf)
-    rows: list[dict[str, Any]] = []
-    skipped: dict[str, str] = {}
-    for group in dict.fromkeys((case.task, case.execution) for case in cases):
-        members = [case for case in cases if (case.task, case.execution) == group]
-        found = compare(members, device, seconds=end - time.monotonic(), **options)
-        rows += found["rows"]
-        skipped |= found["skipped"]
-    targets = [
-        {"network": ours, **target}
-        for ours in (OURS, CHOSEN)
-        for target in judge_networks(rows, device.type, ours=ours, peer=PEER)
-    ]
-    return {**environment(device), "rows": rows, "skipped": skipped, "targets": targets}
+
+def run_in_view(cases: Sequence[Case], device: torch.device, **options: Any) -> dict[str, Any]:
+    """Time the cases one after the other and print each as it comes; ``options`` and the result are those of
+    :func:`compare`."""
+    results: dict[str, Any] = {"rows": [], "skipped": {}}
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    width = max(len(case.network) for case in cases)
+    print(f"{'network':{width}} {'task':10} {'execution':9}{COLUMNS}", flush=True)
+    for case in cases:
+        print(f"{case.network:{width}} {case.task:10} {case.execution:9}", end="", flush=True)
+        found = compare([case], device, **options)
+        results["rows"] += found["rows"]
+        results["skipped"] |= found["skipped"]
+        for row in found["rows"]:
+            print(measured(row, first.setdefault((case.task, case.execution), row)), flush=True)
+        for reason in found["skipped"].values():
+            print(f"  skipped: {reason}", flush=True)
+    return results
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m resnest_edu.speed.benchmark", description="Compare speeds.")
+    """Run the command line; returns the exit status, 2 after one line for whatever is wrong."""
+    parser = CommandLine(
+        prog="python -m resnest_edu.speed.benchmark",
+        description="Time networks, ours and others', on random images.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=["resnest50", "accelerated/resnest50", "timm/resnest50d", "torchvision/resnet50"],
+        metavar="NAME",
+        help="of this package; accelerated/NAME is the same one split at a time, timm/NAME and torchvision/NAME are "
+        "theirs (default: resnest50 in all four)",
+    )
+    parser.add_argument("--size", type=int, metavar="N", help="side of the images (default: 224; on the CPU 64)")
+    parser.add_argument("--batch", type=int, metavar="N", help="images a step (default: 128; on the CPU 4)")
+    parser.add_argument("--training", action="store_true", help="time training alone")
+    parser.add_argument("--inference", action="store_true", help="time inference alone")
+    parser.add_argument(
+        "--execution", nargs="+", choices=EXECUTIONS, default=["eager"], help="graphs are CUDA's (default: eager)"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), help="default: cuda where there is one")
-    parser.add_argument("--quick", action="store_true", help="three rounds, eager only, fewer and smaller images")
-    parser.add_argument("--batch", type=int, help="images a step (default: 128 on CUDA, 8 on the CPU; quick: 32, 2)")
-    parser.add_argument("--size", type=int, help="their side (default: 224 on CUDA, 128 on the CPU; quick: 128, 64)")
+    parser.add_argument("--quick", action="store_true", help="three rounds alone, fewer and smaller images")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures there, with provenance, in JSON")
     arguments = parser.parse_args(argv)
     kind = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    batch, size = {"cuda": ((128, 224), (32, 128)), "cpu": ((8, 128), (2, 64))}[kind][arguments.quick]
+    batch, size = {"cuda": ((128, 224), (32, 128)), "cpu": ((4, 64), (2, 64))}[kind][arguments.quick]
+    batch, size = (
+        given if given is not None else default for given, default in ((arguments.batch, batch), (arguments.size, size))
+    )
+    tasks = [task for task in TASKS if getattr(arguments, task)] or TASKS
+    device = torch.device(kind)
     try:
         if kind == "cuda" and not torch.cuda.is_available():
             raise ValueError("--device (='cuda') must be a device that is there")
-        if arguments.out and arguments.out.is_dir():
-            raise ValueError(f"--out (={str(arguments.out)!r}) must be a file, not a folder")
-        batch = batch if arguments.batch is None else arguments.batch
-        size = size if arguments.size is None else arguments.size
-        cases = all_cases(TASKS, executions(kind, quick=arguments.quick), batch, size)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if kind == "cpu" and "graphs" in arguments.execution:
+            raise ValueError("--execution (='graphs') needs CUDA")
+        if arguments.out and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
+            raise ValueError(f"--out (={str(arguments.out)!r}) must be a file in a folder that is there")
+        for name in arguments.model:
+            with suppress(ModuleNotFoundError):
+                builder(name)
+        cases = all_cases(tasks, arguments.execution, batch, size, arguments.model)
+        results = run_in_view(cases, device, **(QUICK if arguments.quick else EFFORT[kind]))
+    except (ValueError, RuntimeError) as error:
+        print(f"error: {first_line(error)}", file=sys.stderr)
         return 2
-    device = torch.device(kind)
-    results = run(cases, device, **(QUICK if arguments.quick else EFFORT[kind]))
-    print(describe(results))
     if arguments.out:
         # Without the file: a record names no path.
         command = f"python -m resnest_edu.speed.benchmark --device {kind} --batch {batch} --size {size}"
-        command += " --quick" if arguments.quick else ""
-        content = {"command": command, **provenance(device), **results}
+        command += f" --model {' '.join(arguments.model)} --execution {' '.join(arguments.execution)}"
+        command += "".join(f" --{name}" for name in (*TASKS, "quick") if getattr(arguments, name))
+        content = {"command": command, **provenance(device), **environment(device), **results}
         arguments.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
-
-
-def executions(device_type: str, *, quick: bool) -> list[str]:
-    """What can be run: no CUDA graphs on the CPU, nothing compiled there without a C++ compiler, nor if ``quick``."""
-    compiler = device_type == "cuda" or shutil.which(os.environ.get("CXX", "c++")) or shutil.which("clang++")
-    if quick or not compiler:
-        return ["eager"]
-    return ["eager", "compiled", "graphs"] if device_type == "cuda" else ["eager", "compiled"]
 
 
 if __name__ == "__main__":

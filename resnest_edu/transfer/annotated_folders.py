@@ -89,7 +89,8 @@ def open_detection_folder(
     if folder := voc_folder(root):
         if masks:
             raise ValueError(
-                f"masks (=True) must be False for the VOC folder {folder}: its annotations are boxes alone"
+                f"masks (=True) must be False for the VOC folder {folder}: its annotations are boxes alone, "
+                "which --detector faster or cascade finds"
             )
         voc = VocDetection(folder, "train", transform=for_train)
         lists = held_out_lists(folder, "Main", VocDetection.where)

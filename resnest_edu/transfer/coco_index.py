@@ -138,6 +138,8 @@ class CocoIndex:
                 f"{name}: bbox (={_short(box)}) must be four finite numbers, width and height of at least 0"
             )
         if masks:
+            if boxes and not annotation.get("segmentation"):
+                raise ValueError(f"{name} must have a segmentation; --detector faster or cascade needs none")
             image = images[annotation["image_id"]]
             self._outline(annotation, image["height"], image["width"])
 

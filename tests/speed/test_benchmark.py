@@ -1,15 +1,15 @@
 """The table: its rows, what is skipped, its ratios; and the command line."""
 
 import json
+import shlex
 import sys
 
 import pytest
 import torch
 
-from resnest_edu import resnest11_small
-from resnest_edu.speed import accelerate, benchmark
-from resnest_edu.speed.benchmark import compare, describe, environment, executions, main, run
-from resnest_edu.speed.benchmark_networks import CHOSEN, NETWORKS, OURS, PEER, SMALL_NETWORKS, Case
+from resnest_edu.speed import benchmark
+from resnest_edu.speed.benchmark import compare, environment, main, measured
+from resnest_edu.speed.benchmark_networks import PEER, SMALL_NETWORKS, Case
 from resnest_edu.speed.timing import Timing
 
 CPU = torch.device("cpu")
@@ -18,14 +18,6 @@ FEW = {"rounds": 2, "repeats": 1}
 
 def small(task="training", execution="eager"):
     return [Case(name, task, execution, 2, 32) for name in SMALL_NETWORKS]
-
-
-@pytest.fixture
-def toys(monkeypatch):
-    """Every network of the table is the small one."""
-    for name in NETWORKS:
-        monkeypatch.setitem(NETWORKS, name, resnest11_small)
-    monkeypatch.setitem(NETWORKS, OURS, lambda: accelerate(resnest11_small()))
 
 
 @pytest.fixture
@@ -107,13 +99,6 @@ def test_no_cases():
         compare([], CPU, **FEW)
 
 
-def test_compiled_code_is_forgotten_after_a_group(monkeypatch, clock):
-    resets = []
-    monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(1))
-    run([*small(), *small("inference")], CPU, **FEW)
-    assert len(resets) == 2
-
-
 def test_kernels_of_a_row(monkeypatch):
     kernels = {"xmma": 0.002, "direct_copy_kernel": 0.001, "triton_": 0.004, "z" * 200: 0.003}
     monkeypatch.setattr(benchmark, "kernel_seconds", lambda step, device: kernels)
@@ -146,40 +131,6 @@ def test_peak_memory_is_what_a_step_adds_to_what_was_there_before(monkeypatch):
     assert row["peak_gib"] is None and events[-1] == "step"
 
 
-def test_groups_of_one_task_and_one_execution_take_turns_and_are_judged(toys, clock):
-    names = (PEER, OURS, CHOSEN)
-    cases = [Case(name, task, "eager", 2, 32) for task in ("training", "inference") for name in names]
-    results = run([*cases, *small()], CPU, **FEW)
-    assert [len(group) for group, *_ in clock] == [5, 3]
-    assert len(results["rows"]) == 8
-    judged = [(target["network"], target["target"], target["ratio"]) for target in results["targets"]]
-    assert judged == [
-        (OURS, "training speed, eager", pytest.approx(1 / 2)),
-        (OURS, "inference speed, eager", pytest.approx(1 / 2)),
-        (CHOSEN, "training speed, eager", pytest.approx(1 / 3)),
-        (CHOSEN, "inference speed, eager", pytest.approx(1 / 3)),
-    ]
-    assert results["threads"] == torch.get_num_threads()
-    json.dumps(results)
-
-
-def test_what_any_group_skipped_is_told(monkeypatch, clock):
-    monkeypatch.setitem(sys.modules, "timm", None)
-    cases = [Case(PEER, task, "eager", 2, 32) for task in ("training", "inference")]
-    assert list(run(cases, CPU, **FEW)["skipped"]) == [str(case) for case in cases]
-
-
-def test_groups_share_the_time(monkeypatch):
-    left = []
-    now = iter([0.0, 10.0, 70.0])
-    monkeypatch.setattr(benchmark.time, "monotonic", lambda: next(now))
-    monkeypatch.setattr(
-        benchmark, "compare", lambda cases, device, *, seconds: left.append(seconds) or {"rows": [], "skipped": {}}
-    )
-    run([*small(), *small("inference")], CPU, seconds=100.0)
-    assert left == [90.0, 30.0]
-
-
 def test_environment(monkeypatch):
     assert environment(CPU)["threads"] == torch.get_num_threads()
     assert environment(torch.device("cuda"))["threads"] is None
@@ -193,86 +144,80 @@ def test_environment(monkeypatch):
     assert environment(CPU)["timm"] is None
 
 
-def row(network, speed, **others):
-    ways = {"task": "training", "execution": "eager", "batch": 2, "size": 32, "channels_last": True}
-    times = {"images_per_second": speed, "ms": 2000 / speed, "ms_low": 1.0, "ms_high": 9.0}
-    return {"network": network, **ways, **times, "kernel_ms": None, "peak_gib": None, **others}
+def test_a_row_is_printed_when_it_is_measured(clock, monkeypatch, capsys):
+    """The command begins a row before it prepares the network; what is not installed is said in its place."""
+    shown = []
+    prepare = benchmark._prepare
 
+    def look(case, device):
+        shown.append(capsys.readouterr().out)
+        return prepare(case, device)
 
-def test_the_table_as_text():
-    rows = [row(OURS, 30.0, kernel_ms=12.345, peak_gib=6.789), row(PEER, 20.0), row(OURS, 7.0, execution="graphs")]
-    rows.append(row(OURS, 40.0, channels_last=False))
-    targets = [
-        {"network": "a", "target": "speed", "limit": 1.3, "at_most": False, "ratio": 1.5, "met": True},
-        {"network": "b", "target": "memory", "limit": 0.9, "at_most": True, "ratio": 0.95, "met": False},
+    monkeypatch.setattr(benchmark, "_prepare", look)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    models = ["--model", "resnest11_small", "timm/resnest50d", "accelerated/resnest11_small"]
+    assert main([*models, "--device", "cpu", "--quick", "--size", "32"]) == 0
+    lines = "".join([*shown, capsys.readouterr().out]).splitlines()
+    assert [" ".join(line.split()) for line in lines] == [
+        "network task execution images/s ÷ first ms quartiles peak GiB",
+        "resnest11_small training eager 20.0 1.00 100.00 50.00-150.00 -",
+        "timm/resnest50d training eager skipped: timm is not installed",
+        "accelerated/resnest11_small training eager 20.0 1.00 100.00 50.00-150.00 -",
+        "resnest11_small inference eager 20.0 1.00 100.00 50.00-150.00 -",
+        "timm/resnest50d inference eager skipped: timm is not installed",
+        "accelerated/resnest11_small inference eager 20.0 1.00 100.00 50.00-150.00 -",
     ]
-    text = describe({"rows": rows, "skipped": {"a case": "timm is not installed"}, "targets": targets})
-    lines = [" ".join(line.split()) for line in text.splitlines()]
-    assert lines == [
-        "network task execution images/s ÷ peer ms quartiles kernels peak GiB",
-        "ours, accelerated training eager 30.0 1.50 66.67 1.00-9.00 12.35 6.79",
-        "timm resnest50d training eager 20.0 1.00 100.00 1.00-9.00 - -",
-        "ours, accelerated training graphs 7.0 - 285.71 1.00-9.00 - -",
-        "ours, accelerated (NCHW) training eager 40.0 - 50.00 1.00-9.00 - -",
-        "skipped: a case: timm is not installed",
-        "a, speed: 1.500, met (≥ 1.3)",
-        "b, memory: 0.950, missed (≤ 0.9)",
-    ]
-
-
-def test_what_can_be_executed(monkeypatch):
-    monkeypatch.delenv("CXX", raising=False)
-    for device, quick, compiler, expected in (
-        ("cuda", False, None, ["eager", "compiled", "graphs"]),
-        ("cuda", True, None, ["eager"]),
-        ("cpu", False, "c++", ["eager", "compiled"]),
-        ("cpu", False, "clang++", ["eager", "compiled"]),
-        ("cpu", False, None, ["eager"]),
-        ("cpu", True, "c++", ["eager"]),
-    ):
-        monkeypatch.setattr(benchmark.shutil, "which", lambda name, it=compiler: name if name == it else None)
-        assert executions(device, quick=quick) == expected
-
-
-def test_command_line(toys, clock, tmp_path, capsys):
-    out = tmp_path / "speed.json"
-    assert main(["--device", "cpu", "--quick", "--batch", "2", "--size", "32", "--out", str(out)]) == 0
-    assert [(len(names), *effort) for names, *effort in clock] == [(6, 3, 1), (6, 3, 1)]
-    content = json.loads(out.read_text(encoding="utf-8"))
-    assert content["command"] == "python -m resnest_edu.speed.benchmark --device cpu --batch 2 --size 32 --quick"
-    assert str(tmp_path) not in out.read_text(encoding="utf-8")
-    assert len(content["rows"]) == 2 * len(NETWORKS)
-    assert {(entry["batch"], entry["size"]) for entry in content["rows"]} == {(2, 32)}
-    assert len(content["targets"]) == 4
-    assert {entry["blocks_per_split"] for entry in content["rows"] if entry["network"] == OURS} == {3}
-    assert any(entry["network"] == CHOSEN for entry in content["rows"])
-    assert f"{OURS}, training speed, eager: 2.000, met (≥ 1.1)" in capsys.readouterr().out
+    assert shown[1].splitlines()[-1].split() == lines[2].split()[:3]
+    assert all(effort == [3, 1] for _, *effort in clock)
+    with_peak = {"images_per_second": 3.0, "peak_gib": 6.789, "ms": 2.0, "ms_low": 1.0, "ms_high": 9.0}
+    assert measured(with_peak, {"images_per_second": 2.0}).split() == ["3.0", "1.50", "2.00", "1.00-9.00", "6.79"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sizes", "effort"),
-    [(["--quick"], (2, 64), {"rounds": 3, "repeats": 1}), ([], (8, 128), {"rounds": 7, "repeats": 1})],
+    ("arguments", "sizes", "effort", "ways"),
+    [
+        ([], (4, 64), {"rounds": 7, "repeats": 1}, [("training", "eager"), ("inference", "eager")]),
+        (["--quick", "--training"], (2, 64), {"rounds": 3, "repeats": 1}, [("training", "eager")]),
+        (
+            ["--inference", "--execution", "eager", "compiled", "--batch", "3", "--size", "40"],
+            (3, 40),
+            {"rounds": 7, "repeats": 1},
+            [("inference", "eager"), ("inference", "compiled")],
+        ),
+    ],
 )
-def test_what_is_run_unless_told_otherwise(monkeypatch, arguments, sizes, effort):
+def test_what_is_run(monkeypatch, tmp_path, arguments, sizes, effort, ways):
     calls = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(benchmark, "executions", lambda device, *, quick: ["eager"])
-    monkeypatch.setattr(benchmark, "run", lambda cases, device, **options: calls.append((cases, device, options)))
-    monkeypatch.setattr(benchmark, "describe", lambda results: "")
-    assert main(arguments) == 0
-    cases, device, options = calls[0]
-    assert {(case.batch, case.size) for case in cases} == {sizes}
-    assert (device, options) == (CPU, effort)
-    assert len(cases) == 2 * len(NETWORKS)
+    monkeypatch.setattr(benchmark, "run_in_view", lambda *given, **options: calls.append((*given, options)) or {})
+    models = ["resnest14", "torchvision/resnet18"]
+    assert main(arguments) == main([*arguments, "--model", *models, "--out", str(tmp_path / "speed.json")]) == 0
+    defaults = ["resnest50", "accelerated/resnest50", "timm/resnest50d", "torchvision/resnet50"]
+    for names, (cases, device, options) in zip((defaults, models), calls, strict=True):
+        assert (device, options) == (CPU, effort)
+        assert cases == [Case(name, *way, *sizes) for way in ways for name in names]
+    text = (tmp_path / "speed.json").read_text(encoding="utf-8")
+    again = shlex.split(json.loads(text)["command"].removeprefix("python -m resnest_edu.speed.benchmark"))
+    assert str(tmp_path) not in text and main(again) == 0 and calls[2] == calls[1]
 
 
 def test_bad_arguments(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(benchmark, "run_in_view", None)
     for arguments, message in (
-        (["--batch", "1"], "error: batch (=1) must be at least 2\n"),
-        (["--size", "8"], "error: size (=8) must be at least 32\n"),
-        (["--device", "cuda"], "error: --device (='cuda') must be a device that is there\n"),
-        (["--out", "."], "error: --out (='.') must be a file, not a folder\n"),
+        (["--batch", "1"], "batch (=1) must be at least 2"),
+        (["--batch", "x"], "argument --batch: invalid int value: 'x'"),
+        (["--size", "8"], "size (=8) must be at least 32"),
+        (["--model", "resnet50"], "model (='resnet50') must be one of resnest11_small, "),
+        (["--model", "torchvision/x"], "model (='torchvision/x') must be a model of this package, of timm/ or"),
+        (["--execution", "graphs"], "--execution (='graphs') needs CUDA"),
+        (["--device", "cuda"], "--device (='cuda') must be a device that is there"),
+        (["--out", "."], "--out (='.') must be a file in a folder that is there"),
+        (["--out", "no/such.json"], "--out (='no/such.json') must be a file in a folder that is there"),
     ):
-        assert main(arguments) == 2
-        assert capsys.readouterr().err == message
+        try:
+            assert main(arguments) == 2
+        except SystemExit as end:
+            assert end.code == 2
+        printed = capsys.readouterr()
+        assert printed.err.startswith(f"error: {message}") and printed.err.count("\n") == 1 and not printed.out

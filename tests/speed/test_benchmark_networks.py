@@ -17,6 +17,7 @@ from resnest_edu.speed.benchmark_networks import (
     Case,
     all_cases,
     build,
+    builder,
     make_step,
 )
 from tests.refused import assert_refused
@@ -30,13 +31,27 @@ def case(network="ours, small", task="training", execution="eager", batch=2, siz
 
 def test_a_case_that_cannot_be_run():
     rows = [
-        ({"network": "x"}, r"^network \(='x'\) must be one of ours, accelerated, timm resnest50d, ours, "),
         ({"task": "x"}, r"^task \(='x'\) must be one of training, inference$"),
         ({"execution": "x"}, r"^execution \(='x'\) must be one of eager, compiled, graphs$"),
         ({"batch": 1}, r"^batch \(=1\) must be at least 2$"),
         ({"size": 31}, r"^size \(=31\) must be at least 32$"),
     ]
     assert_refused(lambda options: case(**options), rows)
+
+
+def test_a_network_by_its_name():
+    shape = resnest11_small().state_dict()["conv1.0.weight"].shape
+    for name, kind in (("resnest11_small", Bottleneck), ("accelerated/resnest11_small", PerSplitBottleneck)):
+        model = builder(name)()
+        assert type(model.layer1[0]) is kind and model.conv1[0].weight.shape == shape
+    assert sum(part.numel() for part in builder("torchvision/resnet18")().parameters()) == 11689512
+    pytest.importorskip("timm")
+    assert builder("timm/resnet18.a1_in1k")().num_classes == 1000
+    no_model = "must be a model of this package, of timm/ or of torchvision/"
+    names = ["timm/x", "torchvision/resnet51", "torchvision/fasterrcnn_resnet50_fpn", "gluon/resnest50", "/resnest50"]
+    rows = [(name, rf"^model \(='{name}'\) {no_model}") for name in names]
+    rows += [(name, r"^model \(='x'\) must be one of resnest11_small, ") for name in ("x", "accelerated/x")]
+    assert_refused(builder, rows)
 
 
 def test_a_case_in_words():

@@ -90,9 +90,9 @@ def test_a_network_is_built_on_the_backbone_that_is_given(recipe: TransferRecipe
 
 
 @pytest.mark.parametrize("name", TRANSFER_RECIPES)
-def test_the_recipes_for_scenes_build_networks_that_run(name: str) -> None:
-    recipe = TRANSFER_RECIPES[name]
-    model: nn.Module = recipe.build(4).eval()
+def test_the_recipes_build_networks_that_run(name: str) -> None:
+    size = min(TRANSFER_RECIPES[name].image_size, 96)
+    model: nn.Module = TRANSFER_RECIPES[name].build(4).eval()
     with torch.no_grad():
-        found = model(torch.zeros(2, 3, recipe.image_size, recipe.image_size))
+        found = model(torch.zeros(2, 3, size, size))
     assert len(found["out"] if isinstance(found, dict) else found) == 2

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from resnest_edu.book import speed_goals as benchmark
 from resnest_edu.provenance import provenance
-from resnest_edu.speed import benchmark
 from resnest_edu.speed.benchmark_networks import PEER, TASKS, all_cases
 
 NEEDS_CUDA = False
@@ -19,7 +19,7 @@ THREADS = os.cpu_count() or 1
 
 
 def run(device: torch.device) -> dict[str, Any]:
-    """Both tasks; see :func:`resnest_edu.speed.benchmark.run`. Runs on the CPU even where there is a GPU."""
+    """Both tasks; see :func:`resnest_edu.book.speed_goals.run`. Runs on the CPU even where there is a GPU."""
     cpu = torch.device("cpu")
     cases = [case for case in all_cases(TASKS, ["eager"], 8, 128) if case.network != "torchvision resnet50"]
     cases += [replace(case, channels_last=False) for case in cases if case.network == PEER]

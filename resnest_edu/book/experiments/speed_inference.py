@@ -4,14 +4,14 @@ from typing import Any
 
 import torch
 
-from resnest_edu.speed import benchmark
+from resnest_edu.book import speed_goals as benchmark
 from resnest_edu.speed.benchmark_networks import all_cases
 
 NEEDS_CUDA = True
 
 
 def run(device: torch.device) -> dict[str, Any]:
-    """All networks; see :func:`resnest_edu.speed.benchmark.run`."""
+    """All networks; see :func:`resnest_edu.book.speed_goals.run`."""
     return benchmark.run(
         all_cases(["inference"], ["graphs", "compiled"], 128, 224),
         device,

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from resnest_edu.book.speed_goals import TAIL_TARGETS, judge
 from resnest_edu.speed.benchmark_layers import CONVOLUTIONS, POOLS, TAILS, convolutions, pools, tail
-from resnest_edu.speed.goals import TAIL_TARGETS, judge
 from resnest_edu.speed.timing import copy_bandwidth
 
 NEEDS_CUDA = True

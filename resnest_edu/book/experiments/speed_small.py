@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from resnest_edu.book.speed_goals import SMALL_TARGET, judge
 from resnest_edu.speed.benchmark import compare, environment
 from resnest_edu.speed.benchmark_networks import SMALL_NETWORKS, Case
-from resnest_edu.speed.goals import SMALL_TARGET, judge
 
 NEEDS_CUDA = True
 

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from resnest_edu.book import speed_goals as benchmark
 from resnest_edu.book.experiments import (
     speed_breakdown,
     speed_cpu,
@@ -14,7 +15,6 @@ from resnest_edu.book.experiments import (
     speed_small,
     speed_training,
 )
-from resnest_edu.speed import benchmark
 from resnest_edu.speed.benchmark_networks import NETWORKS, PEER, SMALL_NETWORKS
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -1,8 +1,20 @@
-"""What the fast form is to reach, and whether it does."""
+"""What the fast form is to reach beside its peers, and whether it does."""
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import torch
+
+from resnest_edu.speed.benchmark import EFFORT, compare, environment
+from resnest_edu.speed.benchmark_networks import CHOSEN, OURS, PEER, Case
+
+__all__ = ["EFFORT", "SECONDS", "Target", "judge", "judge_networks", "run"]
+
+SECONDS = 400.0
+"""After which an experiment prepares no further network, so that it ends before nine minutes are over."""
 
 
 @dataclass(frozen=True)
@@ -61,3 +73,27 @@ def judge_networks(
         if len(best) == 2:
             judged.append(judge(target, best[ours] / best[peer]))
     return judged
+
+
+def run(cases: Sequence[Case], device: torch.device, **options: Any) -> dict[str, Any]:
+    """Compare each group of ``cases`` of one task and one execution, and judge the targets; plain values.
+
+    Args:
+        cases: what to run.
+        device: where.
+        options: of :func:`~resnest_edu.speed.benchmark.compare`; its ``seconds`` are those of all groups together.
+    """
+    end = time.monotonic() + options.pop("seconds", math.inf)
+    rows: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    for group in dict.fromkeys((case.task, case.execution) for case in cases):
+        members = [case for case in cases if (case.task, case.execution) == group]
+        found = compare(members, device, seconds=end - time.monotonic(), **options)
+        rows += found["rows"]
+        skipped |= found["skipped"]
+    targets = [
+        {"network": ours, **target}
+        for ours in (OURS, CHOSEN)
+        for target in judge_networks(rows, device.type, ours=ours, peer=PEER)
+    ]
+    return {**environment(device), "rows": rows, "skipped": skipped, "targets": targets}

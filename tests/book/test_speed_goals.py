@@ -3,8 +3,19 @@
 import json
 
 import pytest
+import torch
 
-from resnest_edu.speed.goals import NETWORK_TARGETS, SMALL_TARGET, TAIL_TARGETS, Target, judge, judge_networks
+from resnest_edu.book import speed_goals
+from resnest_edu.book.speed_goals import (
+    NETWORK_TARGETS,
+    SMALL_TARGET,
+    TAIL_TARGETS,
+    Target,
+    judge,
+    judge_networks,
+    run,
+)
+from resnest_edu.speed.benchmark_networks import CHOSEN, OURS, PEER, Case
 
 
 @pytest.mark.parametrize(
@@ -61,3 +72,26 @@ def test_the_targets():
     assert not any(
         target.at_most for target in [*TAIL_TARGETS.values(), SMALL_TARGET, *NETWORK_TARGETS["cpu"].values()]
     )
+
+
+def test_groups_of_one_task_and_one_execution_take_turns_share_the_time_and_are_judged(monkeypatch):
+    groups, now = [], iter([0.0, 10.0, 70.0])
+
+    def compare(cases, device, **options):
+        groups.append(([case.network for case in cases], options))
+        speeds = {OURS: 10.0, PEER: 20.0, CHOSEN: 5.0}
+        rows = [row(case.network, case.task, speed=speeds[case.network]) for case in cases]
+        return {"rows": rows, "skipped": {cases[0].task: "no time left"}}
+
+    monkeypatch.setattr(speed_goals, "compare", compare)
+    monkeypatch.setattr(speed_goals.time, "monotonic", lambda: next(now))
+    names = [PEER, OURS, CHOSEN]
+    cases = [Case(name, task, "eager", 2, 32) for name in names for task in ("training", "inference")]
+    results = run(cases, torch.device("cpu"), rounds=2, seconds=100.0)
+    assert groups == [(names, {"rounds": 2, "seconds": left}) for left in (90.0, 30.0)]
+    assert len(results["rows"]) == 6 and list(results["skipped"]) == ["training", "inference"]
+    judged = [(target["network"], target["target"], target["ratio"]) for target in results["targets"]]
+    tasks = "training speed, eager", "inference speed, eager"
+    assert judged == [(name, task, ratio) for name, ratio in ((OURS, 0.5), (CHOSEN, 0.25)) for task in tasks]
+    assert results["threads"] == torch.get_num_threads()
+    json.dumps(results)
