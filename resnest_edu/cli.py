@@ -153,7 +153,7 @@ def build_parser(recipe: str = "shapes") -> argparse.ArgumentParser:
         "--weights",
         type=Path,
         metavar="FILE|NAME",
-        help="start with the weights of this classifier: a published file, a checkpoint of a run, or, where no file has "
+        help="start with the weights of this classifier: a published file, a checkpoint of a run or, if no file has "
         "that name, a published network, whose file is fetched: resnest50. Its last layer stays where the names "
         "of its classes are those of the data, and is fresh elsewhere",
     )
