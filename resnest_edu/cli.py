@@ -146,8 +146,9 @@ def build_parser(recipe: str = "shapes") -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         help="train on these images, resized to --image-size, instead of the embedded shapes: FOLDER/train/CLASS/* "
-        "with FOLDER/val/CLASS/* (if there is none, test), or FOLDER/CLASS/*, of which a tenth is then held out as the "
-        "test set; for detection and segmentation a folder in the format of COCO or of PASCAL VOC",
+        "with val, test or both beside train (with both, val chooses the best epoch and test is measured at the end), "
+        "or FOLDER/CLASS/*, of which a tenth is then held out as the test set; for detection and segmentation a folder "
+        "in the format of COCO or of PASCAL VOC",
     )
     run.add_argument(
         "--weights",
