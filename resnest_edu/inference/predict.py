@@ -29,7 +29,7 @@ def predict_image(model: TrainedModel, image: Image.Image, *, threshold: float =
         threshold: the least score of a detector's objects.
 
     Returns:
-        On the CPU: of a classifier ``"probabilities"``, float32 (C,); of a detector ``"boxes"``, (n, 4) in pixels of
+        On the CPU, of a classifier ``"probabilities"``, float32 (C,); of a detector ``"boxes"``, (n, 4) in pixels of
         the image, ``"labels"``, from 1 on, ``"scores"`` (n,), falling, and, if it finds them, ``"masks"``, bool (n, H,
         W); of a segmenter ``"map"``, int64 (H, W), the class of each pixel.
 

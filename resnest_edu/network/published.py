@@ -55,7 +55,7 @@ class PublishedFile:
     def transform(self) -> Callable[[Image.Image], Tensor]:
         """What an image goes through before the network sees it, as its published accuracy was measured: from PIL's
         image of any size to float32 (3, S, S) with S = ``image_size``, normalized. As
-        :func:`resnest_edu.training.test_transform` does it, and :func:`resnest_edu.training.normalize` then.
+        :func:`resnest_edu.training.test_transform` does it, and normalized then.
         """
         from torchvision.transforms import v2
 

@@ -43,7 +43,7 @@ class EpochMetrics:
 
     @property
     def score(self) -> float:
-        """What epochs are compared by: on the validation images, where there are some."""
+        """What epochs are compared by, on the validation images where there are some."""
         return getattr(self, self.score_name) if self.val is None else self.val[self.score_name.removeprefix("test_")]
 
     def describe(self) -> str:
