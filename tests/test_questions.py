@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock, create_autospec
@@ -117,8 +118,9 @@ def test_weights_are_fetched_fine_tuned_watched_and_shared(tmp_path, monkeypatch
             Path(split, name).mkdir(parents=True)
             for i in range(3):
                 Image.new("RGB", (40, 36), (80 * i, 200 * (name == "cat"), 9)).save(f"{split}/{name}/{i}.png")
-    small = ("size=224", "size=32"), ("batch_size=32", "batch_size=3"), ("epochs=8", "epochs=2")
-    tuned = answer("How do I fine-tune", *small, folder=tmp_path, fetch=fetch)
+    small = "replace(get_recipe('finetune'), model='resnest50', image_size=32, batch_size=3, epochs=2)"
+    changed = ('get_recipe("finetune")', small), ("pretrained=True", "pretrained='published.pt'")
+    tuned = answer("How do I fine-tune", *changed, folder=tmp_path, replace=replace)
     assert tuned.classes == ("cat", "dog") and len(tuned.history) == 2
     assert not torch.equal(tuned.model.conv1[0].weight, model.conv1[0].weight)
 

@@ -22,7 +22,7 @@ FETCHED = ("link", "script", "img", "iframe", "source", "video", "audio")
 # Selectors of what a page must not have. An example of the package's may show a traceback; what a cell printed may not.
 FAULTS = {
     "article figure:not(:has(.caption-number))": "figure without number and caption",
-    "article img:not(figure img, .inline)": "image outside a figure",
+    "article img:not(figure img, .sd-card img, .inline)": "image outside a figure or a card",
     "article table:not(:has(th))": "table without header cells",
     "article .problematic": "unresolved",
     ":is(.cell_output, .output) pre:-soup-contains('Traceback (most recent call last)')": "shows a traceback",

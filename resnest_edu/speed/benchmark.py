@@ -23,7 +23,16 @@ from resnest_edu.arguments import CommandLine, first_line
 from resnest_edu.provenance import provenance
 from resnest_edu.speed.benchmark_networks import EXECUTIONS, TASKS, Case, all_cases, build, builder, make_step
 from resnest_edu.speed.per_split import PerSplitBottleneck
-from resnest_edu.speed.timing import Call, Timing, by_kind, fast_convolutions, interleave, kernel_seconds, kind_of, wait
+from resnest_edu.speed.timing import (
+    Call,
+    Timing,
+    fast_convolutions,
+    interleave,
+    kernel_seconds,
+    kind_of,
+    seconds_by_kind,
+    wait,
+)
 
 # Rounds, and steps in a row; fewer on the CPU, where a step takes long.
 EFFORT = {"cuda": {"rounds": 15, "repeats": 5}, "cpu": {"rounds": 7, "repeats": 1}}
@@ -112,7 +121,7 @@ def _kernels(step: Call, device: torch.device, longest: int = 12) -> dict[str, A
     names = sorted(kernels, key=kernels.__getitem__, reverse=True)[:longest]
     return {
         "kernel_ms": sum(kernels.values()) or None,
-        "kernel_ms_by_kind": by_kind(kernels) if kernels else {},
+        "kernel_ms_by_kind": seconds_by_kind(kernels) if kernels else {},
         "longest_kernels": [{"name": name[:120], "kind": kind_of(name), "ms": kernels[name]} for name in names],
     }
 

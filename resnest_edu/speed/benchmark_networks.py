@@ -108,12 +108,12 @@ def build(case: Case, device: torch.device) -> tuple[nn.Module, Tensor]:
     model = builder(case.network)()
     model.to(device, memory_format=layout).train(case.task == "training")  # type: ignore[call-overload]
     if case.network == CHOSEN:
-        with precision(device):
+        with network_precision(device):
             accelerate(model, images)
     return model, images
 
 
-def precision(device: torch.device) -> torch.autocast:
+def network_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
@@ -126,7 +126,7 @@ def make_step(model: nn.Module, images: Tensor, execution: str) -> Call:
     def forward() -> Tensor:
         if execution == "graphs":
             torch.compiler.cudagraph_mark_step_begin()  # the outputs of the step before are no longer needed
-        with precision(device):
+        with network_precision(device):
             return network(images)
 
     if not model.training:

@@ -133,7 +133,7 @@ KINDS = {
 products, those of the dense layers too, count as convolutions: a 1×1 convolution is one."""
 
 
-def by_kind(kernels: Mapping[str, float]) -> dict[str, float]:
+def seconds_by_kind(kernels: Mapping[str, float]) -> dict[str, float]:
     """Seconds of kernels by name -> seconds by kind."""
     seconds = dict.fromkeys([*KINDS, "other"], 0.0)
     for name, value in kernels.items():

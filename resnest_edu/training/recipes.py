@@ -121,7 +121,7 @@ def get_recipe(name: str) -> Recipe:
     Example:
         >>> from resnest_edu.training import RECIPES, get_recipe
         >>> get_recipe("shapes").epochs, list(RECIPES)[:3]
-        (3, ['shapes', 'cifar10-quick', 'cifar10'])
+        (3, ['shapes', 'finetune', 'cifar10-quick'])
     """
     require_one_of("recipe", name, RECIPES)
     return RECIPES[name]

@@ -52,7 +52,7 @@ PLANTED = {
     '<img class="inline" src="a.svg" alt=" ">': "image without alt text",
     '<img class="inline" src="a.svg" alt="_images/abc123.png">': "alt text is a file name",
     '<img class="inline" src="gone.svg" alt="A bar">': "broken link: gone.svg",
-    '<img src="a.svg" alt="A bar">': "image outside a figure: A bar",
+    '<img src="a.svg" alt="A bar">': "image outside a figure or a card: A bar",
     '<figure id="g">x</figure>': "figure without number and caption: g",
     "<table><tr><td>alone</td></tr></table>": "table without header cells: alone",
     "<h5>Deep</h5>": "heading level 5 after 3: Deep",

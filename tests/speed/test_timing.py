@@ -8,11 +8,11 @@ import torch
 from resnest_edu.speed.timing import (
     Timing,
     _sum_by_name,
-    by_kind,
     captured,
     fast_convolutions,
     interleave,
     kind_of,
+    seconds_by_kind,
     summarize_rounds,
 )
 from tests.refused import assert_refused
@@ -123,7 +123,7 @@ def test_kinds_of_kernels():
 
 def test_seconds_by_kind():
     kernels = {"triton_red_fused_0": 1.0, "triton_per_fused_1": 2.0, "Memset": 4.0, "xmma": 8.0}
-    assert by_kind(kernels) == {"triton": 3.0, "copy": 0.0, "convolution": 8.0, "other": 4.0}
+    assert seconds_by_kind(kernels) == {"triton": 3.0, "copy": 0.0, "convolution": 8.0, "other": 4.0}
 
 
 def test_algorithms_are_tried_only_on_cuda_and_the_setting_is_restored():

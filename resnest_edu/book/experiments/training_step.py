@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnest_edu.speed import accelerate
-from resnest_edu.speed.benchmark_networks import NETWORKS, OURS, PEER, precision
+from resnest_edu.speed.benchmark_networks import NETWORKS, OURS, PEER, network_precision
 from resnest_edu.speed.timing import Call, interleave
 from resnest_edu.training.augmentation import normalize
 from resnest_edu.training.batches import Plan
@@ -46,7 +46,7 @@ def their_step(recipe: Recipe, images: Tensor, labels: Tensor, layout: torch.mem
 
     def step() -> None:
         inputs = normalize(images).contiguous(memory_format=layout)
-        with precision(images.device):
+        with network_precision(images.device):
             loss = F.cross_entropy(model(inputs), labels, label_smoothing=recipe.label_smoothing)
         loss.backward()
         optimizer.step()
