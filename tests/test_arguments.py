@@ -59,7 +59,7 @@ def test_ranges():
 
 def test_one_of():
     rows = [(value, rf"norm \(={value!r}\) must be one of a, 8, mask$") for value in ("c", "", None, 1)]
-    rows.append(("Masked", "; did you mean mask\\?$"))
+    rows.append(("MASK", "; did you mean mask\\?$"))
     assert_refused(lambda value: require_one_of("norm", value, iter(("a", 8, "mask"))), rows)
 
 
