@@ -355,7 +355,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def require_same_data(out: Path, found: dict[str, Any]) -> None:
+def require_same_data(out: Path, data: Path | None, found: dict[str, Any]) -> None:
     """Raise ValueError if the run began with other images: some of those that are held out might have been trained
     on."""
     with settings_of_a_run(out / "data.json") as earlier:
@@ -363,8 +363,8 @@ def require_same_data(out: Path, found: dict[str, Any]) -> None:
         began = f"{earlier['training']:,} for training and {earlier['test']:,} for the test"
     if not same:
         raise ValueError(
-            f"--data must hold the images that the run in {out} began with, {began}; they are "
-            f"{found['training']:,} and {found['test']:,} now, or have other names or contents"
+            f"--data (={data and str(data)!r}) must hold the images that the run in {out} began with, {began}; they "
+            f"are {found['training']:,} and {found['test']:,} now, or have other names or contents"
         )
 
 
@@ -453,6 +453,7 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
     if arguments.sync_bn:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     if group.writes:
+        arguments.out.mkdir(parents=True, exist_ok=True)
         if arguments.overwrite:
             for name in RESULTS:
                 (arguments.out / name).unlink(missing_ok=True)
@@ -465,7 +466,7 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
         if begins and head:
             print(head)
     group.sum(torch.zeros(1, device=device))  # the others wait here until process 0 has prepared the folder
-    require_same_data(arguments.out, found)
+    require_same_data(arguments.out, arguments.data, found)
     kind = AnnouncedCheckpoints if group.writes else Checkpoints
     checkpoints = kind(arguments.out, recipe, classes, arguments.seed, minutes=arguments.save_minutes)
     known.checkpoints = checkpoints
@@ -505,9 +506,11 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
         after_epoch=report,
     )
     if group.writes:
-        last = history[-1] if splits.val is None else best_of(history)
+        last, best = history[-1] if splits.val is None else best_of(history), best_of(history)
         at = "" if splits.val is None else f" in epoch {last.epoch},"
         print(f"{last.describe()}{at} after {sum(m.seconds for m in history):.1f} s; results in {arguments.out}")
+        if best is not last:
+            print(f"best.safetensors is of epoch {best.epoch}: {best.describe()}")
 
 
 def print_warning(message: Warning | str, *place: object, **rest: object) -> None:

@@ -95,6 +95,7 @@ def predict(arguments: argparse.Namespace) -> int:
         if taken := (drawn - Counter(set(drawn)) or drawn.keys() & {file.resolve() for file in files}):
             raise ValueError(f"--out (={str(out)!r}) must have a place for every image; {min(taken)} is taken")
         require_writable(out)
+        out.mkdir(parents=True, exist_ok=True)
     for file in files:
         try:
             image = load_image(file)

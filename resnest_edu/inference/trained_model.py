@@ -89,7 +89,9 @@ def open_model(
     else:
         task = (read_header(path).get("recipe") or {}).get("task")
         if task not in KINDS:
-            raise ValueError(f"model (={str(source)!r}) must say its recipe; of published weights name the model")
+            raise ValueError(
+                f"model (={str(source)!r}) must say its recipe; for published weights give the model (--model)"
+            )
         network, recipe, classes = load_checkpoint(path, KINDS[task])
     placed: Any = network.eval().to(place).to(memory_format=torch.channels_last)  # as in training
     return TrainedModel(placed, recipe, classes)

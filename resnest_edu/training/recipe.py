@@ -78,7 +78,7 @@ class BaseRecipe:
         require_in_range("base_rate", self.base_rate, 0, open_low=True)
         require_in_range("warmup_epochs", self.warmup_epochs, 0)
         if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs (={self.warmup_epochs}) must be below epochs (={self.epochs})")
+            raise ValueError(f"warmup_epochs (={self.warmup_epochs}) must be below epochs (={self.epochs}); 0 is none")
         require_one_of("optimizer", self.optimizer, get_args(Optimizer))
         require_one_of("precision", self.precision, get_args(Precision))
         require_in_range("weight_decay", self.weight_decay, 0)

@@ -125,6 +125,7 @@ class Checkpoints:
         self, folder: str | Path, recipe: BaseRecipe, classes: tuple[str, ...], seed: int = 0, *, minutes: float = 5.0
     ) -> None:
         require_writable(folder := Path(folder))
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.recipe, self.classes, self.seed, self.minutes = folder, recipe, classes, seed, minutes
         self.last_good: str | None = None
         self._written = time.monotonic()
@@ -233,10 +234,9 @@ class Checkpoints:
 
 
 def require_writable(folder: Path) -> None:
-    """Make the folder, and raise ValueError if nothing can be written to it."""
+    """Raise ValueError if nothing can be written to the folder or, where there is none yet, to where it would be."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=next(one for one in (folder, *folder.absolute().parents) if one.exists())):
             pass
     except OSError as error:
         raise ValueError(f"folder (={str(folder)!r}) must be one that can be written to: {error.strerror}") from error
