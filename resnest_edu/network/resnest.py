@@ -323,7 +323,7 @@ def list_models(pattern: str = "*", *, pretrained: bool = False) -> list[str]:
 
 
 class ModelOptions(TypedDict, total=False):
-    """What :func:`create_model` takes besides name, number of classes and ``features_only``."""
+    """What :func:`resnest_edu.create_model` takes besides name, number of classes and ``features_only``."""
 
     pretrained: bool | str | Path
     block: type[Bottleneck]
