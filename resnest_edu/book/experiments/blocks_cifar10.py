@@ -5,8 +5,8 @@ The comparison of ``ablation`` as far as a processor affords it: four of the con
 so the networks can be compared pair by pair; the runs of a seed are finished before those of the next begin. What
 counts is the accuracy on the test images after the last epoch.
 
-The higher of the rates 0.8 and 1.6 was chosen beforehand, by another seed, for ``ResNet`` and ``2s1x`` alike, on 5,000
-images of the training set that the networks were not trained on.
+The rate was chosen beforehand, by another seed and three epochs, on 5,000 images of the training set that were held
+back: ``base_rate`` 0.8 gave ``ResNet`` 71.5 % and ``2s1x`` 69.7, 1.6 gave them 70.3 and 69.7.
 """
 
 import os
@@ -35,7 +35,7 @@ RECIPE = Recipe(
     image_size=32,
     epochs=4,
     batch_size=128,
-    base_rate=1.6,
+    base_rate=0.8,
     warmup_epochs=0.5,
     weight_decay=5e-4,
     shift=4,
