@@ -6,6 +6,7 @@ Under ``torchrun`` the same command trains in several processes.
 import argparse
 import inspect
 import json
+import math
 import os
 import re
 import sys
@@ -155,8 +156,8 @@ def build_parser(recipe: str = "shapes") -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE|NAME",
         help="start with the weights of this classifier: a published file, a checkpoint of a run or, if no file has "
-        "that name, a published network, whose file is fetched: resnest50. Its last layer stays where the names "
-        "of its classes are those of the data, and is fresh elsewhere",
+        "that name, a published network, whose file is fetched: resnest50. Its last layer stays if all of "
+        "its classes have the names of the data's, and is fresh otherwise",
     )
     data.add_argument("--skip-broken", action="store_true", help="leave out images that cannot be read")
     run.add_argument("--resume", action="store_true", help="go on from what --out holds; begin if it holds nothing")
@@ -434,6 +435,8 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
             f"--weights (=None) must be given: the recipe freezes them (norm={recipe.norm!r}, "
             f"frozen_stages={recipe.frozen_stages})"
         )
+    if fresh and arguments.recipe == "finetune":
+        warnings.warn("--recipe finetune begins with fresh weights, for --weights is not given", stacklevel=1)
     splits = open_data(arguments, recipe)
     parts: dict[str, Any] = {"training": splits.train, "val": splits.val, "test": splits.test}
     parts, classes = {name: part for name, part in parts.items() if part is not None}, splits.classes
@@ -511,6 +514,12 @@ def run(arguments: argparse.Namespace, group: Group, known: Known) -> None:
         print(f"{last.describe()}{at} after {sum(m.seconds for m in history):.1f} s; results in {arguments.out}")
         if best is not last:
             print(f"best.safetensors is of epoch {best.epoch}: {best.describe()}")
+        if isinstance(recipe, Recipe) and last.train_loss > 2 * math.log(len(classes)) > 0:
+            warnings.warn(
+                f"the training loss (={last.train_loss:.3g}) is far above that of guessing "
+                f"(={math.log(len(classes)):.3g}): the rate may be too high, see --lr",
+                stacklevel=1,
+            )
 
 
 def print_warning(message: Warning | str, *place: object, **rest: object) -> None:

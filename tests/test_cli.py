@@ -11,6 +11,7 @@ import sys
 import tomllib
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,22 @@ def test_a_run_on_an_image_folder(colour_folder, tmp_path, capsys):
     model, recipe, classes = load_checkpoint(out / "checkpoint.pt")
     assert (classes, recipe.epochs) == (("blue", "red"), 1)
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+
+
+def test_what_ran_but_is_hardly_meant_is_a_warning(colour_folder, tmp_path, capsys, monkeypatch):
+    train = cli.train
+    arguments = ["--recipe", "finetune", "--model", "resnest11_small", "--image-size", "32", "--crop", "0", *QUICK]
+    for loss, warned in (
+        (1.0, ["begins with fresh weights"]),
+        (50.0, ["begins with fresh weights", "rate may be too high"]),
+    ):
+        trained = partial(lambda loss, *rest, **more: [replace(m, train_loss=loss) for m in train(*rest, **more)], loss)
+        monkeypatch.setattr(cli, "train", trained)
+        assert main([*arguments, "--data", str(colour_folder), "--out", str(tmp_path / "out"), "--overwrite"]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        assert [line.startswith("warning: ") and part in line for line, part in zip(lines, warned, strict=True)] == [
+            True
+        ] * len(warned)
 
 
 def test_three_partitions(colour_folder, tmp_path, capsys, error_of, monkeypatch):

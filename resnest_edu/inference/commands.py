@@ -71,8 +71,9 @@ def main(command: str, argv: Sequence[str]) -> int:
         return 130
 
 
-def image_files(given: Sequence[Path]) -> Iterator[Path]:
-    """Files as they are named; of folders, all below them that end as images do, without hidden ones."""
+def image_files(given: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Files as they are named; of folders, all below them that end as images do, without hidden ones. With each, what a
+    drawing of it is called: by its place below the folder, so that files of one name do not meet."""
     endings = readable_endings()
     for one in given:
         below = {path: path.relative_to(one) for path in sorted(one.rglob("*"))} if one.is_dir() else {}
@@ -80,23 +81,22 @@ def image_files(given: Sequence[Path]) -> Iterator[Path]:
         images = [path for path in shown if path.suffix.lower() in endings and path.is_file()]
         if not images and not one.is_file():
             raise ValueError(f"image (={str(one)!r}) must be a file, or a folder that holds images")
-        yield from images or [one]
+        yield from [(path, below[path].with_suffix(".png")) for path in images] or [(one, Path(one.stem + ".png"))]
 
 
 def predict(arguments: argparse.Namespace) -> int:
     require_positive_int(**{"--top": arguments.top})
     require_in_range("--threshold", arguments.threshold, 0, 1)
-    files, out, status = [*dict.fromkeys(image_files(arguments.images))], arguments.out, 0
+    files, out, status = dict(image_files(arguments.images)), arguments.out, 0
     model = open_model(arguments.source, arguments.model, device=arguments.device)
     if out is not None:
         if model.recipe.task == "classification":
             raise ValueError("--out must not be given for classification, which draws nothing")
-        drawn = Counter((out / file.with_suffix(".png").name).resolve() for file in files)
+        drawn = Counter((out / place).resolve() for place in files.values())
         if taken := (drawn - Counter(set(drawn)) or drawn.keys() & {file.resolve() for file in files}):
             raise ValueError(f"--out (={str(out)!r}) must have a place for every image; {min(taken)} is taken")
         require_writable(out)
-        out.mkdir(parents=True, exist_ok=True)
-    for file in files:
+    for file, place in files.items():
         try:
             image = load_image(file)
         except ValueError as error:
@@ -108,7 +108,8 @@ def predict(arguments: argparse.Namespace) -> int:
         row = {"file": str(file), "predictions": rows}
         print(json.dumps(row) if arguments.json else f"{file}: {in_words(rows)}", flush=True)
         if out is not None:
-            draw(model, image, found).save(out / file.with_suffix(".png").name)
+            (out / place).parent.mkdir(parents=True, exist_ok=True)
+            draw(model, image, found).save(out / place)
     return status
 
 

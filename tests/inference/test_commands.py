@@ -1,6 +1,7 @@
 """``predict`` and ``evaluate`` on small runs of each kind."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -147,7 +148,14 @@ def test_boxes_and_maps_are_in_the_pixels_of_the_image_and_drawn(runs, said, tmp
     assert shares == pytest.approx(
         {name: (found == i).float().mean().item() for i, name in enumerate(segmenter.classes) if (found == i).any()}
     )
-    for name, source in (("drawn/photo.png", photo), (f"drawn/{file.name}", file), ("maps/photo.png", photo)):
+    for part in ("a", "b"):
+        (tmp_path / "two" / part).mkdir(parents=True)
+        shutil.copy(photo, tmp_path / "two" / part)
+    said("predict", runs / "segment", tmp_path / "two", "--out", tmp_path / "maps")
+    drawn = {f"drawn/{file.name}": file} | dict.fromkeys(
+        (f"{to}/photo.png" for to in ("drawn", "maps/a", "maps/b")), photo
+    )
+    for name, source in drawn.items():
         before, after = (np.asarray(load_image(path)) for path in (source, tmp_path / name))
         assert before.shape == after.shape and (before != after).any(), name
 
@@ -210,7 +218,7 @@ def test_bad_input_is_one_clear_line_and_nothing_is_written(runs, tmp_path, caps
             f"folder (='{tmp_path}/file') must be one that can be written to",
         ),
         (
-            [*detects, other, *out],
+            [*detects, *other.glob("*/0.png"), *out],
             f"--out (='{tmp_path}/out') must have a place for every image; {tmp_path}/out/0.png is",
         ),
         ([*detects, image, "--out", image.parent], f"--out (='{image.parent}') must have a place for every image"),
