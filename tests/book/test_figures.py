@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from matplotlib.text import Text
 
 from resnest_edu.book import figures
@@ -32,6 +33,7 @@ FIGURES = {
         [figures.Arrow("a", "b", "down"), figures.Arrow("a", "b", via=-2)],
     ),
     "channel_strips": lambda: figures.channel_strips({"first": SEGMENTS, "second": SEGMENTS[::-1]}, [2, 6]),
+    "two_orders": lambda: figures.two_orders(2, 3, 12, mark=(1, 1, 2)),
     "network_map": lambda: figures.network_map(
         [figures.MapStage("first", 16, 64), figures.MapStage("second", 64, 16, "blue")]
     ),
@@ -100,7 +102,15 @@ def texts(figure: BookFigure) -> set[str]:
 def test_a_figure_shows_itself_and_names_what_it_shows(name):
     figure = FIGURES[name]()
     assert figure._repr_png_().startswith(b"\x89PNG")
-    assert {"precision_recall": "first: 0.50", "pyramid": "C2: stride 4, 256 ch."}.get(name, "first") in texts(figure)
+    shown = {"precision_recall": "first: 0.50", "pyramid": "C2: stride 4, 256 ch.", "two_orders": "r=1, k=2"}
+    assert shown.get(name, "first") in texts(figure)
+
+
+def test_a_marked_channel_has_its_number_in_both_orders():
+    numbers = torch.arange(24)
+    radix_major = rearrange(numbers, "(k r c) -> (r k c)", r=2, k=3).tolist()
+    below = 12 + 4 + 2  # split 1, cardinal group 1, channel 2
+    assert {str(below), str(radix_major[below])} <= texts(FIGURES["two_orders"]())
 
 
 def test_the_mean_lies_on_its_interval_and_every_run_is_a_dot():

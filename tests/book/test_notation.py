@@ -30,16 +30,13 @@ def numbered_equations(notebook: NotebookNode) -> list[tuple[str, str]]:
 
 
 def symbols_by_chapter() -> dict[str, set[str]]:
-    """The letters of the table's rows: under "" those for all chapters, under a chapter's name those for it alone."""
+    """The letters of the tables' rows: under "" those for all chapters, under a chapter's name those for it alone."""
     found: dict[str, set[str]] = {"": set()}
-    chapters = [""]
-    table = (BOOK / "notation.md").read_text(encoding="utf-8").partition("## Symbols")[2].partition("```\n")[0]
-    for row in table.split("\n* - ")[2:]:
-        symbol, meaning = row.split("\n  - ")[:2]
-        if "there too" not in meaning:
-            chapters = re.findall(r"<([\w/]+)>", meaning.partition(":")[0]) if "in the chapter" in meaning else [""]
+    tables = (BOOK / "notation.md").read_text(encoding="utf-8").partition("## Symbols")[2].partition("## Shapes")[0]
+    for row in tables.split("\n* - ")[1:]:
+        chapters, meaning = re.findall(r"<([\w/]+)>", row.partition("\n  - ")[0]) or [""], row.partition("```")[0]
         for chapter in chapters:
-            known = set().union(*map(letters, re.findall(r"\$(.*?)\$", symbol + meaning)))
+            known = set().union(*map(letters, re.findall(r"\$(.*?)\$", meaning)))
             found.setdefault(chapter, set()).update(known)
     return found
 

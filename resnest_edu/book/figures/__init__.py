@@ -22,6 +22,7 @@ from resnest_edu.book.figures.charts import (
 )
 from resnest_edu.book.figures.detections import iou_histograms, label_maps, precision_recall, pyramid, scenes_with_boxes
 from resnest_edu.book.figures.diagrams import Arrow, Box, MapStage, Segment, channel_strips, flow_diagram, network_map
+from resnest_edu.book.figures.orders import two_orders
 from resnest_edu.book.figures.pictures import cell_maps, heat_maps, image_grid
 from resnest_edu.book.figures.style import BookFigure
 
@@ -60,4 +61,5 @@ __all__ = [
     "scenes_with_boxes",
     "shares",
     "training_curves",
+    "two_orders",
 ]
