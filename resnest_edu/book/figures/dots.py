@@ -29,7 +29,7 @@ def dots_by_setting(
     """
     names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
     looks = dict(zip(names, _LOOKS, strict=False))
-    figure = new_figure(5, 0.35 * -(-len(names) // legend_columns) + 1.85 * len(panels))
+    figure = new_figure(5, 0.35 * -(-len(names) // legend_columns) + 1.6 * len(panels))
     axes_of = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     handles = {}
     for axes, (title, groups) in zip(axes_of, panels.items(), strict=True):
