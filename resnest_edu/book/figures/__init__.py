@@ -22,6 +22,8 @@ from resnest_edu.book.figures.charts import (
 )
 from resnest_edu.book.figures.detections import iou_histograms, label_maps, precision_recall, pyramid, scenes_with_boxes
 from resnest_edu.book.figures.diagrams import Arrow, Box, MapStage, Segment, channel_strips, flow_diagram, network_map
+from resnest_edu.book.figures.divided import divided_channel, divided_channels
+from resnest_edu.book.figures.dots import dots_by_row, dots_by_setting
 from resnest_edu.book.figures.orders import two_orders
 from resnest_edu.book.figures.pictures import cell_maps, heat_maps, image_grid
 from resnest_edu.book.figures.style import BookFigure
@@ -41,6 +43,10 @@ __all__ = [
     "confusion_matrix",
     "cost_and_quality",
     "curve",
+    "divided_channel",
+    "divided_channels",
+    "dots_by_row",
+    "dots_by_setting",
     "errors_by_bit",
     "flow_diagram",
     "heat_maps",

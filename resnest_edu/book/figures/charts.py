@@ -302,15 +302,15 @@ def changes_by_class(panels: Mapping[str, ArrayLike], classes: Sequence[str], *,
     """
     arrays = {title: np.asarray(values, dtype=float) for title, values in panels.items()}
     most = max(np.abs(values).max() for values in arrays.values())
-    figure = new_figure(8, 0.5 + 2 * len(arrays))
+    figure = new_figure(5, 0.4 + 1.15 * len(arrays))
     axes_of = figure.subplots(len(arrays), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, values) in zip(axes_of, arrays.items(), strict=True):
         picture = axes.imshow(values, cmap="PuOr_r", vmin=-most, vmax=most, aspect="auto", interpolation="nearest")
         axes.set_title(title, fontsize=10)
-        axes.set_yticks(range(len(classes)), classes, fontsize=8)
+        axes.set_yticks(range(len(classes)), classes, fontsize=9)
         axes.set_xticks([])
     axes_of[-1].set_xlabel("channel")
-    figure.colorbar(picture, ax=list(axes_of), label=label, shrink=0.85)
+    figure.colorbar(picture, ax=list(axes_of), label=label, shrink=0.85, aspect=30)
     return figure
 
 

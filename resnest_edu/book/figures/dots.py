@@ -1,0 +1,95 @@
+"""Dots with intervals: what runs gave under a few settings, side by side."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from resnest_edu.book.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, BookFigure, new_figure
+from resnest_edu.book.intervals import mean_interval
+
+_LOOKS = (BLUE, "o"), (ORANGE, "s"), (GREEN, "^"), (PINK, "v"), (GREY, "D")
+
+
+def dots_by_setting(
+    panels: Mapping[str, Mapping[str, ArrayLike]],
+    settings: Sequence[str],
+    *,
+    line: float | None = None,
+    legend_columns: int = 3,
+) -> BookFigure:
+    """A panel a measure, one below the other; in it at every setting a mark a group: the mean on its 95 % interval, and
+    every run a small dot.
+
+    Args:
+        panels: title -> group -> runs, shape (runs, settings); a group has the same colour in all panels.
+        settings: what the columns of the runs are.
+        line: where to draw a dotted line across, such as what chance would give.
+        legend_columns: names in a row of the legend.
+    """
+    names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
+    looks = dict(zip(names, _LOOKS, strict=False))
+    figure = new_figure(5, 0.35 * -(-len(names) // legend_columns) + 1.6 * len(panels))
+    axes_of = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    handles = {}
+    for axes, (title, groups) in zip(axes_of, panels.items(), strict=True):
+        if line is not None:
+            axes.axhline(line, color=GREY, linewidth=1, linestyle=":", zorder=0)
+        width = 0.8 / len(groups)
+        for j, (name, values) in enumerate(groups.items()):
+            color, marker = looks[name]
+            for i, column in enumerate(np.asarray(values, dtype=float).T):
+                place = i + (j - (len(groups) - 1) / 2) * width
+                found = mean_interval(column.tolist())
+                apart = place + np.linspace(-0.3, 0.3, len(column)) * width
+                axes.plot(apart, column, ".", color=color, markersize=4, alpha=0.5)
+                axes.plot([place, place], [found.low, found.high], color=color, linewidth=2.5)
+                (handles[name],) = axes.plot(
+                    [place], [found.mean], marker, color=color, markersize=7, markeredgecolor="white"
+                )
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.set_ylim(bottom=0 if axes.dataLim.y0 >= 0 else None)
+        axes.set_xticks(range(len(settings)), settings)
+        axes.set_xlim(-0.5, len(settings) - 0.5)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+    figure.legend(
+        handles.values(),
+        handles,
+        loc="outside upper left",
+        ncols=legend_columns,
+        frameon=False,
+        handletextpad=0.2,
+        columnspacing=1,
+    )
+    return figure
+
+
+def dots_by_row(panels: Mapping[str, Mapping[str, ArrayLike]], *, label: str, line: float | None = None) -> BookFigure:
+    """Panels one below the other, each on a scale of its own; in them a row a name: every run a dot, the mean a diamond
+    on its 95 % interval.
+
+    Args:
+        panels: title -> name -> one number a run, two runs or more.
+        label: what the numbers are.
+        line: where to draw a dotted upright, such as zero under differences.
+    """
+    rows = [len(groups) for groups in panels.values()]
+    figure = new_figure(5, 0.55 + 0.3 * len(rows) + 0.36 * sum(rows))
+    axes_of = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows)[:, 0]
+    for axes, (title, groups), color in zip(axes_of, panels.items(), (BLUE, ORANGE, GREEN), strict=False):
+        if line is not None:
+            axes.axvline(line, color=GREY, linewidth=1, linestyle=":", zorder=0)
+        for row, values in enumerate(groups.values()):
+            runs = np.asarray(values, dtype=float).tolist()
+            found = mean_interval(runs)
+            axes.plot(runs, row + np.linspace(-0.25, 0.25, len(runs)), "o", color=color, markersize=4, alpha=0.6)
+            axes.plot([found.low, found.high], [row, row], color="black", linewidth=2, solid_capstyle="butt")
+            axes.plot([found.mean], [row], "D", color="black", markersize=6)
+        axes.set_yticks(range(len(groups)), list(groups))
+        axes.set_ylim(len(groups) - 0.5, -0.5)  # the first on top
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", alpha=0.3)
+    axes_of[-1].set_xlabel(label)
+    return figure
