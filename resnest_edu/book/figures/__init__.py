@@ -15,13 +15,13 @@ from resnest_edu.book.figures.charts import (
     mean_and_spread,
     paths,
     quartile_bars,
-    roofline,
     runs_by_setting,
     shares,
     training_curves,
 )
 from resnest_edu.book.figures.detections import iou_histograms, label_maps, precision_recall, pyramid, scenes_with_boxes
 from resnest_edu.book.figures.diagrams import Arrow, Box, MapStage, Segment, channel_strips, flow_diagram, network_map
+from resnest_edu.book.figures.memory import memory_passes, roofline
 from resnest_edu.book.figures.pictures import cell_maps, heat_maps, image_grid
 from resnest_edu.book.figures.style import BookFigure
 
@@ -50,6 +50,7 @@ __all__ = [
     "lines_with_band",
     "mean_and_interval",
     "mean_and_spread",
+    "memory_passes",
     "network_map",
     "paths",
     "precision_recall",
