@@ -101,8 +101,6 @@ def test_a_figure_shows_itself_and_names_what_it_shows(name):
     assert figure._repr_png_().startswith(b"\x89PNG")
     shown = {"precision_recall": "first: 0.50", "pyramid": "C2: stride 4, 256 ch.", "memory_passes": "first: 3"}
     assert shown.get(name, "first") in texts(figure)
-        name, "first"
-    ) in texts(figure)
 
 
 def test_the_mean_lies_on_its_interval_and_every_run_is_a_dot():
