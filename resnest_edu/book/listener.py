@@ -63,18 +63,27 @@ class Listener(TorchDispatchMode):
         super().__init__()
         self.heard: list[Operation] = []
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        result = function(*args, **kwargs)
+    def __torch_dispatch__(
+        self,
+        function: Any,
+        types: Any,
+        args: Any = (),
+        kwargs: Any = None,
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
         name = function._overloadpacket.__name__
         inputs, outputs = _tensors((args, kwargs)), _tensors(result)
-        if outputs and not (function.is_view or name.startswith(("empty", "detach"))):
-            count = flop_registry.get(function._overloadpacket)
-            work = count(*args, **kwargs, out_val=result) // 2 if count else 0
-            reads = sum(map(bytes_of, inputs)) + _read_again(name, args)
-            writes = sum(map(bytes_of, outputs))
-            numbers = max(tensor.numel() for tensor in inputs + outputs)
-            self.heard.append(Operation(name, _kind_of(name, args, outputs[0]), work, reads, writes, numbers))
+        silent = function.is_view or name.startswith(("empty", "detach"))
+        if outputs and not silent:
+            noted = Operation(
+                name,
+                kind=_kind_of(name, args, outputs[0]),
+                work=_work(function, args, kwargs, result),
+                reads=sum(map(bytes_of, inputs)) + _read_again(name, args),
+                writes=sum(map(bytes_of, outputs)),
+                numbers=max(tensor.numel() for tensor in inputs + outputs),
+            )
+            self.heard.append(noted)
         return result
 
 
@@ -90,6 +99,17 @@ def bytes_of(tensor: Tensor) -> int:
 
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if torch.is_tensor(leaf)]
+
+
+def _work(function: Any, args: Any, kwargs: Any, result: Any) -> int:
+    """Multiply-adds, by PyTorch's own rules; but those take no notice of groups where a convolution is differentiated:
+    as much work again for the gradient of the input, and for that of the weights."""
+    packet = function._overloadpacket
+    if packet.__name__ == "convolution_backward":
+        gradient, _, weight = args[:3]
+        return sum(args[-1][:2]) * gradient.numel() * weight[0].numel()
+    count = flop_registry.get(packet)
+    return count(*args, **(kwargs or {}), out_val=result) // 2 if count else 0
 
 
 def _read_again(name: str, args: Any) -> int:

@@ -84,6 +84,7 @@ FIGURES = {
         label="ms",
     ),
     "memory_passes": lambda: figures.memory_passes({"first": ([(2, 1)], [(1, 2), (3, 0)]), "b": ([], [(1, 0)])}),
+    "paired_bars": lambda: figures.paired_bars({"a": (1.24, 1.49)}, ("first", "second"), label="x"),
     "roofline": lambda: figures.roofline(
         {"first": [(100.0, 100.0, 1e-9), (100.0, 400.0, 1e-9)], "b": [(9000.0, 100.0, 1e-8)]}, peak=4e12, bandwidth=1e12
     ),

@@ -1,5 +1,6 @@
 """Multiply-adds and bytes of single operations are those that are counted by hand."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -24,8 +25,9 @@ def test_a_convolution_reads_its_input_and_weights_and_writes_its_output() -> No
     assert (found.reads, found.writes) == (4 * (8 * positions + weights), 4 * 16 * positions)
 
 
-def test_backward_a_convolution_works_twice() -> None:
-    forward, *backward = heard(nn.Conv2d(8, 16, 3, bias=False), 5, 8, 7, 6, training=True)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_backward_a_convolution_works_twice(groups: int) -> None:
+    forward, *backward = heard(nn.Conv2d(8, 16, 3, groups=groups, bias=False), 5, 8, 7, 6, training=True)
     assert total(backward, "work") == 2 * forward.work
 
 

@@ -21,7 +21,7 @@ from resnest_edu.book.figures.charts import (
 )
 from resnest_edu.book.figures.detections import iou_histograms, label_maps, precision_recall, pyramid, scenes_with_boxes
 from resnest_edu.book.figures.diagrams import Arrow, Box, MapStage, Segment, channel_strips, flow_diagram, network_map
-from resnest_edu.book.figures.memory import memory_passes, roofline
+from resnest_edu.book.figures.memory import memory_passes, paired_bars, roofline
 from resnest_edu.book.figures.pictures import cell_maps, heat_maps, image_grid
 from resnest_edu.book.figures.style import BookFigure
 
@@ -52,6 +52,7 @@ __all__ = [
     "mean_and_spread",
     "memory_passes",
     "network_map",
+    "paired_bars",
     "paths",
     "precision_recall",
     "pyramid",

@@ -1,4 +1,4 @@
-"""Memory traffic: passes over a map as strips, and measured layers under the roofline."""
+"""Cost: work beside time, passes over a map as strips, and measured layers under the roofline."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -11,6 +11,30 @@ from resnest_edu.book.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, Book
 
 Passes = Sequence[tuple[int, int]]
 """Of each operation, how many maps it reads and how many it writes."""
+
+
+def paired_bars(rows: Mapping[str, tuple[float, float]], names: tuple[str, str], *, label: str) -> BookFigure:
+    """Two bars a row, each with its value beside it, and a line at one.
+
+    Args:
+        rows: what is compared -> its two values.
+        names: of the two values.
+        label: below the axis.
+    """
+    figure = new_figure(5.4, 0.75 + 0.62 * len(rows))
+    axes = figure.add_subplot()
+    for i, (name, color) in enumerate(zip(names, (GREY, ORANGE), strict=True)):
+        places = [row + 0.36 * (i - 0.5) for row in range(len(rows))]
+        bars = axes.barh(places, [pair[i] for pair in rows.values()], 0.34, color=color, alpha=0.75, label=name)
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=10.5)
+    axes.axvline(1, color="black", linewidth=1, linestyle=":")
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=10.5)
+    axes.invert_yaxis()
+    axes.set_xlabel(label, fontsize=10.5)
+    axes.margins(x=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=10.5)
+    return figure
 
 
 def memory_passes(rows: Mapping[str, tuple[Passes, Passes]]) -> BookFigure:
