@@ -85,10 +85,10 @@ FIGURES = {
         {"first": {"a": (1.0, 2.0, 4.0), "b": (3.0, 5.0, 5.5)}, "second": {"c": (1, 1, 1)}, "third": {"d": (1, 2, 3)}},
         label="ms",
     ),
+    "memory_passes": lambda: figures.memory_passes({"first": ([(2, 1)], [(1, 2), (3, 0)]), "b": ([], [(1, 0)])}),
+    "paired_bars": lambda: figures.paired_bars({"a": (1.24, 1.49)}, ("first", "second"), label="x"),
     "roofline": lambda: figures.roofline(
-        {"first": {"a": [(100.0, 100.0), (100.0, 400.0)], "b": [(9000.0, 100.0)]}, "second": {"c": [(1.0, 2.0)]}},
-        peak=4e12,
-        bandwidth=1e12,
+        {"first": [(100.0, 100.0, 1e-9), (100.0, 400.0, 1e-9)], "b": [(9000.0, 100.0, 1e-8)]}, peak=4e12, bandwidth=1e12
     ),
 }
 
@@ -102,7 +102,9 @@ def texts(figure: BookFigure) -> set[str]:
 def test_a_figure_shows_itself_and_names_what_it_shows(name):
     figure = FIGURES[name]()
     assert figure._repr_png_().startswith(b"\x89PNG")
-    shown = {"precision_recall": "first: 0.50", "pyramid": "C2: stride 4, 256 ch.", "two_orders": "r=1, k=2"}
+    shown = {"precision_recall": "first: 0.50", "pyramid": "C2: stride 4, 256 ch.", "two_orders": "r=1, k=2"} | {
+        "memory_passes": "first: 3"
+    }
     assert shown.get(name, "first") in texts(figure)
 
 

@@ -15,7 +15,6 @@ from resnest_edu.book.figures.charts import (
     mean_and_spread,
     paths,
     quartile_bars,
-    roofline,
     runs_by_setting,
     shares,
     training_curves,
@@ -24,6 +23,7 @@ from resnest_edu.book.figures.detections import iou_histograms, label_maps, prec
 from resnest_edu.book.figures.diagrams import Arrow, Box, MapStage, Segment, channel_strips, flow_diagram, network_map
 from resnest_edu.book.figures.divided import divided_channel, divided_channels
 from resnest_edu.book.figures.dots import dots_by_row, dots_by_setting
+from resnest_edu.book.figures.memory import memory_passes, paired_bars, roofline
 from resnest_edu.book.figures.orders import two_orders
 from resnest_edu.book.figures.pictures import cell_maps, heat_maps, image_grid
 from resnest_edu.book.figures.style import BookFigure
@@ -57,7 +57,9 @@ __all__ = [
     "lines_with_band",
     "mean_and_interval",
     "mean_and_spread",
+    "memory_passes",
     "network_map",
+    "paired_bars",
     "paths",
     "precision_recall",
     "pyramid",
