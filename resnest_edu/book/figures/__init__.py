@@ -22,7 +22,9 @@ from resnest_edu.book.figures.charts import (
 )
 from resnest_edu.book.figures.detections import iou_histograms, label_maps, precision_recall, pyramid, scenes_with_boxes
 from resnest_edu.book.figures.diagrams import Arrow, Box, MapStage, Segment, channel_strips, flow_diagram, network_map
+from resnest_edu.book.figures.machines import detector_map, segmenter_map
 from resnest_edu.book.figures.pictures import cell_maps, heat_maps, image_grid
+from resnest_edu.book.figures.regions import anchors_by_level, sampled_map
 from resnest_edu.book.figures.style import BookFigure
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Box",
     "MapStage",
     "Segment",
+    "anchors_by_level",
     "attention_over_splits",
     "bars_side_by_side",
     "cell_maps",
@@ -40,6 +43,7 @@ __all__ = [
     "confusion_matrix",
     "cost_and_quality",
     "curve",
+    "detector_map",
     "errors_by_bit",
     "flow_diagram",
     "heat_maps",
@@ -57,7 +61,9 @@ __all__ = [
     "quartile_bars",
     "roofline",
     "runs_by_setting",
+    "sampled_map",
     "scenes_with_boxes",
+    "segmenter_map",
     "shares",
     "training_curves",
 ]
