@@ -81,6 +81,10 @@ FIGURES = {
         {"first": [0.1, 0.5, 0.65, 0.95], "second": torch.tensor([0.72, 0.74])}
     ),
     "pyramid": lambda: figures.pyramid({"C2": (4, 256), "C3": (8, 512)}, out_channels=128),
+    "detector_map": lambda: figures.detector_map({"C2": (4, 8, 12), "C3": (8, 4, 6)}, 1234, channels=16),
+    "segmenter_map": lambda: figures.segmenter_map({"image": (3, 16, 16), "first": (8, 4, 4)}, (1, 2, 3), classes=5),
+    "anchors_by_level": lambda: figures.anchors_by_level({"first": [[2, 2, 6, 6]], "second": torch.ones(3, 4)}, (8, 9)),
+    "sampled_map": lambda: figures.sampled_map(torch.eye(4), (0.5, 1, 2.5, 3), {(1, 1.5): 0.75}),
     "quartile_bars": lambda: figures.quartile_bars(
         {"first": {"a": (1.0, 2.0, 4.0), "b": (3.0, 5.0, 5.5)}, "second": {"c": (1, 1, 1)}, "third": {"d": (1, 2, 3)}},
         label="ms",
@@ -102,10 +106,16 @@ def texts(figure: BookFigure) -> set[str]:
 def test_a_figure_shows_itself_and_names_what_it_shows(name):
     figure = FIGURES[name]()
     assert figure._repr_png_().startswith(b"\x89PNG")
-    shown = {"precision_recall": "first: 0.50", "pyramid": "C2: stride 4, 256 ch.", "two_orders": "r=1, k=2"} | {
-        "memory_passes": "first: 3"
+    other = {
+        "precision_recall": "first: 0.50",
+        "pyramid": "C2: stride 4, 256 ch.",
+        "detector_map": "P4\n16×2×3",  # half of C3, rounded up
+        "segmenter_map": "first\n8×4×4",
+        "sampled_map": "0.75",
+        "two_orders": "r=1, k=2",
+        "memory_passes": "first: 3",
     }
-    assert shown.get(name, "first") in texts(figure)
+    assert other.get(name, "first") in texts(figure)
 
 
 def test_a_marked_channel_has_its_number_in_both_orders():

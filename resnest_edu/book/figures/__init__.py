@@ -23,9 +23,11 @@ from resnest_edu.book.figures.detections import iou_histograms, label_maps, prec
 from resnest_edu.book.figures.diagrams import Arrow, Box, MapStage, Segment, channel_strips, flow_diagram, network_map
 from resnest_edu.book.figures.divided import divided_channel, divided_channels
 from resnest_edu.book.figures.dots import dots_by_row, dots_by_setting
+from resnest_edu.book.figures.machines import detector_map, segmenter_map
 from resnest_edu.book.figures.memory import memory_passes, paired_bars, roofline
 from resnest_edu.book.figures.orders import two_orders
 from resnest_edu.book.figures.pictures import cell_maps, heat_maps, image_grid
+from resnest_edu.book.figures.regions import anchors_by_level, sampled_map
 from resnest_edu.book.figures.style import BookFigure
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "Box",
     "MapStage",
     "Segment",
+    "anchors_by_level",
     "attention_over_splits",
     "bars_side_by_side",
     "cell_maps",
@@ -43,6 +46,7 @@ __all__ = [
     "confusion_matrix",
     "cost_and_quality",
     "curve",
+    "detector_map",
     "divided_channel",
     "divided_channels",
     "dots_by_row",
@@ -66,7 +70,9 @@ __all__ = [
     "quartile_bars",
     "roofline",
     "runs_by_setting",
+    "sampled_map",
     "scenes_with_boxes",
+    "segmenter_map",
     "shares",
     "training_curves",
     "two_orders",
