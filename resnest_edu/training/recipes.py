@@ -76,7 +76,7 @@ _IMAGENET = """on ImageNet by the paper's recipe.
 Command, on each of eight machines with eight GPUs: TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --nnodes=8
 --nproc-per-node=8 --max-restarts=10 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 -m resnest_edu.training
 --recipe imagenet-resnest{} --compile --data FOLDER --out FOLDER --resume
-Cost: the chapter "Training a ResNeSt" works it out from measured throughput. It has not been run here.
+Cost: the chapter "Comparing blocks, and scaling up" works it out by arithmetic. It has not been run here.
 Expected: {} % top-1"""
 
 ABOUT: dict[str, str] = {
