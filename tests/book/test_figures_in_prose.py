@@ -65,7 +65,7 @@ EXCEPTIONS = {  # by page, each with what bears it out
     "in_the_browser": {"27": "ResNeSt-50, counted in resnest", "5.4": "the same", "110": "four bytes for each"},
     "detection": {"1333": "torchvision's max_size", "41.9": "a thousand times the weights counted before it"},
     "notation": {"0.05": "the rule itself"},
-    "questions": {"34": "the name of a network", "5.37": "counted in reading_notes", "4.09": "the same"},
+    "questions": {"34": "the name of a network"},
 }
 
 

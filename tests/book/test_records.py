@@ -43,6 +43,7 @@ def test_the_commit_is_that_of_the_repository_that_tracks_the_package(tmp_path, 
 
 
 def test_record_and_read(tmp_path):
+    version = torch.__version__.partition("+")[0]
     path, module = tmp_path / "results" / "x.json", "resnest_edu.book.experiments.shapes_seeds"
     assert not records.is_recorded(path, module)
     records.record(path, {"answer": 42}, module=module, command="python -m x", device=CPU)
@@ -56,13 +57,10 @@ def test_record_and_read(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["x.json"]
     content.update(device="Some CPU, 2 cores", instructions="AVX2", threads=1)
     assert records.describe(content) == (
-        f"Recorded on {content['date']} on Some CPU, 2 cores, AVX2, 1 thread a run, with PyTorch {torch.__version__.partition('+')[0]}."
+        f"Recorded on {content['date']} on Some CPU, 2 cores, AVX2, 1 thread a run, with PyTorch {version}."
     )
     content.update(device="A GPU", driver="1.2")
-    assert (
-        records.describe(content)
-        == f"Recorded on {content['date']} on A GPU with PyTorch {torch.__version__.partition('+')[0]}."
-    )
+    assert records.describe(content) == f"Recorded on {content['date']} on A GPU with PyTorch {version}."
 
 
 def test_a_record_without_all_pieces_does_not_count(tmp_path):
