@@ -3,7 +3,8 @@
     python -m tools.pdf
 
 The chapters' articles are put into one page, in the order of the contents, so that links between chapters work
-within the PDF and numbers are those of the site. Chromium prints it: solutions and hidden cells are open.
+within the PDF and numbers are those of the site. Chromium prints it, with solutions open. Folded code and the package's
+reference, which one looks up and does not read, stay on the site.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def chapters(site: Path) -> list[Path]:
     entry = (site / "book" / "index.html").resolve()
     links = [str(link["href"]) for link in _read(entry).select(".bd-docs-nav a.internal[href]")]
     pages = [(entry.parent / urlsplit(link).path).resolve() for link in links]
-    return list(dict.fromkeys([entry, *(page for page in pages if page.is_file())]))
+    read = [page for page in pages if page.is_file() and page.parent.name != "api"]
+    return list(dict.fromkeys([entry, *read]))
 
 
 def merged(site: Path, pages: list[Path]) -> BeautifulSoup:
@@ -77,7 +79,7 @@ def _name(site: Path, page: Path) -> str:
 def _renamed(site: Path, page: Path, pages: list[Path], article: Tag) -> Tag:
     """`article` with anchors and links as they are in the merged page."""
     name = _name(site, page)
-    for unused in article.select("script, button, a.headerlink"):
+    for unused in article.select("script, button, a.headerlink, details.above-input"):
         unused.decompose()
     for tag in article.select("[id]"):
         tag["id"] = f"{name}--{tag['id']}"

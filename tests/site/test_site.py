@@ -142,6 +142,11 @@ def test_the_pdf_holds_every_page_its_bookmarks_and_links(book: Path, tmp_path: 
     assert {"_static/book.css", "_static/formulas.css"} <= sheets
 
     pages, target = shutil.copytree(book, tmp_path / "html"), tmp_path / "book.pdf"
+    chapter = pages / "book" / "chapter.html"
+    folded = '<details class="hide above-input">plumbing</details><details>answer</details></article>'
+    chapter.write_text(chapter.read_text(encoding="utf-8").replace("</article>", folded), encoding="utf-8")
+    words = pdf.merged(pages, pdf.chapters(pages)).get_text()
+    assert "answer" in words and "plumbing" not in words
     pdf.print_book(pages, target, browser.find() or "")
     content = target.read_bytes()
     assert content.startswith(b"%PDF-") and b"/StructTreeRoot" in content
