@@ -87,7 +87,8 @@ def flow_diagram(boxes: Mapping[str, Box], arrows: Sequence[Arrow]) -> BookFigur
             (x0, y0), (x1, y1) = corners[-2:]
             beside = {"ha": "left", "va": "center", "x": (x0 + x1) / 2 + 0.07, "y": (y0 + y1) / 2}
             above = {"ha": "center", "va": "bottom", "x": (x0 + x1) / 2, "y": y0 + 0.05}
-            axes.text(s=arrow.label, fontsize=9, color=GREY, **(above if y0 == y1 else beside))
+            ground = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # a slanted arrow may pass below
+            axes.text(s=arrow.label, fontsize=9, color=GREY, bbox=ground, **(above if y0 == y1 else beside))
     return figure
 
 
