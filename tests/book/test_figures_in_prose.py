@@ -63,7 +63,7 @@ EXPERIMENTS = ROOT / "resnest_edu" / "book" / "experiments"
 PUBLISHED_FIGURES = (EXPERIMENTS.parent / "published_figures.py").read_text(encoding="utf-8")
 EXCEPTIONS = {  # by page, each with what bears it out
     "in_the_browser": {"27": "ResNeSt-50, counted in resnest", "5.4": "the same", "110": "four bytes for each"},
-    "detection": {"1333": "torchvision's max_size", "41.9": "a thousand times the weights counted before it"},
+    "detection": {"41.9": "a thousand times the weights counted before it"},
     "notation": {"0.05": "the rule itself"},
     "questions": {"34": "the name of a network"},
 }
@@ -184,4 +184,4 @@ def test_figures_in_prose_are_borne_out() -> None:
             f"{page}: {text} is no exception any more" for text in EXCEPTIONS.get(page, {}) if text not in unborne
         ]
     assert not missing, "\n".join(missing)
-    assert sum(noticed) > 0.85 * len(noticed) > 200  # of figures of three digits or more, each changed a little
+    assert sum(noticed) > 0.85 * len(noticed) > 150  # of figures of three digits or more, each changed a little
