@@ -61,10 +61,7 @@ FIGURES = {
     "runs_by_setting": lambda: figures.runs_by_setting(
         {"first": {"a": [1, 2], "b": [3, 5]}, "second": {"a": [1, 1], "b": [2, 3]}}, x_label="x", y_label="y"
     ),
-    "paths": lambda: figures.paths({"first": [[0, 1], [2, 3]], "second": np.ones((4, 2))}, (1.0, 2.0)),
     "confusion_matrix": lambda: figures.confusion_matrix([[3, 1], [0, 2]], ["first", "second"]),
-    "attention_over_splits": lambda: figures.attention_over_splits({"first": {"second": [0.1, 0.9]}}),
-    "shares": lambda: figures.shares({"first": [[0.2, 0.7], [0.8, 0.3]]}),
     "changes_by_channel": lambda: figures.changes_by_channel(
         {"first": [0.0, 1.0], "second": torch.tensor([0.5, 2.0])}, ["a", "b"], label="change"
     ),
@@ -76,11 +73,6 @@ FIGURES = {
     ),
     "scenes_with_boxes": lambda: figures.scenes_with_boxes(PICTURES, TARGETS, classes=["first", "second"]),
     "label_maps": lambda: figures.label_maps(PICTURES[:1, :, :2, :2], MAPS, ["ground", "a", "b"]),
-    "precision_recall": lambda: figures.precision_recall({"first": np.linspace(1, 0, 101), "second": torch.ones(101)}),
-    "iou_histograms": lambda: figures.iou_histograms(
-        {"first": [0.1, 0.5, 0.65, 0.95], "second": torch.tensor([0.72, 0.74])}
-    ),
-    "pyramid": lambda: figures.pyramid({"C2": (4, 256), "C3": (8, 512)}, out_channels=128),
     "detector_map": lambda: figures.detector_map({"C2": (4, 8, 12), "C3": (8, 4, 6)}, 1234, channels=16),
     "segmenter_map": lambda: figures.segmenter_map({"image": (3, 16, 16), "first": (8, 4, 4)}, (1, 2, 3), classes=5),
     "anchors_by_level": lambda: figures.anchors_by_level({"first": [[2, 2, 6, 6]], "second": torch.ones(3, 4)}, (8, 9)),
@@ -107,8 +99,6 @@ def test_a_figure_shows_itself_and_names_what_it_shows(name):
     figure = FIGURES[name]()
     assert figure._repr_png_().startswith(b"\x89PNG")
     other = {
-        "precision_recall": "first: 0.50",
-        "pyramid": "C2: stride 4, 256 ch.",
         "detector_map": "P4\n16×2×3",  # half of C3, rounded up
         "segmenter_map": "first\n8×4×4",
         "sampled_map": "0.75",
@@ -220,18 +210,3 @@ def test_equal_labels_have_equal_colours_and_ignored_pixels_none_of_them():
     striped = figures.label_maps(PICTURES[:1], {"first": np.full((1, 8, 8), 255)}, ["ground", "a"]).axes[1].images[0]
     assert {float(color.sum()) for color in np.asarray(striped.get_array())[0]} > {3.0}  # white, and another
     assert "ignored" not in texts(figures.label_maps(PICTURES[:1, :, :2, :2], {"a": MAPS["first"]}, ["b", "c", "d"]))
-
-
-def test_the_mean_precision_stands_beside_the_name():
-    figure = FIGURES["precision_recall"]()
-    assert {"first: 0.50", "second: 1.00", "recall", "precision"} <= texts(figure)
-    first, _ = figure.axes[0].lines
-    np.testing.assert_allclose(first.get_xydata()[[0, 25, 100]], [[0, 1], [0.25, 0.75], [1, 0]])
-
-
-def test_histograms_count_all_boxes_and_say_which_share_reaches_a_threshold():
-    figure = FIGURES["iou_histograms"]()
-    assert {"≥ 0.5: 75 %", "≥ 0.6: 50 %", "≥ 0.7: 25 %", "≥ 0.7: 100 %"} <= texts(figure)
-    for axes in figure.axes:
-        assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(100)
-        assert [line.get_xdata()[0] for line in axes.lines] == [0.5, 0.6, 0.7]

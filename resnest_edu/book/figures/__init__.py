@@ -1,7 +1,6 @@
 """Figures of the book: data in, matplotlib figure out. Matplotlib comes with the extra ``book``."""
 
 from resnest_edu.book.figures.charts import (
-    attention_over_splits,
     bars_side_by_side,
     changes_by_channel,
     changes_by_class,
@@ -13,13 +12,10 @@ from resnest_edu.book.figures.charts import (
     lines_with_band,
     mean_and_interval,
     mean_and_spread,
-    paths,
     quartile_bars,
     runs_by_setting,
-    shares,
-    training_curves,
 )
-from resnest_edu.book.figures.detections import iou_histograms, label_maps, precision_recall, pyramid, scenes_with_boxes
+from resnest_edu.book.figures.detections import label_maps, scenes_with_boxes
 from resnest_edu.book.figures.diagrams import Arrow, Box, MapStage, Segment, channel_strips, flow_diagram, network_map
 from resnest_edu.book.figures.divided import divided_channel, divided_channels
 from resnest_edu.book.figures.dots import dots_by_row, dots_by_setting
@@ -37,7 +33,6 @@ __all__ = [
     "MapStage",
     "Segment",
     "anchors_by_level",
-    "attention_over_splits",
     "bars_side_by_side",
     "cell_maps",
     "changes_by_channel",
@@ -55,7 +50,6 @@ __all__ = [
     "flow_diagram",
     "heat_maps",
     "image_grid",
-    "iou_histograms",
     "label_maps",
     "lines",
     "lines_with_band",
@@ -64,16 +58,11 @@ __all__ = [
     "memory_passes",
     "network_map",
     "paired_bars",
-    "paths",
-    "precision_recall",
-    "pyramid",
     "quartile_bars",
     "roofline",
     "runs_by_setting",
     "sampled_map",
     "scenes_with_boxes",
     "segmenter_map",
-    "shares",
-    "training_curves",
     "two_orders",
 ]

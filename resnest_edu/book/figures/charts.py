@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
@@ -204,53 +203,6 @@ def runs_by_setting(settings: Mapping[str, Mapping[str, ArrayLike]], *, x_label:
     return figure
 
 
-def paths(tracks: Mapping[str, ArrayLike], curvature: Sequence[float]) -> BookFigure:
-    """Ways through the plane, over the contours of the bowl (c1 x² + c2 y²) / 2 whose bottom is the origin.
-
-    Args:
-        tracks: name -> points in their order, shape (N, 2); the last is marked.
-        curvature: c1 and c2.
-    """
-    figure = new_figure(6.4, 3.9)
-    axes = figure.add_subplot()
-    points = np.concatenate([np.asarray(track) for track in tracks.values()])
-    (left, bottom), (right, top) = points.min(0) - 0.15, points.max(0) + 0.15
-    x, y = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
-    heights = (curvature[0] * x**2 + curvature[1] * y**2) / 2
-    axes.contour(x, y, heights, levels=heights.max() * np.array([0.005, 0.03, 0.1, 0.3, 0.6]), colors="#C3CAD2")
-    axes.plot(0, 0, "+", color="black", markersize=10, label="the minimum")
-    for (name, track), color, width in zip(tracks.items(), (ORANGE, BLUE, GREEN), (0.8, 2, 2), strict=False):
-        across, along = np.asarray(track).T
-        axes.plot(across, along, color=color, linewidth=width, alpha=0.85, label=name)
-        axes.plot(across[-1], along[-1], "o", color=color, markersize=6)
-    axes.set(xlabel="first weight", ylabel="second weight")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=9)
-    return figure
-
-
-def training_curves(history: Sequence) -> BookFigure:
-    """Loss and accuracy of every epoch, from the list of :class:`resnest_edu.training.EpochMetrics`.
-
-    Args:
-        history: what :func:`resnest_edu.training.train` reports of every epoch.
-    """
-    epochs = [metrics.epoch for metrics in history]
-    figure = new_figure(8, 2.9)
-    panels = [("loss", "loss (nats)", 1), ("accuracy", "accuracy (%)", 100)]
-    for i, (quantity, label, scale) in enumerate(panels):
-        axes = figure.add_subplot(1, 2, i + 1)
-        for split, color, marker in (("train", ORANGE, "s"), ("test", BLUE, "o")):
-            values = [scale * getattr(metrics, f"{split}_{quantity}") for metrics in history]
-            axes.plot(epochs, values, marker=marker, color=color, label=split)
-        axes.set(xlabel="epoch", ylabel=label)
-        axes.set_xticks(epochs)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    return figure
-
-
 def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> BookFigure:
     """How often each class (rows) was taken for each class (columns). Shape: (classes, classes) of counts.
 
@@ -272,28 +224,6 @@ def confusion_matrix(counts: ArrayLike, classes: Sequence[str]) -> BookFigure:
     return figure
 
 
-def attention_over_splits(attention: Mapping[str, Mapping[str, ArrayLike]]) -> BookFigure:
-    """The first split's weight in every channel, sorted: a panel a layer, a line an image.
-
-    Args:
-        attention: layer name -> image name -> weights of the first split, shape (C,).
-    """
-    figure = new_figure(2.7 * len(attention), 2.7)
-    first = None
-    for i, (layer, images) in enumerate(attention.items()):
-        axes = first = figure.add_subplot(1, len(attention), i + 1, sharey=first)
-        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
-        for (name, weights), color in zip(images.items(), (ORANGE, BLUE, GREEN, PINK), strict=False):
-            weights = np.sort(np.asarray(weights))
-            axes.plot((np.arange(len(weights)) + 0.5) / len(weights), weights, color=color, label=name)
-        axes.set(title=layer, xlabel="channels, sorted (share)", ylim=(-0.02, 1.02))
-        axes.spines[["top", "right"]].set_visible(False)
-        if i == 0:
-            axes.set_ylabel("attention on the first split")
-            axes.legend(frameon=False, fontsize=8, loc="upper left")
-    return figure
-
-
 def changes_by_class(panels: Mapping[str, ArrayLike], classes: Sequence[str], *, label: str) -> BookFigure:
     """Values of either sign, classes in rows and channels in columns, a panel a name, all on one scale around white.
 
@@ -311,29 +241,6 @@ def changes_by_class(panels: Mapping[str, ArrayLike], classes: Sequence[str], *,
         axes.set_xticks([])
     axes_of[-1].set_xlabel("channel")
     figure.colorbar(picture, ax=list(axes_of), label=label, shrink=0.85, aspect=30)
-    return figure
-
-
-def shares(panels: Mapping[str, ArrayLike]) -> BookFigure:
-    """Stacked bars: how the splits (first axis) share every channel (second axis), a panel a name.
-
-    Args:
-        panels: title -> weights, shape (R, C); each column sums to one.
-    """
-    figure = new_figure(3.4 * len(panels), 2.6)
-    first = None
-    for i, (title, weights) in enumerate(panels.items()):
-        axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
-        bottom = np.zeros(np.shape(weights)[1])
-        for split, color in zip(np.asarray(weights), (BLUE, ORANGE, GREEN, PINK), strict=False):
-            axes.bar(np.arange(len(split)) + 1, split, bottom=bottom, color=color, alpha=0.75)
-            bottom += split
-        axes.set(title=title, xlabel="channel", ylim=(0, 1))
-        axes.spines[["top", "right"]].set_visible(False)
-        if i == 0:
-            axes.set_ylabel("attention")
-    handles = [Patch(color=color, alpha=0.75) for color in (BLUE, ORANGE, GREEN, PINK)[: len(np.asarray(weights))]]
-    figure.legend(handles, [f"split {r + 1}" for r in range(len(handles))], loc="outside right upper", frameon=False)
     return figure
 
 

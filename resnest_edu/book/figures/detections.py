@@ -15,7 +15,6 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from resnest_edu.book.figures.diagrams import Arrow, Box, flow_diagram
 from resnest_edu.book.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, BookFigure, new_figure
 
 IGNORED = 255  # the label of pixels that count neither way
@@ -133,78 +132,3 @@ def label_maps(
         handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="ignored"))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     return figure
-
-
-def precision_recall(curves: Mapping[str, ArrayLike]) -> BookFigure:
-    """Precision over recall, a line a name, and its mean, which is COCO's average precision.
-
-    Args:
-        curves: name -> precision at the recalls 0, 0.01, …, 1, shape (101,).
-    """
-    figure = new_figure(6, 3.4)
-    axes = figure.add_subplot()
-    looks = zip(cycle((BLUE, ORANGE, GREEN, PINK, GREY)), cycle(("-", "--", "-.", ":")), strict=False)
-    for (name, values), (color, style) in zip(curves.items(), looks, strict=False):
-        precision = np.asarray(values, dtype=float)
-        label = f"{name}: {precision.mean():.2f}"
-        axes.plot(np.linspace(0, 1, len(precision)), precision, color=color, linestyle=style, linewidth=2, label=label)
-    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.05))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right center", frameon=False, fontsize=9)
-    return figure
-
-
-def iou_histograms(groups: Mapping[str, ArrayLike], *, thresholds: Sequence[float] = (0.5, 0.6, 0.7)) -> BookFigure:
-    """How well boxes cover their objects: a panel a group, and above each threshold the share that reaches it.
-
-    Args:
-        groups: name, such as that of a stage -> the IoU of every box with its object, in [0, 1].
-        thresholds: where to draw a dotted upright.
-    """
-    figure = new_figure(2.7 * len(groups), 2.8)
-    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
-    for axes, (name, values), color in zip(panels, groups.items(), cycle((GREY, BLUE, GREEN, PINK)), strict=False):
-        overlaps = np.asarray(values, dtype=float)
-        shares = np.full(len(overlaps), 100 / len(overlaps))
-        axes.hist(overlaps, bins=np.linspace(0, 1, 21), weights=shares, color=color, alpha=0.6, edgecolor="white")
-        for k, threshold in enumerate(thresholds):
-            axes.axvline(threshold, color="black", linewidth=1, linestyle=":")
-            reached = f"≥ {threshold:g}: {100 * (overlaps >= threshold).mean():.0f} %"
-            place = {"xy": (0, 1), "xytext": (4, 4 + 10 * (len(thresholds) - 1 - k)), "textcoords": "offset points"}
-            axes.annotate(reached, xycoords="axes fraction", fontsize=8, **place)
-        axes.set_title(name, fontsize=10, pad=8 + 10 * len(thresholds), loc="left")
-        axes.set(xlabel="IoU", xlim=(0, 1))
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("boxes (%)")
-    return figure
-
-
-def pyramid(stages: Mapping[str, tuple[int, int]], *, out_channels: int = 256, extra_level: bool = True) -> BookFigure:
-    """A feature pyramid: stages upwards on the left, sums downwards in the middle, levels on the right.
-
-    Args:
-        stages: name, finest first, a C and a number -> its stride and its channels.
-        out_channels: channels of every level.
-        extra_level: draw the level that a pool makes from the last.
-    """
-    boxes = {"image": Box(0, -0.9, "image", width=2.1)}
-    arrows = []
-    names = list(stages)
-    below = "image"
-    for i, (name, (stride, channels)) in enumerate(stages.items()):
-        level = name.replace("C", "P")
-        boxes[name] = Box(0, 0.9 * i, f"{name}: stride {stride}, {channels} ch.", "blue", 2.1)
-        merged = name.replace("C", "M") + (": sum" if i < len(stages) - 1 else "")
-        boxes[f"sum {name}"] = Box(2.9, 0.9 * i, merged, "orange", 1.0)
-        boxes[level] = Box(5.8, 0.9 * i, f"{level}: stride {stride}, {out_channels} ch.", "green", 2.1)
-        arrows += [Arrow(below, name), Arrow(name, f"sum {name}", "1×1"), Arrow(f"sum {name}", level, "3×3")]
-        if i:
-            arrows.append(Arrow(f"sum {name}", f"sum {names[i - 1]}", "×2"))
-        below = name
-    if extra_level:
-        stride, number = stages[below][0], int(below[1:]) + 1
-        text = f"P{number}: stride {2 * stride}, {out_channels} ch."
-        boxes["extra"] = Box(5.8, 0.9 * len(stages), text, "green", 2.1)
-        arrows.append(Arrow(below.replace("C", "P"), "extra", "pool"))
-    return flow_diagram(boxes, arrows)
