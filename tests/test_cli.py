@@ -95,9 +95,7 @@ def test_what_ran_but_is_hardly_meant_is_a_warning(colour_folder, tmp_path, caps
         monkeypatch.setattr(cli, "train", trained)
         assert main([*arguments, "--data", str(colour_folder), "--out", str(tmp_path / "out"), "--overwrite"]) == 0
         lines = capsys.readouterr().err.splitlines()
-        assert [line.startswith("warning: ") and part in line for line, part in zip(lines, warned, strict=True)] == [
-            True
-        ] * len(warned)
+        assert all(line.startswith("warning: ") and part in line for line, part in zip(lines, warned, strict=True))
 
 
 def test_three_partitions(colour_folder, tmp_path, capsys, error_of, monkeypatch):

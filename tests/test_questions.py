@@ -95,7 +95,14 @@ def test_a_picture_is_prepared_as_the_published_weights_expect_it(model):
     torch.testing.assert_close(found.prepare(found.image)[None], ours)
     with pytest.raises(RuntimeError):
         model(pixels[None])
-    assert answer("My images have one channel").grey.eval()(torch.rand(2, 1, 32, 32)).shape == (2, 10)
+
+
+def test_a_stem_for_grey_images_answers_as_the_old_one_to_three_equal_channels(tmp_path, model):
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    given = f'in_channels=1, pretrained="{tmp_path / "weights.pth"}"'
+    grey = answer("My images have one channel", ("in_channels=1", given)).grey.eval()
+    image = torch.rand(2, 1, 32, 32)
+    torch.testing.assert_close(grey(image), model.eval()(image.expand(-1, 3, -1, -1)))
 
 
 @pytest.mark.parametrize("question", ["in place of a 3×3 convolution", "Can it be exported", "worse than ResNet"])

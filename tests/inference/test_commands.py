@@ -153,7 +153,7 @@ def test_boxes_and_maps_are_in_the_pixels_of_the_image_and_drawn(runs, said, tmp
         shutil.copy(photo, tmp_path / "two" / part)
     said("predict", runs / "segment", tmp_path / "two", "--out", tmp_path / "maps")
     drawn = {f"drawn/{file.name}": file} | dict.fromkeys(
-        (f"{to}/photo.png" for to in ("drawn", "maps/a", "maps/b")), photo
+        (f"{to}/photo.png" for to in ("drawn", "maps", "maps/a", "maps/b")), photo
     )
     for name, source in drawn.items():
         before, after = (np.asarray(load_image(path)) for path in (source, tmp_path / name))
