@@ -74,9 +74,9 @@ def _summary(docstring: str, indent: int) -> list[str]:
     if shapes and shapes.group() not in parts[0] and len(shapes.group()) < 100:
         parts.append(shapes.group())
     whole = f'"""{" ".join(parts)}"""'
-    if indent + len(whole) <= 88:
+    if indent + len(whole) <= 86:  # what fits on a page
         return [" " * indent + whole]
-    lines = [line for part in parts for line in textwrap.wrap(part, 85 - indent)]
+    lines = [line for part in parts for line in textwrap.wrap(part, 83 - indent)]
     return [" " * indent + line for line in (f'"""{lines[0]}', *lines[1:], '"""')]
 
 

@@ -153,6 +153,6 @@ def describe(content: Mapping[str, Any]) -> str:
     device = content["device"]
     if content.get("driver") is None and "instructions" in content:  # on a CPU, and not one of the first records
         threads = content["threads"]
-        device += f", {content['instructions']}, {threads} thread{'s' if threads != 1 else ''} a run,"
+        device += f", {content['instructions']}, {threads} thread{'s' if threads != 1 else ''} a run"
     version = content["versions"]["torch"].partition("+")[0]  # whether with CUDA, and which, is in the record
-    return f"Recorded on {content['date']} on {device} with PyTorch {version}."
+    return f"Recorded on {content['date']} on {device}, PyTorch {version}."

@@ -74,7 +74,12 @@ class RadixMajorSplitAttention(SplitAttention):
         hidden = self.bn1(self.fc1(context)).relu()
         logits = self.fc2(hidden)
         # The dense layers are grouped by k: here k comes first, not r as above.
-        by_split = rearrange(logits, "b (k r c) h w -> b r (k c) h w", k=self.cardinality, r=self.radix)
+        by_split = rearrange(
+            logits,
+            "b (k r c) h w -> b r (k c) h w",
+            k=self.cardinality,
+            r=self.radix,
+        )
         if self.radix == 1:
             return by_split.sigmoid()
         return by_split.softmax(dim=1)

@@ -57,10 +57,10 @@ def test_record_and_read(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["x.json"]
     content.update(device="Some CPU, 2 cores", instructions="AVX2", threads=1)
     assert records.describe(content) == (
-        f"Recorded on {content['date']} on Some CPU, 2 cores, AVX2, 1 thread a run, with PyTorch {version}."
+        f"Recorded on {content['date']} on Some CPU, 2 cores, AVX2, 1 thread a run, PyTorch {version}."
     )
     content.update(device="A GPU", driver="1.2")
-    assert records.describe(content) == f"Recorded on {content['date']} on A GPU with PyTorch {version}."
+    assert records.describe(content) == f"Recorded on {content['date']} on A GPU, PyTorch {version}."
 
 
 def test_a_record_without_all_pieces_does_not_count(tmp_path):
