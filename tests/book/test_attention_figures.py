@@ -53,5 +53,5 @@ def test_panels_of_rows_have_scales_of_their_own() -> None:
     assert {"first", "second", "a", "b", "points"} <= texts(figure)
     above, below = figure.axes
     assert above.get_xlim()[1] < 10 < below.get_xlim()[1] and above.yaxis_inverted()
-    dots, _, mean = above.get_lines()
+    _, mean, dots = above.get_lines()
     assert list(dots.get_xdata()) == [1, 2, 3] and list(mean.get_xdata()) == [2]

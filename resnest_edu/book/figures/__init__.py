@@ -7,6 +7,7 @@ from resnest_edu.book.figures.charts import (
     confusion_matrix,
     cost_and_quality,
     curve,
+    dots_by_row,
     errors_by_bit,
     lines,
     lines_with_band,
@@ -18,7 +19,7 @@ from resnest_edu.book.figures.charts import (
 from resnest_edu.book.figures.detections import label_maps, scenes_with_boxes
 from resnest_edu.book.figures.diagrams import Arrow, Box, MapStage, Segment, channel_strips, flow_diagram, network_map
 from resnest_edu.book.figures.divided import divided_channel, divided_channels
-from resnest_edu.book.figures.dots import dots_by_row, dots_by_setting
+from resnest_edu.book.figures.dots import dots_by_setting
 from resnest_edu.book.figures.machines import detector_map, segmenter_map
 from resnest_edu.book.figures.memory import memory_passes, paired_bars, roofline
 from resnest_edu.book.figures.orders import two_orders

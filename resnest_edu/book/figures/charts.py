@@ -17,7 +17,7 @@ def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigur
     Args:
         groups: name -> one number a run, two runs or more.
     """
-    figure = new_figure(7, 0.7 + 0.5 * len(groups))
+    figure = new_figure(5, 0.55 + 0.4 * len(groups))
     axes = figure.add_subplot()
     for row, (values, color) in enumerate(zip(groups.values(), cycle((GREY, BLUE, ORANGE, GREEN, PINK)), strict=False)):
         runs = np.asarray(values, dtype=float)
@@ -25,7 +25,7 @@ def mean_and_spread(groups: Mapping[str, ArrayLike], *, label: str) -> BookFigur
         axes.fill_betweenx([row - 0.3, row + 0.3], mean - deviation, mean + deviation, color=color, alpha=0.18, lw=0)
         axes.plot([mean, mean], [row - 0.3, row + 0.3], color=color, linewidth=2)
         apart = np.linspace(-0.18, 0.18, len(runs))  # so that equal runs do not hide one another
-        axes.plot(runs, row + apart, "o", color=color, markersize=5, alpha=0.8)
+        axes.plot(runs, row + apart, "o", color=color, markersize=4, alpha=0.8)
     axes.set_yticks(range(len(groups)), list(groups))
     axes.invert_yaxis()
     axes.set_xlabel(label)
@@ -41,22 +41,38 @@ def mean_and_interval(groups: Mapping[str, ArrayLike], *, label: str, line: floa
         groups: name -> one number a run, two runs or more.
         line: where to draw a dotted upright, such as zero under differences, or the mean of what all are compared with.
     """
-    figure = new_figure(7, 0.8 + 0.42 * len(groups))
-    axes = figure.add_subplot()
-    if line is not None:
-        axes.axvline(line, color=GREY, linewidth=1, linestyle=":", zorder=0)
-    for row, (values, color) in enumerate(zip(groups.values(), cycle((GREY, BLUE, ORANGE, GREEN, PINK)), strict=False)):
-        runs = np.asarray(values, dtype=float).tolist()
-        interval = mean_interval(runs)
-        axes.plot([interval.low, interval.high], [row, row], color="black", linewidth=2, solid_capstyle="butt")
-        axes.plot([interval.mean], [row], "D", color="black", markersize=6, zorder=3)
-        apart = np.linspace(-0.2, 0.2, len(runs))  # so that equal runs do not hide one another
-        axes.plot(runs, row + apart, "o", color=color, markersize=5, alpha=0.75)
-    axes.set_yticks(range(len(groups)), list(groups))
-    axes.set_ylim(len(groups) - 0.5, -0.5)  # the first on top
-    axes.set_xlabel(label)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", alpha=0.3)
+    return dots_by_row({"": groups}, label=label, line=line)
+
+
+def dots_by_row(panels: Mapping[str, Mapping[str, ArrayLike]], *, label: str, line: float | None = None) -> BookFigure:
+    """:func:`mean_and_interval` for several measures: a panel each, one below the other, with a scale of its own.
+
+    Args:
+        panels: title -> name -> one number a run, two runs or more.
+        label: what the numbers are.
+        line: where to draw a dotted upright in all of them.
+    """
+    rows = [len(groups) for groups in panels.values()]
+    titles = sum(map(bool, panels))
+    figure = new_figure(5, 0.55 + 0.3 * titles + 0.36 * sum(rows))
+    axes_of = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows)[:, 0]
+    for axes, (title, groups) in zip(axes_of, panels.items(), strict=True):
+        if line is not None:
+            axes.axvline(line, color=GREY, linewidth=1, linestyle=":", zorder=0)
+        colors = cycle((GREY, BLUE, ORANGE, GREEN, PINK))
+        for row, (values, color) in enumerate(zip(groups.values(), colors, strict=False)):
+            runs = np.asarray(values, dtype=float).tolist()
+            interval = mean_interval(runs)
+            axes.plot([interval.low, interval.high], [row, row], color="black", linewidth=2, solid_capstyle="butt")
+            axes.plot([interval.mean], [row], "D", color="black", markersize=6, zorder=3)
+            apart = np.linspace(-0.25, 0.25, len(runs))  # so that equal runs do not hide one another
+            axes.plot(runs, row + apart, "o", color=color, markersize=4, alpha=0.7)
+        axes.set_yticks(range(len(groups)), list(groups))
+        axes.set_ylim(len(groups) - 0.5, -0.5)  # the first on top
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="x", alpha=0.3)
+    axes_of[-1].set_xlabel(label)
     return figure
 
 
@@ -64,7 +80,7 @@ def cost_and_quality(
     groups: Mapping[str, tuple[float, ArrayLike]], *, cost_label: str, quality_label: str
 ) -> BookFigure:
     """One mark a group: what it costs to the right, the mean of its runs upwards, with the 95 % interval as a line."""
-    figure = new_figure(7, 3.4)
+    figure = new_figure(5.4, 2.8)
     axes = figure.add_subplot()
     looks = zip(cycle((GREY, BLUE, ORANGE, GREEN, PINK)), cycle("osD^vPX"), strict=False)
     for (name, (cost, values)), (color, marker) in zip(groups.items(), looks, strict=False):
@@ -118,7 +134,7 @@ def lines_with_band(
 
 def curve(x: ArrayLike, y: ArrayLike, x_label: str, y_label: str) -> BookFigure:
     """One line."""
-    figure = new_figure(6, 2.6)
+    figure = new_figure(5, 2.2)
     axes = figure.add_subplot()
     axes.plot(x, y, color=BLUE)
     axes.set(xlabel=x_label, ylabel=y_label)
@@ -133,7 +149,7 @@ def lines(x: ArrayLike, ys: Mapping[str, ArrayLike], x_label: str, y_label: str)
     Args:
         ys: name -> numbers, shape (N,).
     """
-    figure = new_figure(6, 2.8)
+    figure = new_figure(5, 2.4)
     axes = figure.add_subplot()
     styles = cycle(("-", "--", "-.", ":"))
     for (name, y), color, style in zip(ys.items(), cycle((BLUE, ORANGE, GREEN, PINK, GREY)), styles, strict=False):
@@ -181,7 +197,7 @@ def runs_by_setting(settings: Mapping[str, Mapping[str, ArrayLike]], *, x_label:
     Args:
         settings: setting -> way -> its runs; the same ways in every setting.
     """
-    figure = new_figure(7.2, 3.3)
+    figure = new_figure(5.4, 2.7)
     axes = figure.add_subplot()
     for i, ways in enumerate(settings.values()):
         width = 0.8 / len(ways)

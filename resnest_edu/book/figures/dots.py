@@ -63,33 +63,3 @@ def dots_by_setting(
         columnspacing=1,
     )
     return figure
-
-
-def dots_by_row(panels: Mapping[str, Mapping[str, ArrayLike]], *, label: str, line: float | None = None) -> BookFigure:
-    """Panels one below the other, each on a scale of its own; in them a row a name: every run a dot, the mean a diamond
-    on its 95 % interval.
-
-    Args:
-        panels: title -> name -> one number a run, two runs or more.
-        label: what the numbers are.
-        line: where to draw a dotted upright, such as zero under differences.
-    """
-    rows = [len(groups) for groups in panels.values()]
-    figure = new_figure(5, 0.55 + 0.3 * len(rows) + 0.36 * sum(rows))
-    axes_of = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows)[:, 0]
-    for axes, (title, groups), color in zip(axes_of, panels.items(), (BLUE, ORANGE, GREEN), strict=False):
-        if line is not None:
-            axes.axvline(line, color=GREY, linewidth=1, linestyle=":", zorder=0)
-        for row, values in enumerate(groups.values()):
-            runs = np.asarray(values, dtype=float).tolist()
-            found = mean_interval(runs)
-            axes.plot(runs, row + np.linspace(-0.25, 0.25, len(runs)), "o", color=color, markersize=4, alpha=0.6)
-            axes.plot([found.low, found.high], [row, row], color="black", linewidth=2, solid_capstyle="butt")
-            axes.plot([found.mean], [row], "D", color="black", markersize=6)
-        axes.set_yticks(range(len(groups)), list(groups))
-        axes.set_ylim(len(groups) - 0.5, -0.5)  # the first on top
-        axes.set_title(title, fontsize=10, loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="x", alpha=0.3)
-    axes_of[-1].set_xlabel(label)
-    return figure
