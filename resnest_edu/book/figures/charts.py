@@ -110,7 +110,7 @@ def lines_with_band(
         panels: panel name -> group name -> runs, shape (runs, N).
         deviations: how many standard deviations of the runs the band reaches either way.
     """
-    figure = new_figure(2.8 * len(panels), 2.9)
+    figure = new_figure(2.0 * len(panels), 2.3)
     first = None
     for i, (panel, groups) in enumerate(panels.items()):
         axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
@@ -121,7 +121,8 @@ def lines_with_band(
             axes.fill_between(x, mean - reach, mean + reach, color=color, alpha=0.18, lw=0)
             axes.plot(x, runs.T, color=color, linewidth=0.6, alpha=0.5)
             axes.plot(x, mean, color=color, linewidth=2, linestyle=style, label=name)
-        axes.set(title=panel, xlabel=x_label)
+        axes.set_title(panel, fontsize=10)
+        axes.set_xlabel(x_label)
         if np.issubdtype(np.asarray(x).dtype, np.integer):
             axes.set_xticks(x)
         axes.spines[["top", "right"]].set_visible(False)
@@ -269,7 +270,7 @@ def changes_by_channel(
         changes: case -> how far every channel moved, shape (C,).
         groups: names of the groups that share the channels equally, in their order.
     """
-    figure = new_figure(3 * len(changes), 2.7)
+    figure = new_figure(2.5 * len(changes), 2.3)
     first = None
     for i, (case, values) in enumerate(changes.items()):
         axes = first = figure.add_subplot(1, len(changes), i + 1, sharey=first)
@@ -278,7 +279,8 @@ def changes_by_channel(
         for (name, places, heights), color in zip(parts, (ORANGE, BLUE, GREEN, PINK), strict=False):
             axes.vlines(places, 0, heights, color=color, linewidth=2)
             axes.plot(places, heights, "o", color=color, markersize=6, label=name, clip_on=False, zorder=3)
-        axes.set(title=case, xlabel="channel", ylim=(0, 1.08 * max(np.asarray(v).max() for v in changes.values())))
+        axes.set_title(case, fontsize=10)
+        axes.set(xlabel="channel", ylim=(0, 1.08 * max(np.asarray(v).max() for v in changes.values())))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         if i == 0:
@@ -334,7 +336,7 @@ def quartile_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], *, label:
     """
     rows = -(-len(panels) // columns)
     most = max(len(bars) for bars in panels.values())
-    figure = new_figure(3.9 * columns, rows * (0.75 + 0.3 * most))
+    figure = new_figure(3 * columns, rows * (0.7 + 0.26 * most))
     for i, (title, bars) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, i + 1)
         colors = cycle((GREY, BLUE, ORANGE, GREEN, PINK))
@@ -343,7 +345,8 @@ def quartile_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], *, label:
             axes.plot([low, high], [row, row], color="black", linewidth=2, solid_capstyle="butt")
         axes.set_yticks(range(len(bars)), list(bars))
         axes.invert_yaxis()
-        axes.set(title=title, xlabel=label)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel(label)
         axes.set_xlim(left=0)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="x", alpha=0.3)

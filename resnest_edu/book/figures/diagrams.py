@@ -119,10 +119,10 @@ def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int |
         follow: in each row the number of a channel to mark, or None; marks in neighbouring rows are joined.
     """
     longest = max(sum(segment.size for segment in segments) for segments in rows.values())
-    scale, pitch, half = 7.0 / longest, 1.0, 0.19  # inches a channel, from row to row, half of a strip's height
-    figure = new_figure(7.3, pitch * len(rows))
+    scale, pitch, half = 6.0 / longest, 0.9, 0.17  # inches a channel, from row to row, half of a strip's height
+    figure = new_figure(6.3, pitch * len(rows))
     axes = figure.add_subplot()
-    axes.set(xlim=(-0.15, 7.15), ylim=(-pitch * len(rows) + 0.55, 0.55), aspect="equal")
+    axes.set(xlim=(-0.15, 6.15), ylim=(-pitch * len(rows) + 0.55, 0.55), aspect="equal")
     axes.axis("off")
     marks: list[tuple[float, float] | None] = []
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}  # keeps lines out of the text
