@@ -303,7 +303,7 @@ def errors_by_bit(errors: Mapping[int, ArrayLike], *, label: str, limit: float =
     everything = np.concatenate(list(raw.values()))
     low, high = everything[everything > 0].min() / 30, limit * 30
     heights = {bit: np.where(values == 0, low, np.where(values > limit, high, values)) for bit, values in raw.items()}
-    figure = new_figure(8, 3.4)
+    figure = new_figure(6.4, 3.4)
     axes = figure.add_subplot()
     for name, bits, color in (
         ("mantissa", range(23), BLUE),
@@ -313,14 +313,14 @@ def errors_by_bit(errors: Mapping[int, ArrayLike], *, label: str, limit: float =
         axes.axvspan(bits[0] - 0.5, bits[-1] + 0.5, color=color, alpha=0.08, lw=0)
         axes.text((bits[0] + bits[-1]) / 2, high * 60, name, color=color, ha="center", va="bottom")
         for bit in sorted(heights.keys() & set(bits)):
-            axes.plot(np.full(len(heights[bit]), bit), heights[bit], "o", color=color, markersize=3.5, alpha=0.5)
+            axes.plot(np.full(len(heights[bit]), bit), heights[bit], "o", color=color, markersize=3, alpha=0.5)
             middle = np.median(heights[bit])
             axes.plot([bit - 0.35, bit + 0.35], [middle, middle], color="black", linewidth=1.6)
     axes.set_yscale("log")
     axes.set_ylim(low / 10, high * 30)
     for height, text in ((low, "exactly 0"), (high, f"above {limit:,.0f}")):
         axes.axhline(height, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-        axes.annotate(text, (1.005, height), xycoords=("axes fraction", "data"), fontsize=8, color=GREY, va="center")
+        axes.annotate(text, (1.005, height), xycoords=("axes fraction", "data"), fontsize=9, color=GREY, va="center")
     axes.set(xlabel="bit that was flipped", ylabel=label, xlim=(-0.8, 31.8), xticks=[0, 5, 10, 15, 20, 23, 27, 30])
     axes.spines[["top", "right"]].set_visible(False)
     return figure

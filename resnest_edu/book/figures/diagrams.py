@@ -162,7 +162,7 @@ def channel_strips(rows: Mapping[str, Sequence[Segment]], follow: Sequence[int |
 @dataclass(frozen=True)
 class MapStage:
     """One row of :func:`network_map`: what the part is called and what it emits, ``channels`` maps of ``size`` by
-    ``size`` positions.
+    ``size`` positions, or as many numbers where ``size`` is 1.
 
     Attributes:
         name: of the part.
@@ -202,7 +202,7 @@ def network_map(stages: Sequence[MapStage]) -> BookFigure:
         shape.set(facecolor=FILLS[stage.fill], edgecolor=GREY)
         axes.add_patch(shape)
         axes.text(0.02, middle + 0.1, stage.name, ha="left", va="center", fontsize=10, weight="bold")
-        shown = f"{stage.channels} × {stage.size} × {stage.size}"
+        shown = f"{stage.channels} × {stage.size} × {stage.size}" if stage.size > 1 else f"{stage.channels}"
         axes.text(0.02, middle - 0.1, shown, ha="left", va="center", fontsize=10, color=GREY)
         centres.append((middle + thick / 2, middle - thick / 2))
         y -= height + gap
