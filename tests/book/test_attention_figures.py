@@ -39,6 +39,10 @@ def test_marks_lie_at_means_and_every_run_is_a_dot() -> None:
     assert {"first", "second", "a", "b", "x", "y"} <= texts(figure)
     across, dots, reach, mean, *_ = figure.axes[0].get_lines()
     assert set(across.get_ydata()) == {0}
+    panels = {"first": {"a": RUNS}, "second": {"a": RUNS}}
+    without, below = figures.dots_by_setting(panels, ["x", "y"], line={"second": 7}).axes
+    assert set(below.get_lines()[0].get_ydata()) == {7}
+    assert len(without.get_lines()) == len(below.get_lines()) - 1
     found = mean_interval([1.0, 2.0, 3.0])
     assert list(dots.get_ydata()) == [1, 2, 3] and list(mean.get_ydata()) == [2]
     np.testing.assert_allclose(reach.get_ydata(), [found.low, found.high])

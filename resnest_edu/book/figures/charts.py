@@ -80,7 +80,7 @@ def cost_and_quality(
     groups: Mapping[str, tuple[float, ArrayLike]], *, cost_label: str, quality_label: str
 ) -> BookFigure:
     """One mark a group: what it costs to the right, the mean of its runs upwards, with the 95 % interval as a line."""
-    figure = new_figure(5.4, 2.8)
+    figure = new_figure(5.3, 3.1)
     axes = figure.add_subplot()
     looks = zip(cycle((GREY, BLUE, ORANGE, GREEN, PINK)), cycle("osD^vPX"), strict=False)
     for (name, (cost, values)), (color, marker) in zip(groups.items(), looks, strict=False):
