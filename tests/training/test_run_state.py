@@ -132,6 +132,8 @@ def test_fifty_runs_killed_at_random_moments_end_with_the_same_bits(group, tmp_p
         process.join(timeout=generator.uniform(0, seconds))
         process.kill()
         process.join()
+        if process.exitcode == 0:
+            seconds /= 2  # it was over: the machine is less busy than when a run was timed
         killed += process.exitcode == -9
         midway += process.exitcode == -9 and (folder / "checkpoint.pt").exists()
         assert run(folder).equal(undisturbed)
