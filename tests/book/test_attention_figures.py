@@ -35,12 +35,14 @@ def test_columns_of_channels_reach_from_none_to_all_and_pictures_stand_by_their_
 
 
 def test_marks_lie_at_means_and_every_run_is_a_dot() -> None:
-    figure = figures.dots_by_setting({"first": {"a": RUNS, "b": RUNS - 9}, "second": {"b": RUNS}}, ["x", "y"], line=0)
+    figure = figures.dots_by_setting(
+        {"first": {"a": RUNS, "b": RUNS - 9}, "second": {"b": RUNS}}, ["x", "y"], lines={"first": 0}
+    )
     assert {"first", "second", "a", "b", "x", "y"} <= texts(figure)
     across, dots, reach, mean, *_ = figure.axes[0].get_lines()
     assert set(across.get_ydata()) == {0}
     panels = {"first": {"a": RUNS}, "second": {"a": RUNS}}
-    without, below = figures.dots_by_setting(panels, ["x", "y"], line={"second": 7}).axes
+    without, below = figures.dots_by_setting(panels, ["x", "y"], lines={"second": 7}).axes
     assert set(below.get_lines()[0].get_ydata()) == {7}
     assert len(without.get_lines()) == len(below.get_lines()) - 1
     found = mean_interval([1.0, 2.0, 3.0])

@@ -52,12 +52,6 @@ FIGURES = {
     ),
     "curve": lambda: figures.curve([0, 1], [1, 2], "first", "second"),
     "lines": lambda: figures.lines([0, 1], {"first": [1, 2], "second": [2, 1]}, "x", "y"),
-    "bars_side_by_side": lambda: figures.bars_side_by_side(
-        {"first": {"a": [0.5, 1.0], "b": [0.2, 0.3]}, "second": {"a": [0.25, 0.75], "b": [1, 0]}},
-        ["c", "d"],
-        label="share",
-        numbers=".2f",
-    ),
     "runs_by_setting": lambda: figures.runs_by_setting(
         {"first": {"a": [1, 2], "b": [3, 5]}, "second": {"a": [1, 1], "b": [2, 3]}}, x_label="x", y_label="y"
     ),

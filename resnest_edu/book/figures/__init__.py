@@ -1,7 +1,6 @@
 """Figures of the book: data in, matplotlib figure out. Matplotlib comes with the extra ``book``."""
 
 from resnest_edu.book.figures.charts import (
-    bars_side_by_side,
     changes_by_channel,
     changes_by_class,
     confusion_matrix,
@@ -34,7 +33,6 @@ __all__ = [
     "MapStage",
     "Segment",
     "anchors_by_level",
-    "bars_side_by_side",
     "cell_maps",
     "changes_by_channel",
     "changes_by_class",

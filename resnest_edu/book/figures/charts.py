@@ -162,36 +162,6 @@ def lines(x: ArrayLike, ys: Mapping[str, ArrayLike], x_label: str, y_label: str)
     return figure
 
 
-def bars_side_by_side(
-    panels: Mapping[str, Mapping[str, ArrayLike]], names: Sequence[str], *, label: str, numbers: str = ""
-) -> BookFigure:
-    """Bars in groups: a panel a title, in it a group a name, in that a bar a series.
-
-    Args:
-        panels: title -> series -> one value a name.
-        names: what the values are of; a panel with fewer values has the first names.
-        numbers: a format, such as ``".2f"``, in which every bar bears its value.
-    """
-    figure = new_figure(2.9 * len(panels), 2.6)
-    first = None
-    for i, (title, series) in enumerate(panels.items()):
-        axes = first = figure.add_subplot(1, len(panels), i + 1, sharey=first)
-        width = 0.8 / len(series)
-        for j, ((name, values), color) in enumerate(zip(series.items(), cycle((BLUE, ORANGE, GREEN)), strict=False)):
-            places = np.arange(len(np.asarray(values))) + (j - (len(series) - 1) / 2) * width
-            bars = axes.bar(places, np.asarray(values), width, color=color, alpha=0.75, label=name)
-            if numbers:
-                axes.bar_label(bars, [format(float(v), numbers) for v in np.asarray(values)], fontsize=8, padding=1)
-        count = max(len(np.asarray(values)) for values in series.values())
-        axes.set(title=title, xticks=range(count), xticklabels=names[:count])
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.margins(y=0.12)
-        if i == 0:
-            axes.set_ylabel(label)
-            axes.legend(frameon=False, fontsize=8)
-    return figure
-
-
 def runs_by_setting(settings: Mapping[str, Mapping[str, ArrayLike]], *, x_label: str, y_label: str) -> BookFigure:
     """Several ways of doing something, each under several settings: a dot a run, a bar a mean, a colour a way.
 

@@ -15,7 +15,7 @@ def dots_by_setting(
     panels: Mapping[str, Mapping[str, ArrayLike]],
     settings: Sequence[str],
     *,
-    line: float | Mapping[str, float] | None = None,
+    lines: Mapping[str, float] | None = None,
     legend_columns: int = 3,
 ) -> BookFigure:
     """A panel a measure, one below the other; in it at every setting a mark a group: the mean on its 95 % interval, and
@@ -24,7 +24,7 @@ def dots_by_setting(
     Args:
         panels: title -> group -> runs, shape (runs, settings); a group has the same colour in all panels.
         settings: what the columns of the runs are.
-        line: where to draw a dotted line across, such as what chance would give; in all panels, or by their title.
+        lines: title -> where to draw a dotted line across this panel, such as what chance would give.
         legend_columns: names in a row of the legend.
     """
     names = list(dict.fromkeys(name for groups in panels.values() for name in groups))
@@ -33,9 +33,8 @@ def dots_by_setting(
     axes_of = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     handles = {}
     for axes, (title, groups) in zip(axes_of, panels.items(), strict=True):
-        at = line.get(title) if isinstance(line, Mapping) else line
-        if at is not None:
-            axes.axhline(at, color=GREY, linewidth=1, linestyle=":", zorder=0)
+        if lines and title in lines:
+            axes.axhline(lines[title], color=GREY, linewidth=1, linestyle=":", zorder=0)
         width = 0.8 / len(groups)
         for j, (name, values) in enumerate(groups.items()):
             color, marker = looks[name]

@@ -37,7 +37,8 @@ def heat_maps(maps: Mapping[str, Tensor | np.ndarray]) -> BookFigure:
     arrays = {name: np.asarray(values) for name, values in maps.items()}
     positive = np.concatenate([values[values > 0] for values in arrays.values()])
     scale = LogNorm(positive.min(), positive.max())
-    figure = new_figure(2.1 * len(maps) + 0.6, 2.2)
+    tallest = max(len(values) / values.shape[1] for values in arrays.values())
+    figure = new_figure(2.1 * len(maps) + 0.6, 2 * tallest + 0.35)
     panels = figure.subplots(1, len(maps), squeeze=False)[0]
     for axes, (name, values) in zip(panels, arrays.items(), strict=True):
         picture = axes.imshow(np.ma.masked_equal(values, 0), cmap="viridis_r", norm=scale)
