@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, NavigableString
 
 # Where a word of a name begins: after an underscore, a dot, a bracket, at a capital.
 WORDS = re.compile(r"(?<=[_.(/=])(?=\w)|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+PERCENT = re.compile(r"(?<=\d) %")
+PUNCTUATION = re.compile(r"[.,:;!?)’”]+")
 # By selector, what is to be said of an element; None takes an attribute away.
 ATTRIBUTES: dict[str, dict[str, str | None]] = {
     # A control is called what its text says; a keyboard shortcut is no part of the name.
@@ -38,6 +40,7 @@ def mend(page: BeautifulSoup) -> None:
     name_the_toggles(page)
     head_the_rows(page)
     break_names(page)
+    keep_together(page)
 
 
 def name_the_toggles(page: BeautifulSoup) -> None:
@@ -64,3 +67,15 @@ def break_names(page: BeautifulSoup) -> None:
         name.string = first
         for word in others:
             name.extend([page.new_tag("wbr"), word])
+
+
+def keep_together(page: BeautifulSoup) -> None:
+    """Let no line begin with what ends the word before it: a percent sign, or the punctuation after a formula."""
+    for text in page.find_all(string=PERCENT):
+        if text.find_parent("article") and not text.find_parent(["pre", "code"]):
+            text.replace_with(PERCENT.sub("\N{NO-BREAK SPACE}%", text))
+    for formula in page.select("article span.math"):  # which the style keeps in one line
+        after = formula.next_sibling
+        if isinstance(after, NavigableString) and (signs := PUNCTUATION.match(after)):
+            formula.append(signs[0])
+            after.replace_with(after[signs.end() :])

@@ -54,7 +54,7 @@ def dots_by_row(panels: Mapping[str, Mapping[str, ArrayLike]], *, label: str, li
     """
     rows = [len(groups) for groups in panels.values()]
     titles = sum(map(bool, panels))
-    figure = new_figure(5, 0.55 + 0.3 * titles + 0.36 * sum(rows))
+    figure = new_figure(5, 0.55 + 0.3 * titles + 0.3 * sum(rows))
     axes_of = figure.subplots(len(rows), 1, squeeze=False, height_ratios=rows)[:, 0]
     for axes, (title, groups) in zip(axes_of, panels.items(), strict=True):
         if line is not None:
@@ -168,7 +168,7 @@ def runs_by_setting(settings: Mapping[str, Mapping[str, ArrayLike]], *, x_label:
     Args:
         settings: setting -> way -> its runs; the same ways in every setting.
     """
-    figure = new_figure(5.4, 2.7)
+    figure = new_figure(5.2, 2.4)
     axes = figure.add_subplot()
     for i, ways in enumerate(settings.values()):
         width = 0.8 / len(ways)

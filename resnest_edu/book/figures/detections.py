@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from resnest_edu.book.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, BookFigure, new_figure
+from resnest_edu.book.figures.style import BLUE, GREEN, GREY, LINE, ORANGE, PINK, BookFigure, new_figure
 
 IGNORED = 255  # the label of pixels that count neither way
 _GROUND = "#ECEFF3"
@@ -119,16 +119,16 @@ def label_maps(
         stripes = (down + across) // max(2, len(labels) // 32) % 2 == 0
         return np.where(((labels == IGNORED) & stripes)[..., None], to_rgb(GREY), palette[labels])
 
-    figure = new_figure(2.2 * (1 + len(arrays)), 2.2 * len(images) + 0.8)
+    handles = [Patch(facecolor=color, edgecolor=GREY, label=classes[label]) for label, color in colors.items()]
+    if IGNORED in found:
+        handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="ignored"))
+    figure = new_figure(1.7 * (1 + len(arrays)), 1.7 * len(images) + 0.3 + 0.25 * -(-len(handles) // 3))
     panels = figure.subplots(len(images), 1 + len(arrays), squeeze=False)
     for i, (row, image) in enumerate(zip(panels, np.asarray(images), strict=True)):
         pictures = {"image": image.transpose(1, 2, 0)} | {title: paint(labels[i]) for title, labels in arrays.items()}
         for axes, (title, picture) in zip(row, pictures.items(), strict=True):
             axes.imshow(picture, interpolation="nearest")
             axes.set(xticks=[], yticks=[], title=title if i == 0 else "")
-            axes.spines[:].set_color("#C3CAD2")
-    handles = [Patch(facecolor=color, edgecolor=GREY, label=classes[label]) for label, color in colors.items()]
-    if IGNORED in found:
-        handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="////", label="ignored"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+            axes.spines[:].set_color(LINE)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     return figure

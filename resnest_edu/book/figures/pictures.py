@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from torch import Tensor
 
-from resnest_edu.book.figures.style import BookFigure, new_figure
+from resnest_edu.book.figures.style import LINE, BookFigure, new_figure
 
 
-def image_grid(images: Tensor | np.ndarray, titles: Sequence[str] | None = None, *, columns: int = 8) -> BookFigure:
+def image_grid(images: Tensor | np.ndarray, titles: Sequence[str] | None = None, *, columns: int = 4) -> BookFigure:
     """Pictures, row by row, each with its title if there are any. Shape: uint8 (N, 3, H, W).
 
     Args:
@@ -18,11 +18,13 @@ def image_grid(images: Tensor | np.ndarray, titles: Sequence[str] | None = None,
         columns: pictures in a row.
     """
     rows = -(-len(images) // columns)
-    figure = new_figure(1.15 * columns, (1.4 if titles else 1.15) * rows)
+    lines = max((title.count("\n") + 1 for title in titles or ()), default=0)
+    figure = new_figure(1.15 * columns, (1.15 + 0.2 * lines) * rows)
     for i, image in enumerate(np.asarray(images)):
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
-        axes.axis("off")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color(LINE)
         if titles:
             axes.set_title(titles[i], fontsize=10)
     return figure
@@ -60,15 +62,17 @@ def cell_maps(maps: Mapping[str, Tensor | np.ndarray], *, columns: int = 3, numb
     """
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
-    figure = new_figure(2.2 * columns, 2.6 * rows)
+    side = min(2.2, 5.2 / columns)
+    tallest = max(len(values) / np.shape(values)[1] for values in maps.values())
+    figure = new_figure(side * columns, (side * tallest + 0.2) * rows)
     for i, (name, values) in enumerate((name, np.asarray(values)) for name, values in maps.items()):
         axes = figure.add_subplot(rows, columns, i + 1)
         shown = np.ma.masked_equal(values, 0)
         # The least of the colours for a positive value is far enough from white to be seen.
         scale = {"vmin": -0.45 * values.max(), "vmax": 2.2 * values.max()}
-        axes.pcolormesh(shown, cmap="Blues", edgecolors="#C3CAD2", linewidth=0.6, **scale)
+        axes.pcolormesh(shown, cmap="Blues", edgecolors=LINE, linewidth=0.6, **scale)
         axes.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0), aspect="equal", xticks=[], yticks=[])
-        axes.spines[:].set_color("#C3CAD2")
+        axes.spines[:].set_color(LINE)
         axes.set_title(name, fontsize=11)
         if numbers:
             for (row, column), value in np.ndenumerate(values):

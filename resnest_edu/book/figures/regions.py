@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import ArrayLike
 
-from resnest_edu.book.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, BookFigure, new_figure
+from resnest_edu.book.figures.style import BLUE, GREEN, GREY, LINE, ORANGE, PINK, BookFigure, new_figure
 
 
 def anchors_by_level(levels: Mapping[str, ArrayLike], size: tuple[int, int]) -> BookFigure:
@@ -21,7 +21,7 @@ def anchors_by_level(levels: Mapping[str, ArrayLike], size: tuple[int, int]) -> 
         size: height and width of the image.
     """
     height, width = size
-    figure = new_figure(5, 5 * height / width + 0.35)
+    figure = new_figure(3.5, 3.5 * height / width + 0.3)
     axes = figure.add_subplot()
     axes.add_patch(Rectangle((0, 0), width, height, facecolor="#F2F4F7", edgecolor=GREY))
     colors = dict(zip(levels, cycle((ORANGE, GREEN, BLUE, PINK, "black")), strict=False))
@@ -49,13 +49,13 @@ def sampled_map(
     """
     plane = np.asarray(values)
     high, wide = plane.shape
-    figure = new_figure(0.85 * wide, 0.85 * high)
+    figure = new_figure(0.7 * wide, 0.7 * high)
     axes = figure.add_subplot()
     for line in range(wide):
         axes.plot([line, line], [-0.4, high - 0.6], color="#DDE2E8", linewidth=1, zorder=0)
     for line in range(high):
         axes.plot([-0.4, wide - 0.6], [line, line], color="#DDE2E8", linewidth=1, zorder=0)
-    ground = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": "#C3CAD2"}
+    ground = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": LINE}
     for (row, column), value in np.ndenumerate(plane):
         axes.text(column, row, f"{value:g}", ha="center", va="center", fontsize=11, bbox=ground)
     x1, y1, x2, y2 = box

@@ -6,6 +6,7 @@ import io
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#5F6B76"
+LINE = "#C3CAD2"  # of grids and frames that should not be looked at
 FILLS = {"plain": "#F2F4F7", "blue": "#D5E8F5", "orange": "#FBE3D0", "green": "#D3EFE5", "pink": "#F6E1EC"}
 
 
