@@ -1,13 +1,16 @@
 """Every figure draws itself from data of the shape it asks for, and shows what it was given."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
 from einops import rearrange
+from matplotlib.image import imread
 from matplotlib.text import Text
 
 from resnest_edu.book import figures
-from resnest_edu.book.figures.style import BookFigure
+from resnest_edu.book.figures.style import BookFigure, new_figure
 from resnest_edu.book.intervals import mean_interval
 
 PICTURES = torch.full((2, 3, 8, 8), 99, dtype=torch.uint8)
@@ -100,6 +103,14 @@ def test_a_figure_shows_itself_and_names_what_it_shows(name):
         "memory_passes": "first: 3",
     }
     assert other.get(name, "first") in texts(figure)
+
+
+def test_nothing_is_cut_off_and_no_strip_is_empty():
+    figure = new_figure(2, 1)
+    text = figure.text(1.5, 0.5, "first")  # beyond the right edge
+    height, width, _ = imread(io.BytesIO(figure._repr_png_())).shape
+    extent = text.get_window_extent()
+    assert extent.width < width < extent.width + 40 and extent.height < height < extent.height + 40
 
 
 def test_a_marked_channel_has_its_number_in_both_orders():

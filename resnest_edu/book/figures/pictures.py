@@ -19,7 +19,7 @@ def image_grid(images: Tensor | np.ndarray, titles: Sequence[str] | None = None,
     """
     rows = -(-len(images) // columns)
     lines = max((title.count("\n") + 1 for title in titles or ()), default=0)
-    figure = new_figure(1.15 * columns, (1.15 + 0.2 * lines) * rows)
+    figure = new_figure(1.15 * columns, (1.15 + 0.25 * lines) * rows)
     for i, image in enumerate(np.asarray(images)):
         axes = figure.add_subplot(rows, columns, i + 1)
         axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
@@ -64,7 +64,7 @@ def cell_maps(maps: Mapping[str, Tensor | np.ndarray], *, columns: int = 3, numb
     rows = -(-len(maps) // columns)
     side = min(2.2, 5.2 / columns)
     tallest = max(len(values) / np.shape(values)[1] for values in maps.values())
-    figure = new_figure(side * columns, (side * tallest + 0.2) * rows)
+    figure = new_figure(side * columns, (side * tallest + 0.3) * rows)
     for i, (name, values) in enumerate((name, np.asarray(values)) for name, values in maps.items()):
         axes = figure.add_subplot(rows, columns, i + 1)
         shown = np.ma.masked_equal(values, 0)

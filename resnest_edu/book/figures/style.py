@@ -15,7 +15,8 @@ class BookFigure(Figure):
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", metadata={"Software": None})
+        # As large as what is drawn, so that nothing is cut off and no strip is empty.
+        self.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.06, metadata={"Software": None})
         return buffer.getvalue()
 
 
