@@ -138,7 +138,7 @@ def test_the_key_follows_what_is_used_and_nothing_else(
     recorded = key(CELL)
     (results / "figure.json").write_text("2")
     assert len({before, recorded, key(CELL)}) == 3
-    monkeypatch.setattr(executed, "_versions", lambda: "torch 99")
+    monkeypatch.setattr(executed, "versions", lambda: "torch 99")
     assert key(CELL) != recorded
 
 
