@@ -25,6 +25,7 @@ def run(root: Path, *options: str) -> tuple[int, str]:
     with mock.patch.dict(os.environ), pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(executed, "ROOT", root)
+        patch.delenv("PYTEST_ADDOPTS", raising=False)
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
         plugins = [f"-p{name}" for name in ("nbval.plugin", "tools.chapters", "no:cacheprovider")]
         with redirect_stdout(said), redirect_stderr(said):
