@@ -60,7 +60,7 @@ def environment() -> str:
 
 
 @cache
-def _versions() -> str:
+def versions() -> str:
     return "\n".join(sorted({f"{one.metadata['Name']} {one.version}" for one in distributions()}))
 
 
@@ -95,7 +95,7 @@ def key(notebook: NotebookNode) -> str:
     _, text, files = _inputs(notebook)
     data = [f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
     cells = [f"{cell.metadata.get('tags')} {cell.source}" for cell in code_cells(notebook)]
-    return _hash(*cells, text, *data, _versions())
+    return _hash(*cells, text, *data, versions())
 
 
 def unkeyed(notebook: NotebookNode, loaded: str) -> list[str]:

@@ -22,7 +22,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from importlib.metadata import distributions
 from pathlib import Path
 
 from bs4 import BeautifulSoup
@@ -30,7 +29,7 @@ from bs4 import BeautifulSoup
 from tools.accessible import mend
 from tools.alone import hold
 from tools.check_site import pages
-from tools.executed import runs
+from tools.executed import runs, versions
 from tools.formulas import FormulaError, set_formulas
 from tools.lighten import lighten, pack_images
 from tools.notebooks import ROOT, toc_notebooks
@@ -48,7 +47,7 @@ def base(root: Path) -> str:
     digest = hashlib.sha256(sys.version.encode())
     for file in (root / "_config.yml", root / "_toc.yml", *sorted(Path(__file__).parent.glob("*.[pj][ys]"))):
         digest.update(file.read_bytes())
-    digest.update("\n".join(sorted(f"{one.name} {one.version}" for one in distributions())).encode())
+    digest.update(versions().encode())
     return digest.hexdigest()
 
 
@@ -71,7 +70,7 @@ def stage(root: Path, source: Path, executed: Mapping[str, Path]) -> None:
 
 def render(root: Path, source: Path, output: Path) -> Path:
     """Run Jupyter Book over `source`; the folder of its pages, in `output`."""
-    code = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
+    code = "import sys, tools; from jupyter_book.cli.main import main; sys.exit(main())"
     options = ["-W", "-n", "--keep-going", "--path-output", str(output)]
     # Docstrings are read from the package beside the book, and an extension of Sphinx from here.
     paths = [str(root), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -1,11 +1,12 @@
 """Chapters run when something they depend on has changed; the first failure ends a chapter, and not the others."""
 
+import io
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 import pytest
@@ -13,25 +14,23 @@ from nbformat import NotebookNode, v4
 
 from resnest_edu.book import fingerprint
 from tools import executed
-from tools.notebooks import ROOT
 
 Write = Callable[..., Path]
-CONFTEST = """
-from pathlib import Path
-from tools import executed
-executed.ROOT = Path(__file__).resolve().parent.parent
-from tools.chapters import pytest_collect_file, pytest_configure
-"""
 
 
 def run(root: Path, *options: str) -> tuple[int, str]:
-    (root / "book" / "conftest.py").write_text(CONFTEST, encoding="utf-8")
+    """Run the chapters under `root` as `make nbval` does, but in this process: another would load torch anew."""
     (root / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    environment["PYTHONPATH"] = str(ROOT)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(options or ["--nbval"]), "book"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment)
-    return done.returncode, done.stdout + done.stderr
+    said = io.StringIO()
+    with mock.patch.dict(os.environ), pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(executed, "ROOT", root)
+        patch.delenv("PYTEST_ADDOPTS", raising=False)
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        plugins = [f"-p{name}" for name in ("nbval.plugin", "tools.chapters", "no:cacheprovider")]
+        with redirect_stdout(said), redirect_stderr(said):
+            status = pytest.main(["-q", *plugins, *(options or ["--nbval"]), "book"])
+    return status, said.getvalue()
 
 
 def test_a_run_of_chapters(tmp_path: Path, write: Write) -> None:
@@ -138,7 +137,7 @@ def test_the_key_follows_what_is_used_and_nothing_else(
     recorded = key(CELL)
     (results / "figure.json").write_text("2")
     assert len({before, recorded, key(CELL)}) == 3
-    monkeypatch.setattr(executed, "_versions", lambda: "torch 99")
+    monkeypatch.setattr(executed, "versions", lambda: "torch 99")
     assert key(CELL) != recorded
 
 

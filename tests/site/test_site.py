@@ -1,9 +1,15 @@
 """Building: the site is published whole or not at all. These tests run Sphinx, on a book of two pages."""
 
+import io
+import os
 import re
 import shutil
+import sys
 import tomllib
+import traceback
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -63,9 +69,29 @@ def test_an_executed_notebook_is_rendered_with_buttons_for_the_repository(book: 
     assert SpecifierSet(project["requires-python"]).contains(python)
 
 
+def run_here(command: list[str], *, env: dict[str, str], cwd: Path, **_: object) -> SimpleNamespace:
+    """What `render` starts, in this process, which loads Sphinx once; that of the fixture `book` is one of its own."""
+    sys.modules.pop("sample_module", None)
+    out, errors = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", command[2:])
+        patch.setattr(sys, "path", [*env["PYTHONPATH"].split(os.pathsep), *sys.path])
+        try:
+            exec(command[2], {})
+        except SystemExit as end:
+            status = end.code
+        except Exception:
+            traceback.print_exc()
+            status = 1
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=errors.getvalue())
+
+
+@pytest.mark.filterwarnings("ignore")  # of extensions of Sphinx
 def test_what_changed_is_rendered_and_nothing_broken_is_published(
-    sample: Path, capsys: pytest.CaptureFixture[str]
+    sample: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(site, "subprocess", SimpleNamespace(run=run_here))
     published, raw = sample / "_build" / "html", sample / "_build" / "site" / "stored" / "_build" / "html" / "book"
     index, chapter, other = (sample / "book" / name for name in ("index.md", "chapter.ipynb", "other.md"))
     other.write_text("# Other\n\n{eq}`eq-one`\n", encoding="utf-8")
