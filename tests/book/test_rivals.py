@@ -46,7 +46,13 @@ def blocks(model: nn.Module) -> list[Bottleneck]:
     return [part for part in model.modules() if isinstance(part, Bottleneck)]
 
 
-def test_all_cost_what_the_plain_network_does_and_no_other_width_is_nearer(monkeypatch):
+@pytest.fixture
+def without_norms(monkeypatch):
+    """Batch norms cost no multiply-adds, but on the meta device half of the time in which they are counted."""
+    monkeypatch.setattr(nn.BatchNorm2d, "forward", lambda norm, x: x)
+
+
+def test_all_cost_what_the_plain_network_does_and_no_other_width_is_nearer(without_norms, monkeypatch):
     allowed, target = multiply_adds(create_contender("ResNet", 10), 32), _cost(CONTENDERS["ResNet"], 64)
     for name, (base_width, widths, parameters) in FOUND.items():
         model = create_contender(name, 10)
@@ -214,7 +220,7 @@ def test_bad_arguments():
     assert_refused(lambda arguments: create_contender(*arguments), rows)
 
 
-def test_another_reference_has_its_own_stages_and_its_own_cost():
+def test_another_reference_has_its_own_stages_and_its_own_cost(without_norms):
     small = VARIANTS["resnest11_small"]
     allowed = multiply_adds(create_contender("ResNet", 8, small), IMAGE_SIZE)
     assert allowed < _cost(CONTENDERS["ResNet"], REFERENCE.base_width) / 10

@@ -77,7 +77,7 @@ def test_torch_export_with_any_batch(kind):
 
 
 def test_torch_export_with_any_size():
-    model = network()
+    model = network(SMALL)
     free = torch.export.Dim.DYNAMIC
     program = torch.export.export(model, (photographs(2),), dynamic_shapes=({0: free, 2: free, 3: free},))
     x = photographs(3, 97)[..., :80]
@@ -112,7 +112,7 @@ def test_onnx_runtime_with_any_batch(kind, tmp_path):
 
 
 def test_onnx_runtime_with_any_size(tmp_path):
-    model, free = network(), {0: "batch", 2: "height", 3: "width"}
+    model, free = network(SMALL), {0: "batch", 2: "height", 3: "width"}
     with warnings.catch_warnings(action="ignore"):
         program = torch.onnx.export(model, (photographs(2),), dynamo=True, dynamic_shapes=(free,), verbose=False)
     program.save(tmp_path / "model.onnx")

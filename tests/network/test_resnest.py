@@ -52,13 +52,14 @@ def deep_ones_slow(names):
 
 
 def giga_multiply_adds(model, size):
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counter:
         model(torch.empty(1, 3, size, size))
     return round(counter.get_total_flops() / 2e9, 3)
 
 
 @pytest.mark.parametrize("name", deep_ones_slow(VARIANTS))
-def test_parameters_keys_and_multiply_adds(name):
+def test_parameters_keys_and_multiply_adds(name, monkeypatch):
+    monkeypatch.setattr(nn.BatchNorm2d, "forward", lambda norm, x: x)  # not counted, and half of the time
     with torch.device("meta"):
         model = resnest_edu.create_model(name).eval()
     parameters, keys, multiply_adds = FAMILY[name]

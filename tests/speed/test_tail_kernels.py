@@ -1,7 +1,7 @@
 """The kernels of the attention tail against the same in plain PyTorch, in float64.
 
 With CUDA they run as they are. Elsewhere Triton's interpreter runs them, which has to be asked for before the first
-import: these tests then run a second time, in a process of their own, and the kernels' are skipped in the first.
+import: the kernels' tests are skipped in the first process, and run in one of their own.
 """
 
 import copy
@@ -31,7 +31,9 @@ KERNELS = programs is not None and (CUDA or programs.INTERPRETED)
 # What is skipped here runs in a process of its own, if there is Triton.
 NO_KERNELS = "no Triton" if programs is None else "they run in Triton's interpreter, in a process of its own"
 with_kernels = pytest.mark.skipif(not KERNELS, reason=NO_KERNELS)
-in_both = pytest.mark.parametrize("with_kernels", [False, pytest.param(True, marks=with_kernels)])
+in_both = pytest.mark.parametrize(
+    "with_kernels", [pytest.param(False, id="plain"), pytest.param(True, marks=with_kernels, id="kernels")]
+)
 # A GPU rounds to the nearest number, the interpreter cuts off.
 BFLOAT16_ROUNDING = 2**-8 if CUDA else 2**-7
 
@@ -44,12 +46,17 @@ def run(*command: str, **environment: str) -> str:
     return process.stdout
 
 
-@pytest.mark.skipif(KERNELS or programs is None, reason="the kernels run here")
+ASKED = "TRITON_INTERPRET" in os.environ  # a process that was started for them starts no other, though they be skipped
+
+
+@pytest.mark.skipif(KERNELS or ASKED or programs is None, reason="the kernels run here")
 @pytest.mark.parametrize("tier", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
 def test_the_kernels_in_the_interpreter(tier):
-    output = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", tier, __file__, TRITON_INTERPRET="1")
+    needs_kernels = "not plain and not without_triton"
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", tier, "-k", needs_kernels, __file__]
+    output = run(*command, TRITON_INTERPRET="1", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")  # nbval alone imports for seconds
     # In the first tier this test, the one without kernels, and the one for large tensors; in the second this one.
-    assert f"{3 if tier == 'not slow' else 1} skipped" in output, output
+    assert f", {3 if tier == 'not slow' else 1} skipped" in output, output
 
 
 def test_without_triton():

@@ -44,17 +44,19 @@ def values(model: nn.Module) -> torch.Tensor:
     return torch.cat([tensor.flatten().double() for tensor in model.state_dict().values()])
 
 
-def run(folder: Path | None, *, minutes: float = 0.0, seed: int = 0) -> torch.Tensor:
+def run(
+    folder: Path | None, *, minutes: float = 0.0, seed: int = 0, kind: type[Checkpoints] = Checkpoints
+) -> torch.Tensor:
     """Train to the end, or go on to it, and give the final weights."""
     torch.set_num_threads(1)
     model = small_model(seed)
-    checkpoints = Checkpoints(folder, RECIPE, CLASSES, seed, minutes=minutes) if folder else None
+    checkpoints = kind(folder, RECIPE, CLASSES, seed, minutes=minutes) if folder else None
     train(model, images(44, 0), images(16, 1), RECIPE, seed=seed, progress=False, checkpoints=checkpoints)
     return values(model)
 
 
 def clean_process(*arguments: object) -> multiprocessing.Process:
-    """A process for :func:`run` that has PyTorch loaded but none of this process's threads."""
+    """A process for :func:`run` that has PyTorch and torchvision loaded but none of this process's threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([__name__, "torchvision.transforms.v2"])
     return context.Process(target=run, args=arguments)  # type: ignore[return-value]

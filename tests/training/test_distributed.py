@@ -11,16 +11,16 @@ import torch
 from resnest_edu.training import load_checkpoint
 from resnest_edu.training.distributed import ALONE, NO_SHARED_STORE, Group, process_group
 from tests.training.small_runs import values
+from tests.training.two_processes import gradients
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "tests.training.two_processes"
 
 
-def start(*arguments: str, processes: int = 2, restarts: int = 0) -> subprocess.CompletedProcess[str]:
-    launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    launcher += [f"--max-restarts={restarts}", "-m"]
+def start(*arguments: str, restarts: int = 0) -> subprocess.CompletedProcess[str]:
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", f"--max-restarts={restarts}"]
     return subprocess.run(
-        [sys.executable, "-m", *(launcher if processes > 1 else []), SCRIPT, *arguments],
+        [sys.executable, "-m", *launcher, "-m", SCRIPT, *arguments],
         cwd=ROOT,
         env={
             **os.environ,
@@ -68,13 +68,12 @@ def test_a_restart_that_may_hang_is_warned_of(monkeypatch):
 
 
 def test_processes_and_micro_batches_have_the_gradients_of_the_whole_batch(tmp_path):
-    found = []
-    for processes, accumulate in ((1, 1), (1, 3), (2, 1), (2, 2)):
-        done = start("gradients", str(tmp_path / "found.pt"), str(accumulate), processes=processes)
-        assert done.returncode == 0, done.stderr
-        found.append(torch.load(tmp_path / "found.pt", weights_only=True))
-        assert found[-1]["size"] == processes
-    whole, *others = found
+    gradients(str(tmp_path / "alone.pt"), "1", "3")
+    done = start("gradients", str(tmp_path / "together.pt"), "1", "2")
+    assert done.returncode == 0, done.stderr
+    runs = [torch.load(tmp_path / name, weights_only=True) for name in ("alone.pt", "together.pt")]
+    whole, *others = itertools.chain(*runs)
+    assert [run["size"] for run in (whole, *others)] == [1, 1, 2, 2]
     assert torch.tensor(whole["losses"])[:, -1].isfinite().sum() == 1  # the test is measured at the end
     for other in others:
         assert len(whole["gradients"]) == len(other["gradients"]) == 20

@@ -4,9 +4,10 @@ import json
 import os
 import random
 import resource
-import subprocess
-import sys
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,9 +19,9 @@ import resnest_edu
 from resnest_edu.atomic_write import write_atomically
 from resnest_edu.network.resnest import ResNeSt
 from resnest_edu.network.weights import unpack
-from resnest_edu.training import Checkpoints, load_checkpoint, save_checkpoint, train
+from resnest_edu.training import Checkpoints, load_checkpoint, save_checkpoint
 from tests.refused import assert_refused
-from tests.training.small_runs import CLASSES, RECIPE, clean_process, images, run, small_model, values
+from tests.training.small_runs import CLASSES, RECIPE, clean_process, run, small_model, values
 
 NAMED = replace(RECIPE, model="resnest11_small", image_size=32)
 
@@ -159,8 +160,9 @@ def test_a_run_that_is_not_due_is_saved_at_the_epochs_end(tmp_path):
     assert torch.load(tmp_path / "previous.pt", weights_only=True)["step"] == 18
 
 
-def interrupted(folder: Path) -> None:
-    """A run that stopped in its third epoch."""
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory) -> Path:
+    """What a run left that stopped in its third epoch."""
 
     class Stopping(Checkpoints):
         def save(self, model, state):
@@ -168,18 +170,23 @@ def interrupted(folder: Path) -> None:
             if state["step"] == 14:
                 raise InterruptedError
 
-    torch.set_num_threads(1)  # as in run(): another number of threads may round otherwise
-    checkpoints = Stopping(folder, RECIPE, CLASSES, minutes=0)
+    folder = tmp_path_factory.mktemp("stopped")
     with pytest.raises(InterruptedError):
-        train(small_model(), images(44, 0), images(16, 1), RECIPE, progress=False, checkpoints=checkpoints)
+        run(folder, kind=Stopping)
+    return folder
 
 
-def test_the_metrics_of_an_interrupted_epoch_are_those_of_the_whole(tmp_path):
-    interrupted(tmp_path / "stormy")
+@pytest.fixture
+def interrupted(stopped, tmp_path) -> Path:
+    """A copy of it, to go on from."""
+    return Path(shutil.copytree(stopped, tmp_path / "interrupted"))
+
+
+def test_the_metrics_of_an_interrupted_epoch_are_those_of_the_whole(interrupted, tmp_path):
     lines = []
-    for name in ("stormy", "calm"):
-        run(tmp_path / name)
-        found = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+    for folder in (interrupted, tmp_path / "calm"):
+        run(folder)
+        found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         lines.append([{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in found])
     assert lines[0] == lines[1]
 
@@ -187,30 +194,26 @@ def test_the_metrics_of_an_interrupted_epoch_are_those_of_the_whole(tmp_path):
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-5000], lambda data: data.replace(b"conv1", b"conv2"), lambda data: b""]
 )
-def test_a_damaged_last_checkpoint_is_passed_over_aloud(damage, tmp_path, undisturbed):
-    interrupted(tmp_path)
-    last = tmp_path / "checkpoint.pt"
+def test_a_damaged_last_checkpoint_is_passed_over_aloud(damage, interrupted, undisturbed):
+    last = interrupted / "checkpoint.pt"
     last.write_bytes(damage(last.read_bytes()))
     with pytest.warns(UserWarning, match=r"checkpoint.pt cannot be read \(.*damaged.*previous.pt at step 13"):
-        assert run(tmp_path).equal(undisturbed)
+        assert run(interrupted).equal(undisturbed)
 
 
-def test_a_last_checkpoint_that_is_missing_is_no_damage(tmp_path, undisturbed):
-    interrupted(tmp_path)
-    (tmp_path / "checkpoint.pt").unlink()  # the machine stopped between two renames
-    assert run(tmp_path).equal(undisturbed)
+def test_a_last_checkpoint_that_is_missing_is_no_damage(interrupted, undisturbed):
+    (interrupted / "checkpoint.pt").unlink()  # the machine stopped between two renames
+    assert run(interrupted).equal(undisturbed)
 
 
-def test_two_damaged_checkpoints_are_an_error(tmp_path):
-    interrupted(tmp_path)
+def test_two_damaged_checkpoints_are_an_error(interrupted):
     for name in ("checkpoint.pt", "previous.pt"):
-        (tmp_path / name).write_bytes(b"rubbish")
+        (interrupted / name).write_bytes(b"rubbish")
     with pytest.raises(ValueError, match=r"must hold a whole checkpoint: checkpoint.pt .*; previous.pt cannot be read"):
-        run(tmp_path)
+        run(interrupted)
 
 
-def test_another_run_in_the_folder_is_an_error(tmp_path):
-    interrupted(tmp_path)
+def test_another_run_in_the_folder_is_an_error(interrupted, tmp_path):
     for arguments, message in (
         ((replace(RECIPE, base_rate=0.1), CLASSES, 0), r"base_rate \(=0.1\) must be 0.5, as in the run that"),
         ((replace(RECIPE, epochs=3), CLASSES, 0), r"epochs \(=3\) must be at least 4, as in the run that"),
@@ -218,16 +221,15 @@ def test_another_run_in_the_folder_is_an_error(tmp_path):
         ((RECIPE, CLASSES, 7), r"seed \(=7\) must be 0"),
     ):
         with pytest.raises(ValueError, match=message):
-            Checkpoints(tmp_path, *arguments).restore()
-    save_checkpoint(tmp_path / "checkpoint.pt", small_model(), RECIPE, CLASSES)
+            Checkpoints(interrupted, *arguments).restore()
+    save_checkpoint(interrupted / "checkpoint.pt", small_model(), RECIPE, CLASSES)
     with pytest.raises(ValueError, match="must be the checkpoint of a run; it holds weights alone"):
-        Checkpoints(tmp_path, RECIPE, CLASSES).restore()
+        Checkpoints(interrupted, RECIPE, CLASSES).restore()
     assert Checkpoints(tmp_path / "new", RECIPE, CLASSES).restore() is None
 
 
-def test_a_checkpoint_of_another_version_is_one_clear_error(tmp_path):
-    interrupted(tmp_path)
-    whole = unpack((tmp_path / "checkpoint.pt").read_bytes())
+def test_a_checkpoint_of_another_version_is_one_clear_error(interrupted):
+    whole = unpack((interrupted / "checkpoint.pt").read_bytes())
     rows = [
         ({"seed": None}, r"checkpoint.pt at step 14 in .* must be as a run of this version left it: 'seed' is missing"),
         ({"recipe": [1]}, "as a run of this version left it: 'list' object is not a mapping"),
@@ -244,8 +246,8 @@ def test_a_checkpoint_of_another_version_is_one_clear_error(tmp_path):
         buffer = io.BytesIO()
         torch.save(content, buffer)
         data = buffer.getvalue()
-        (tmp_path / "checkpoint.pt").write_bytes(data + hashlib.sha256(data).digest())
-        run(tmp_path)
+        (interrupted / "checkpoint.pt").write_bytes(data + hashlib.sha256(data).digest())
+        run(interrupted)
 
     assert_refused(resume, rows)
     recipe = {name: value for name, value in whole["recipe"].items() if name not in ("precision", "accumulate")}
@@ -258,26 +260,26 @@ def test_an_unwritable_folder_is_an_error_before_any_work(tmp_path):
     assert_refused(lambda folder: Checkpoints(folder, RECIPE, CLASSES), rows)  # not even root may write to /proc
 
 
+@contextmanager
+def full_beyond(size: int) -> Iterator[None]:
+    """No file of this process may have more bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_names_the_last_good_checkpoint_and_leaves_it_whole(tmp_path, undisturbed):
-    """From step 10 on, no file of the process may have more than 2000 bytes."""
-    code = f"""
-import resource, sys
-from pathlib import Path
-from resnest_edu.training import Checkpoints
-from tests.training.small_runs import run
-save, Checkpoints.save = Checkpoints.save, lambda self, model, state: (
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)) if state["step"] == 10 else None, save(self, model, state)
-)
-try:
-    run(Path({str(tmp_path)!r}))
-except OSError as error:
-    sys.exit(f"error: {{error}}")
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 1
-    message = "error: the checkpoint at step 10 could not be written to"
-    assert done.stderr.startswith(message)
-    assert "(File too large); the last good one is checkpoint.pt at step 9" in done.stderr
+    class Full(Checkpoints):
+        def save(self, model, state):
+            with full_beyond(2000) if state["step"] == 10 else nullcontext():
+                super().save(model, state)
+
+    last = r"\(File too large\); the last good one is checkpoint.pt at step 9"
+    with pytest.raises(OSError, match=rf"^the checkpoint at step 10 could not be written to .* {last}"):
+        run(tmp_path, kind=Full)
     assert not list(tmp_path.glob("*.tmp"))
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 9
     assert run(tmp_path).equal(undisturbed)  # once there is room again
@@ -286,12 +288,7 @@ except OSError as error:
 def test_a_file_that_cannot_be_written_leaves_the_earlier_one(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, b"before")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(OSError, match=r"File too large: .*file"):
-            write_atomically(path, bytes(2000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_beyond(1000), pytest.raises(OSError, match=r"File too large: .*file"):
+        write_atomically(path, bytes(2000))
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]

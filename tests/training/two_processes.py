@@ -1,10 +1,11 @@
-"""What the tests run under ``torchrun``, or alone: ``gradients FILE PARTS``, ``train MARKER …``, or ``fail - …``."""
+"""What the tests run under ``torchrun``, or alone: ``gradients FILE PARTS …``, ``train MARKER …``, or ``fail - …``."""
 
 import os
 import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import torch
 from torch import nn
@@ -28,30 +29,34 @@ def freeze_norms(model: nn.Module) -> None:
             module.training = False
 
 
-def gradients(path: str, accumulate: str) -> None:
-    """Save every step's gradients and the final weights."""
+def gradients(path: str, *parts: str) -> None:
+    """Save every step's gradients and the final weights, for each number of parts that a batch is taken in."""
     torch.set_num_threads(1)
-    model, found = small_model(drops=False).double(), []
-    freeze_norms(model)
-    nn.init.ones_(model.layer1[0].bn3.weight)  # so that every weight has a gradient
-    nn.init.ones_(model.layer2[0].bn3.weight)
-    start = Run.__init__
-
-    def watched(self, *arguments) -> None:
-        start(self, *arguments)
-        self.optimizer.register_step_pre_hook(
-            lambda *_: found.append(torch.cat([p.grad.flatten() for p in model.parameters()]).clone())
-        )
-
-    Run.__init__ = watched  # type: ignore[method-assign]
+    start, runs = Run.__init__, []
     with process_group("cpu") as group:
-        # Four steps of ten images and a last one of nine, which two processes share five and four.
-        model.register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
-        recipe, val_data = replace(PLAIN, accumulate=int(accumulate)), images(13, 2)
-        history = train(model, images(49, 0), images(17, 1), recipe, val_data=val_data, progress=False, group=group)
-        if group.writes:
+        for accumulate in parts:
+            model, found = small_model(drops=False).double(), []
+            freeze_norms(model)
+            nn.init.ones_(model.layer1[0].bn3.weight)  # so that every weight has a gradient
+            nn.init.ones_(model.layer2[0].bn3.weight)
+
+            def watched(self, *arguments, model=model, found=found) -> None:
+                start(self, *arguments)
+                self.optimizer.register_step_pre_hook(
+                    lambda *_: found.append(torch.cat([p.grad.flatten() for p in model.parameters()]).clone())
+                )
+
+            # Four steps of ten images and a last one of nine, which two processes share five and four.
+            model.register_forward_pre_hook(lambda module, inputs: (inputs[0].double(),))
+            recipe, val_data = replace(PLAIN, accumulate=int(accumulate)), images(13, 2)
+            with mock.patch.object(Run, "__init__", watched):
+                history = train(
+                    model, images(49, 0), images(17, 1), recipe, val_data=val_data, progress=False, group=group
+                )
             losses = [(m.train_loss, m.train_accuracy, *m.val.values(), m.test_loss, m.test_accuracy) for m in history]
-            torch.save({"gradients": found, "weights": values(model), "losses": losses, "size": group.size}, path)
+            runs.append({"gradients": found, "weights": values(model), "losses": losses, "size": group.size})
+        if group.writes:
+            torch.save(runs, path)
 
 
 def fail(marker: str, *arguments: str) -> int:
