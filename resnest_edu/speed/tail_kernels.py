@@ -60,7 +60,8 @@ def kernels_apply(splits: list[Tensor]) -> bool:
     return (
         programs is not None
         and (first.is_cuda or programs.INTERPRETED)
-        and not (torch.compiler.is_exporting() or torch.jit.is_tracing())
+        # Not is_exporting(), which PyTorch 2.11 takes for true in whatever it compiles; this flag it reads.
+        and not (torch.compiler._is_exporting_flag or torch.jit.is_tracing())
         and len(splits) <= MOST_SPLITS
         and first.dtype in DTYPES
         and first.numel() > 0

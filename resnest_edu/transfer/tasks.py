@@ -63,10 +63,6 @@ class SegmentationMetrics(EpochMetrics):
     pixel_accuracy: float
 
 
-def to_device(targets: list[Target], device: torch.device) -> list[Target]:
-    return [{name: value.to(device, non_blocking=True) for name, value in one.items()} for one in targets]
-
-
 @torch.inference_mode()
 def detect(
     model: nn.Module, data: Dataset, *, batch_size: int = 16, workers: int = 0, group: Group = ALONE
@@ -94,7 +90,7 @@ def detect(
     with evaluation_mode(model):
         for images, targets in batches:
             found = model([normalize(image.to(device)) for image in images])
-            yield to_device(found, torch.device("cpu")), targets
+            yield [{name: value.cpu() for name, value in one.items()} for one in found], targets
 
 
 def evaluate_detector(
@@ -170,7 +166,8 @@ class Detection(Task):
         generator: torch.Generator,
     ) -> tuple[Tensor, tuple[()]]:
         images = [normalize(image.to(device, non_blocking=True)) for image in batch[0]]
-        targets = to_device([without_crowd(target) for target in batch[1]], device)
+        kept = [without_crowd(target) for target in batch[1]]
+        targets = [{name: value.to(device, non_blocking=True) for name, value in one.items()} for one in kept]
         with half_precision(device, self.recipe.precision):
             losses = network(images, targets)
         # Each is a mean over boxes; images weigh the same whichever process has them.

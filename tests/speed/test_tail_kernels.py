@@ -428,6 +428,12 @@ def test_an_accelerated_network_is_the_reference(training):
 
 
 @with_kernels
+def test_what_is_compiled_has_them():
+    split = torch.randn(2, 8, 4, 4, device=DEVICE).to(memory_format=torch.channels_last)
+    assert torch.compile(kernels_apply, backend="eager")([split])
+
+
+@with_kernels
 def test_what_is_exported_does_without_them():
     torch.manual_seed(0)
     model = accelerate(randomize_norms(resnest_edu.create_model("resnest11_small", 5))).eval().to(DEVICE)
