@@ -67,7 +67,7 @@ def convolutions(channels: int, size: int, *, batch: int, device: torch.device, 
     # Zeros outside the two blocks: one dense convolution, of twice the operations.
     diagonal = torch.zeros(2 * channels, channels, 3, 3, dtype=x.dtype, device=device)
     diagonal[:channels, :half], diagonal[channels:, half:] = weights[0].detach(), weights[1].detach()
-    diagonal.requires_grad_()
+    diagonal = _leaf(diagonal)
     forms: dict[str, Form] = {
         "grouped": Form(lambda x: F.conv2d(x, weight, padding=1, groups=2), [x], [weight]),
         "per split, on slices": Form(on_slices, [x], weights),

@@ -74,6 +74,14 @@ def test_convolutions(timed):
     assert shapes == dict(zip(names, weights, strict=True))
 
 
+def test_no_form_pays_for_another_memory_layout(monkeypatch):
+    """cuDNN would lay a weight out anew in every call."""
+    monkeypatch.setattr(layers, "_rows", lambda forms, *given: forms)
+    for name, form in convolutions(8, 5, batch=3, **OPTIONS).items():
+        tensors = [*form.inputs, *form.parameters]
+        assert all(x.is_contiguous(memory_format=torch.channels_last) and x.is_leaf for x in tensors), name
+
+
 def test_pools(timed):
     rows = pools(4, 7, 2, batch=3, **OPTIONS)
     assert [row["form"] for row in rows] == ["average pool", "depthwise convolution"]
