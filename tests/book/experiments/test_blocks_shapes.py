@@ -43,7 +43,22 @@ def test_it_runs_and_summarizes_what_it_found(tiny):
             assert block["test_accuracy"][setting]["mean"] == pytest.approx(sum(of_seeds) / 2)
         for timing in block["seconds"].values():
             assert 0 < timing["low"] <= timing["median"] <= timing["high"]
-        assert block["seconds"]["inference"]["median"] < block["seconds"]["training"]["median"]
+
+
+def test_what_is_timed_goes_backwards_in_training_alone(tiny, monkeypatch):
+    passes, modes = [], []
+
+    def interleave(calls, device, *, rounds, repeats):
+        passes.clear()
+        for call in calls.values():
+            call()
+        modes.append(len(passes))
+        return {}
+
+    monkeypatch.setattr(torch.Tensor, "backward", passes.append)
+    monkeypatch.setattr(blocks_shapes, "interleave", interleave)
+    assert list(blocks_shapes.measure_times("times", device=CPU)) == ["training", "inference"]
+    assert modes == [len(CONTENDERS), 0]
 
 
 def test_multiply_adds_are_equal_and_blocks_are_not():
