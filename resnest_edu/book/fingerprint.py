@@ -143,6 +143,8 @@ def _text(node: object) -> str:
     """A syntax tree as text. Not by ``ast.dump``, whose form changes from one version of Python to another."""
     if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
         node = ast.Raise(exc=node.exc.func, cause=node.cause)
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 ends the format of f"{x:{width}}" with an empty text
+        node = ast.JoinedStr([part for part in node.values if getattr(part, "value", None) != ""])
     if isinstance(node, ast.AST):
         fields = {name: value for name, value in ast.iter_fields(node) if name not in _IRRELEVANT}
         parts = (f"{name}={_text(value)}" for name, value in sorted(fields.items()) if value not in (None, []))

@@ -95,10 +95,11 @@ def g(x, /, y: "str" = None, *, z) -> None:
             case [1, *rest] | {"a": Point(x=0)} if rest: pass
     except OSError as error:
         print(f"{x!r:>{y}.2f} 'and' more" f"{y}", b"bytes", "one" "two", -(3 ** 2), a < b <= c)
+        print(f"{x:{y}}", f"{x:>{y}}", f"")
     return lambda: (yield)
 """
     text = fingerprints._text(ast.parse(source).body)
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "6d25b43b9fa95a08"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "8a68cab9b75da985"
 
 
 def test_of_a_real_experiment():
