@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from resnest_edu.book.experiments import _cifar10
 from resnest_edu.provenance import provenance
 
 MINUTES = {1: 8.0, 2: 9.5, 3: 9.5}  # of a call, which may take ten and has to bring back what it wrote
@@ -68,21 +69,27 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("call", type=int, choices=MINUTES)
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="CIFAR-10, as for the experiments")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="of the records and the log")
-    parser.add_argument("--minutes", type=float, help="of the whole call (default: 8 of the first, 9.5 of the others)")
+    parser.add_argument("--minutes", type=float, help=f"of the whole call (default, by call: {MINUTES})")
     arguments = parser.parse_args(argv)
-    deadline = time.monotonic() + 60 * (arguments.minutes or MINUTES[arguments.call])
-    if not torch.cuda.is_available():
-        print("error: there is no GPU that PyTorch can use", file=sys.stderr)
-        return 2
-    if provenance(torch.device("cpu"))["commit"] is None:  # a record of unknown code is worth nothing
-        print("error: RESNEST_EDU_COMMIT must name the commit, for git does not know it here", file=sys.stderr)
+    minutes = MINUTES[arguments.call] if arguments.minutes is None else arguments.minutes
+    deadline = time.monotonic() + 60 * minutes
+    try:
+        if not minutes > 0:
+            raise ValueError(f"--minutes (={minutes}) must be greater than 0")
+        if not torch.cuda.is_available():
+            raise ValueError("there is no GPU that PyTorch can use")
+        if provenance(torch.device("cpu"))["commit"] is None:  # a record of unknown code is worth nothing
+            raise ValueError("RESNEST_EDU_COMMIT must name the commit, for git does not know it here")
+        _cifar10.name(arguments.data)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     arguments.out.mkdir(parents=True, exist_ok=True)
     log = arguments.out / f"call_{arguments.call}.log"
     rows = []
-    for command, minutes in steps(arguments.call, arguments.data, arguments.out):
+    for command, most in steps(arguments.call, arguments.data, arguments.out):
         start = time.monotonic()
-        ended = run(command, min(60 * minutes, deadline - start), log)
+        ended = run(command, min(60 * most, deadline - start), log)
         rows.append((ended, f"{time.monotonic() - start:4.0f} s  {ended:12}  {' '.join(command[:4])}"))
         print(rows[-1][1], flush=True)
     print("", *(row for _, row in rows), sep="\n")

@@ -46,12 +46,6 @@ def blocks(model: nn.Module) -> list[Bottleneck]:
     return [part for part in model.modules() if isinstance(part, Bottleneck)]
 
 
-@pytest.fixture
-def without_norms(monkeypatch):
-    """Batch norms cost no multiply-adds, but on the meta device half of the time in which they are counted."""
-    monkeypatch.setattr(nn.BatchNorm2d, "forward", lambda norm, x: x)
-
-
 def test_all_cost_what_the_plain_network_does_and_no_other_width_is_nearer(without_norms, monkeypatch):
     allowed, target = multiply_adds(create_contender("ResNet", 10), 32), _cost(CONTENDERS["ResNet"], 64)
     for name, (base_width, widths, parameters) in FOUND.items():

@@ -11,10 +11,10 @@ from tools import gpu
 
 
 @pytest.fixture
-def call(monkeypatch, tmp_path):
+def call(monkeypatch, tmp_path, tiny_cifar10):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setenv("RESNEST_EDU_COMMIT", "0123456789ab")
-    return ["2", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    return ["2", "--data", str(tiny_cifar10), "--out", str(tmp_path / "out")]
 
 
 def test_every_experiment_that_needs_a_gpu_is_in_one_call():
@@ -44,7 +44,9 @@ def test_an_experiment_goes_on_with_its_record(call, tmp_path):
     assert [minutes for _, minutes in gpu.steps(1, tmp_path, tmp_path)] == [*gpu.TRIED.values(), math.inf]
 
 
-def test_no_minute_is_lost_without_a_gpu_or_a_commit(monkeypatch, tmp_path, call, capsys):
+def test_no_minute_is_lost_without_a_gpu_a_commit_or_the_data(monkeypatch, tmp_path, call, capsys):
+    for option, value, named in (("--minutes", "0", "--minutes (=0.0)"), ("--data", str(tmp_path / "none"), "none")):
+        assert gpu.main([*call, option, value]) == 2 and named in capsys.readouterr().err
     monkeypatch.setattr(gpu, "provenance", lambda device: {"commit": None})
     assert gpu.main(call) == 2 and "RESNEST_EDU_COMMIT" in capsys.readouterr().err
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
