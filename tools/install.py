@@ -3,6 +3,8 @@
 `make` runs this with the Python that the environment is to have. Nothing but the standard library is needed.
 """
 
+import errno
+import os
 import platform
 import shutil
 import subprocess
@@ -10,13 +12,21 @@ import sys
 from pathlib import Path
 
 OLDEST = (3, 11)
-NEEDED = {False: 9, True: 5}  # GB, without and with PyTorch's build for the CPU alone
+# What the installed environment takes, in GB, without and with PyTorch's build for the CPU alone: with less, installing
+# is not begun. What pip downloads comes on top, wherever pip puts it: where that does not fit, pip says so.
+NEEDED = {False: 7.2, True: 2.5}
+LESS = (
+    " PyTorch's builds for the CPU take 4 GB less: make install TORCH_INDEX=ADDRESS, with the address that PyTorch's "
+    "page on installation gives for pip and the CPU."
+)
+NO_SPACE = os.strerror(errno.ENOSPC)
 TESTED, PROJECT = ("-c", "constraints.txt"), ("-r", "requirements.txt")
 
 
 def main(folder: Path, state: str, torch_index: str | None = None) -> int:
     stamp, python, log = folder / ".installed", folder / "bin" / "python", folder / "pip.log"
     here, needed = platform.python_version(), NEEDED[torch_index is not None]
+    less = "" if torch_index else LESS
 
     def pip(*arguments: str) -> bool:
         command: list[str | Path] = [python, "-m", "pip", "install", "--disable-pip-version-check", *arguments]
@@ -28,11 +38,7 @@ def main(folder: Path, state: str, torch_index: str | None = None) -> int:
     if stamp.exists() and stamp.read_text().strip() == state:  # another make has done it meanwhile
         return 0
     if not python.exists() and (free := shutil.disk_usage(folder.parent).free / 1e9) < needed:
-        return _failed(
-            f"Only {free:.1f} GB are free, and the environment needs {needed}. PyTorch's builds for the CPU need 4 GB "
-            "less: make install TORCH_INDEX=ADDRESS, with the address that PyTorch's page on installation gives for "
-            "pip and the CPU."
-        )
+        return _failed(f"Only {free:.1f} GB are free, and the environment takes {needed}.{less}")
     print(f"Installing into {folder}: a few minutes and several GB the first time", flush=True)
     asked: list[str | Path] = [python, "-c", "import platform; print(platform.python_version())"]
     made_by = subprocess.run(asked, capture_output=True, text=True).stdout.strip() if python.exists() else None
@@ -44,6 +50,8 @@ def main(folder: Path, state: str, torch_index: str | None = None) -> int:
     if torch_index and not pip("--index-url", torch_index, *TESTED, "torch", "torchvision"):
         return _failed(f"{log.read_text(encoding='utf-8')}\nNot installed from {torch_index}")
     if not pip(*TESTED, *PROJECT):
+        if NO_SPACE in log.read_text(encoding="utf-8"):
+            return _failed(f"Not installed: {NO_SPACE}, here or where pip keeps downloads.{less} The log is {log}")
         print("The tested versions (constraints.txt) cannot all be had here; trying the newest that fit", flush=True)
         if not pip(*PROJECT):
             return _failed(f"{log.read_text(encoding='utf-8')}\nNot installed; the log is {log}")

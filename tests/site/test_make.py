@@ -33,6 +33,7 @@ def test_a_second_command_waits_for_the_first_and_one_beneath_it_does_not(
 
 def test_installing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pip: list[list[str]] = []
+    full = False
 
     def run(command: list[object], **options: object) -> SimpleNamespace:
         """The environment it makes is an empty folder, and constraints cannot be met."""
@@ -40,16 +41,24 @@ def test_installing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         pip.append(words)
         if "venv" in words:
             (Path(words[-1]) / "bin").mkdir(parents=True, exist_ok=True)
+        if "pip" in words and full:
+            options["stdout"].write("ERROR: [Errno 28] No space left on device\n")
+            return SimpleNamespace(returncode=1)
         return SimpleNamespace(returncode=int("constraints.txt" in words), stdout="3.0.0\n")
 
     monkeypatch.setattr(install.subprocess, "run", run)
     folder = tmp_path / ".venv"
     with monkeypatch.context() as short:
-        short.setattr(install.shutil, "disk_usage", lambda path: SimpleNamespace(free=6e9))
+        short.setattr(install.shutil, "disk_usage", lambda path: SimpleNamespace(free=7e9))
         assert install.main(folder, "state") == 1
-        assert "Only 6.0 GB are free" in capsys.readouterr().err and pip == []
+        assert "Only 7.0 GB are free" in capsys.readouterr().err and pip == []
         assert install.main(folder, "state", "address") == 1  # nothing is there under that address
         assert pip[-1][pip[-1].index("--index-url") :][:2] == ["--index-url", "address"]
+    pip.clear()
+    full = True
+    assert install.main(folder, "state 1") == 1
+    assert "make install TORCH_INDEX=" in capsys.readouterr().err and sum("pip" in words for words in pip) == 1
+    full = False
     pip.clear()
     assert install.main(folder, "state 1") == 0
     assert "trying the newest that fit" in capsys.readouterr().out
