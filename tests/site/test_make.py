@@ -33,41 +33,46 @@ def test_a_second_command_waits_for_the_first_and_one_beneath_it_does_not(
 
 def test_installing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pip: list[list[str]] = []
-    full = False
+    free, says = 100e9, ""
 
     def run(command: list[object], **options: object) -> SimpleNamespace:
         """The environment it makes is an empty folder, and constraints cannot be met."""
         words = [str(word) for word in command]
-        pip.append(words)
         if "venv" in words:
+            assert "--clear" in words
             (Path(words[-1]) / "bin").mkdir(parents=True, exist_ok=True)
-        if "pip" in words and full:
-            options["stdout"].write("ERROR: [Errno 28] No space left on device\n")
-            return SimpleNamespace(returncode=1)
-        return SimpleNamespace(returncode=int("constraints.txt" in words), stdout="3.0.0\n")
+        if "pip" not in words:
+            return SimpleNamespace(
+                returncode=0, stdout="sympy\ncuda\ntriton; 1\n" if "torch" in words[-1] else "3.0.0\n"
+            )
+        pip.append(words)
+        options["stdout"].write(says)
+        return SimpleNamespace(returncode=int("constraints.txt" in words))
 
     monkeypatch.setattr(install.subprocess, "run", run)
+    monkeypatch.setattr(install.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     folder = tmp_path / ".venv"
-    with monkeypatch.context() as short:
-        short.setattr(install.shutil, "disk_usage", lambda path: SimpleNamespace(free=7e9))
-        assert install.main(folder, "state") == 1
-        assert "Only 7.0 GB are free" in capsys.readouterr().err and pip == []
-        assert install.main(folder, "state", "address") == 1  # nothing is there under that address
-        assert pip[-1][pip[-1].index("--index-url") :][:2] == ["--index-url", "address"]
+    free = 7e9
+    assert install.main(folder, "state") == 1
+    assert "Only 7.0 GB are free" in capsys.readouterr().err and pip == []
+    assert install.main(folder, "state 0", "address") == 0  # that is enough for the CPU's build
+    assert pip[0][pip[0].index("--index-url") :][:2] == ["--index-url", "address"] and "--no-cache-dir" in pip[0]
     pip.clear()
-    full = True
+    free, says = 100e9, "ERROR: [Errno 28] No space left on device\n"
     assert install.main(folder, "state 1") == 1
-    assert "make install TORCH_INDEX=" in capsys.readouterr().err and sum("pip" in words for words in pip) == 1
-    full = False
+    assert "make install TORCH_INDEX=" in capsys.readouterr().err and len(pip) == 1
     pip.clear()
+    says = ""
     assert install.main(folder, "state 1") == 0
     assert "trying the newest that fit" in capsys.readouterr().out
-    assert ["-c" in words for words in pip if "pip" in words] == [True, False]
+    assert ["-c" in words for words in pip] == [True, False, False, False, False]
+    assert [words[-1] for words in pip[1:]] == ["torchvision", "cuda", "triton; 1", "requirements.txt"]
+    assert not any("--no-cache-dir" in words for words in pip)
     count = len(pip)
     assert install.main(folder, "state 1") == 0 and len(pip) == count  # nothing has changed
     (folder / "bin" / "python").touch()
     assert install.main(folder, "state 2") == 0
-    assert "made by another Python" in capsys.readouterr().out and "--clear" in pip[count + 1]
+    assert "made by another Python" in capsys.readouterr().out and len(pip) > count
 
 
 def test_what_fell_elsewhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
