@@ -34,7 +34,8 @@ def test_a_step_that_fails_or_lasts_too_long_ends_alone(monkeypatch, tmp_path, c
     monkeypatch.setattr(gpu, "steps", lambda *_: commands[2:])
     assert gpu.main(call) == 0
     assert (tmp_path / "out/call_2.log").read_text().startswith(log)
-    assert gpu.main([*call, "--minutes", "0.0001"]) == 1 and "out of time" in capsys.readouterr().out
+    monkeypatch.setattr(gpu, "steps", lambda *_: [(commands[1][0], math.inf)])
+    assert gpu.main([*call, "--minutes", "0.001"]) == 1 and "out of time" in capsys.readouterr().out
 
 
 def test_an_experiment_goes_on_with_its_record(call, tmp_path):
