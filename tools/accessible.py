@@ -13,6 +13,7 @@ from bs4 import BeautifulSoup, NavigableString
 # Where a word of a name begins: after an underscore, a dot, a bracket, at a capital.
 WORDS = re.compile(r"(?<=[_.(/=])(?=\w)|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 PERCENT = re.compile(r"(?<=\d) %")
+OPENING = re.compile(r"[(\[‘“]+$")
 PUNCTUATION = re.compile(r"[.,:;!?)’”]+")
 # By selector, what is to be said of an element; None takes an attribute away.
 ATTRIBUTES: dict[str, dict[str, str | None]] = {
@@ -70,12 +71,15 @@ def break_names(page: BeautifulSoup) -> None:
 
 
 def keep_together(page: BeautifulSoup) -> None:
-    """Let no line begin with what ends the word before it: a percent sign, or the punctuation after a formula."""
+    """Let no line part a number from its percent sign, or a formula from the bracket before it and what ends it."""
     for text in page.find_all(string=PERCENT):
         if text.find_parent("article") and not text.find_parent(["pre", "code"]):
             text.replace_with(PERCENT.sub("\N{NO-BREAK SPACE}%", text))
     for formula in page.select("article span.math"):  # which the style keeps in one line
-        after = formula.next_sibling
+        before, after = formula.previous_sibling, formula.next_sibling
+        if isinstance(before, NavigableString) and (signs := OPENING.search(before)):
+            formula.insert(0, signs[0])
+            before.replace_with(before[: signs.start()])
         if isinstance(after, NavigableString) and (signs := PUNCTUATION.match(after)):
             formula.append(signs[0])
             after.replace_with(after[signs.end() :])

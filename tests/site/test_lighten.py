@@ -61,13 +61,13 @@ def test_names_roles_row_headers_and_long_names_are_mended() -> None:
     assert len(page.select("td wbr")) == 8 and not page.select("p wbr")
 
 
-def test_no_line_begins_with_a_percent_sign_or_the_punctuation_after_a_formula() -> None:
+def test_no_line_parts_a_number_or_a_formula_from_its_signs() -> None:
     formula = '<span class="math">R</span>'
     page = (
-        f"<article><p>{formula}: 99.1 % of {formula}, {formula} is<code>7 % 2</code></p>{formula}</article><p>1 %</p>"
+        f"<article><p>{formula}: 99.1 % of {formula}, ({formula}) is<code>7 % 2</code></p>{formula}</article><p>1 %</p>"
     )
     soup = BeautifulSoup(page, "html.parser")
     mend(soup)
-    assert [one.get_text() for one in soup.select(".math")] == ["R:", "R,", "R", "R"]
-    assert soup.article.get_text() == "R: 99.1\N{NO-BREAK SPACE}% of R, R is7 % 2R"
+    assert [one.get_text() for one in soup.select(".math")] == ["R:", "R,", "(R)", "R"]
+    assert soup.article.get_text() == "R: 99.1\N{NO-BREAK SPACE}% of R, (R) is7 % 2R"
     assert soup.get_text().endswith("1 %")  # only what is read
