@@ -3,10 +3,12 @@
 import copy
 import os
 import re
+import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import nbformat
 import pytest
@@ -44,8 +46,11 @@ class Chapter(IPyNbFile):
         self.begin = time.perf_counter()
         kept = executed.kept(self.path, self.nb)
         if kept is None:
+            # Of its own, and removed with it: a kernel is killed at the end, and so never tidies up after itself.
+            self.temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
             self.key = executed.key(self.nb)
-            super().setup()
+            with mock.patch.dict(os.environ, TMPDIR=self.temporary.name):
+                super().setup()
         else:
             self.kept = [cell.outputs for cell in executed.code_cells(kept)]
 
@@ -57,6 +62,8 @@ class Chapter(IPyNbFile):
             took = f"{time.perf_counter() - self.begin:.0f} s" if self.kept is None else "unchanged"
             self.cells[-1].user_properties.append(("chapter", took + ", failed" * self.failed))
             super().teardown()
+            if self.kept is None:
+                self.temporary.cleanup()
 
     def keep(self) -> None:
         notebook = copy.deepcopy(self.nb)

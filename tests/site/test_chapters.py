@@ -35,7 +35,8 @@ def run(root: Path, *options: str) -> tuple[int, str]:
 
 def test_a_run_of_chapters(tmp_path: Path, write: Write) -> None:
     good = write(
-        "import os\nx = 1", "with open('../runs', 'a') as file:\n    print(len(os.getcwd()), file=file)\nprint(x)"
+        "import os, tempfile\nx, folder = 1, tempfile.mkdtemp()",
+        "with open('../runs', 'a') as file:\n    print(folder, file=file)\nprint(x)",
     )
     write("x = 1", "y = x\nz = y / 0", "print('never')", name="book/bad.ipynb")
     write("1 / 0", name="book/end.ipynb")  # nothing is left to skip
@@ -44,6 +45,7 @@ def test_a_run_of_chapters(tmp_path: Path, write: Write) -> None:
     assert "book/bad.ipynb" in said and "Cell 1" in said and "z = y / 0" in said and "division by zero" in said
     assert " s, failed" in said and "chapter.ipynb: " in said
     assert "3 passed, 1 skipped" in said.replace("2 failed, ", "")
+    assert not Path((tmp_path / "runs").read_text().strip()).exists()  # a chapter leaves no files behind
     kept = executed_files(tmp_path)
     assert [path.name for path in kept] == ["chapter.ipynb"]  # what failed is not kept
     for name in ("bad", "end"):
