@@ -8,7 +8,6 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import nbformat
 import pytest
@@ -49,7 +48,8 @@ class Chapter(IPyNbFile):
             # Of its own, and removed with it: a kernel is killed at the end, and so never tidies up after itself.
             self.temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
             self.key = executed.key(self.nb)
-            with mock.patch.dict(os.environ, TMPDIR=self.temporary.name):
+            with pytest.MonkeyPatch.context() as environment:
+                environment.setenv("TMPDIR", self.temporary.name)
                 super().setup()
         else:
             self.kept = [cell.outputs for cell in executed.code_cells(kept)]

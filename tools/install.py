@@ -43,9 +43,8 @@ def main(folder: Path, state: str, torch_index: str | None = None) -> int:
         """PyTorch's libraries one by one, and first: pip keeps all that one call downloads until all of it is
         installed, which for these at once is 3 GB.
         """
-        index = ("--index-url", torch_index) if torch_index else ()
         return (
-            pip(*index, *constraints, "--no-deps", "torch", "torchvision")
+            pip(*constraints, "--no-deps", "torch", "torchvision")
             and all(pip(*constraints, name) for name in asked(REQUIRED).splitlines() if name.startswith(LIBRARIES))
             and pip(*constraints, "-r", "requirements.txt")
         )
@@ -63,6 +62,8 @@ def main(folder: Path, state: str, torch_index: str | None = None) -> int:
             print(f"{folder} was made by another Python than {here}: made anew", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     log.unlink(missing_ok=True)
+    if torch_index and not pip("--index-url", torch_index, *TESTED, "torch", "torchvision"):
+        return _failed(f"{log.read_text(encoding='utf-8')}\nNot installed from {torch_index}")
     if not everything(*TESTED):
         if NO_SPACE in log.read_text(encoding="utf-8"):
             return _failed(f"Not installed: {NO_SPACE}, here or where pip keeps downloads.{less} The log is {log}")
